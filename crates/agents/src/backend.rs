@@ -1,0 +1,61 @@
+//! Backends by name, and opening one without a panic.
+
+use burn::tensor::Device;
+
+/// Where the update runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Burn's own CPU backend.
+    #[default]
+    Flex,
+    /// The `ndarray` crate on the CPU; deprecated upstream.
+    NdArray,
+    /// A GPU through Vulkan, Metal or DirectX 12.
+    Wgpu,
+}
+
+/// A backend that cannot be used on this machine.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("backend {backend}: {reason}")]
+pub struct BackendError {
+    /// The backend that was asked for.
+    pub backend: Backend,
+    /// Why it cannot be used, and what is available instead.
+    pub reason: String,
+}
+
+impl Backend {
+    /// All backends that this build knows.
+    pub const ALL: [Backend; 3] = [Backend::Flex, Backend::NdArray, Backend::Wgpu];
+
+    /// Name as `--backend` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Flex => "flex",
+            Backend::NdArray => "ndarray",
+            Backend::Wgpu => "wgpu",
+        }
+    }
+
+    /// Descriptions of the devices of this backend on this machine; empty when there is none.
+    #[must_use]
+    pub fn devices(self) -> Vec<String> {
+        todo!()
+    }
+
+    /// Opens the backend's default device.
+    ///
+    /// # Errors
+    /// When there is no such device on this machine; the message lists what is available.
+    pub fn open(self) -> Result<Device, BackendError> {
+        todo!()
+    }
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

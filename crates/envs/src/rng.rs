@@ -1,0 +1,36 @@
+//! Random streams: one seed, one independent stream for each use.
+
+use rand::SeedableRng;
+
+/// The generator behind every random draw: ChaCha with 8 rounds, which has 2^64 independent streams
+/// a seed, gives the same numbers on every machine, and can be saved.
+pub type Rng = rand_chacha::ChaCha8Rng;
+
+/// What a stream is used for. Each has its own numbers, whatever the others draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Initial network weights.
+    Initialization,
+    /// Sampling actions while training.
+    Sampling,
+    /// Shuffling minibatches.
+    Shuffling,
+    /// The training environment of this global index.
+    Environment(u32),
+    /// The evaluation episode of this index.
+    Evaluation(u32),
+}
+
+/// The stream of `seed` for one use.
+#[must_use]
+pub fn stream(seed: u64, stream: Stream) -> Rng {
+    let mut rng = Rng::seed_from_u64(seed);
+    rng.set_stream(match stream {
+        Stream::Initialization => 0,
+        Stream::Sampling => 1,
+        Stream::Shuffling => 2,
+        Stream::Environment(index) => (1 << 32) | u64::from(index),
+        Stream::Evaluation(index) => (2 << 32) | u64::from(index),
+    });
+    rng
+}

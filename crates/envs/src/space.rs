@@ -1,0 +1,73 @@
+//! Spaces: what an action or an observation can be.
+
+/// The set that an action or an observation comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Space {
+    /// One of `n` choices, numbered from 0.
+    Discrete {
+        /// Number of choices.
+        n: usize,
+    },
+    /// A vector with a lower and an upper bound for each of its numbers (infinite where there is
+    /// none). Both have the same length.
+    Box {
+        /// Lower bounds.
+        low: Vec<f32>,
+        /// Upper bounds.
+        high: Vec<f32>,
+    },
+}
+
+impl Space {
+    /// A box with the same bounds, `-bound` and `bound`, for each of `n` numbers.
+    #[must_use]
+    pub fn symmetric_box(n: usize, bound: f32) -> Space {
+        Space::Box { low: vec![-bound; n], high: vec![bound; n] }
+    }
+
+    /// Numbers needed to write down one element: 1 for a choice (its index), the length of a box.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        match self {
+            Space::Discrete { .. } => 1,
+            Space::Box { low, .. } => low.len(),
+        }
+    }
+}
+
+/// One action, as an environment receives it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action<'a> {
+    /// The index of a choice, for [`Space::Discrete`].
+    Discrete(usize),
+    /// One number for each dimension, for [`Space::Box`].
+    Continuous(&'a [f32]),
+}
+
+impl Action<'_> {
+    /// The index of a discrete action.
+    ///
+    /// # Panics
+    /// When the action is continuous: the runner never gives an environment another kind of action
+    /// than its action space says.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        match self {
+            Action::Discrete(index) => *index,
+            Action::Continuous(_) => panic!("a discrete action was expected"),
+        }
+    }
+
+    /// The numbers of a continuous action.
+    ///
+    /// # Panics
+    /// When the action is discrete: the runner never gives an environment another kind of action
+    /// than its action space says.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        match self {
+            Action::Continuous(values) => values,
+            Action::Discrete(_) => panic!("a continuous action was expected"),
+        }
+    }
+}
