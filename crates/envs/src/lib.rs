@@ -22,7 +22,7 @@ pub use reach::Reach;
 pub use registry::{Entry, Registry};
 pub use rng::{Rng, Stream, stream};
 pub use space::{Action, Space};
-pub use vector::{Episode, Transition, VectorEnv, VectorEnvState};
+pub use vector::{Episode, Transition, VectorEnv, VectorEnvState, VectorStateError};
 
 /// What one step of an environment led to. The new observation is read with
 /// [`Environment::observe`].
@@ -73,18 +73,32 @@ pub trait Environment: Send {
     /// Puts the environment into a state that [`Environment::state`] returned.
     ///
     /// # Errors
-    /// When `state` has another length than [`Environment::state`] gives.
+    /// When `state` has another length than [`Environment::state`] gives, or a number that the
+    /// environment can't be in.
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError>;
 }
 
 /// A state that does not fit the environment it was given to.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("the environment's state has {expected} numbers, {found} were given")]
-pub struct StateError {
-    /// Numbers that the environment's state has.
-    pub expected: usize,
-    /// Numbers that were given.
-    pub found: usize,
+pub enum StateError {
+    /// The state has another length.
+    #[error("the environment's state has {expected} numbers, {found} were given")]
+    Length {
+        /// Numbers that the environment's state has.
+        expected: usize,
+        /// Numbers that were given.
+        found: usize,
+    },
+    /// A number of the state is outside of its range.
+    #[error("the environment's state has {found} at index {index}, where {expected} is expected")]
+    Value {
+        /// The number's place in the state.
+        index: usize,
+        /// The number that was given.
+        found: f64,
+        /// What would be right.
+        expected: &'static str,
+    },
 }
 
 impl StateError {
@@ -93,6 +107,6 @@ impl StateError {
     /// # Errors
     /// When `state` has another length.
     pub fn read<const N: usize>(state: &[f64]) -> Result<[f64; N], StateError> {
-        state.try_into().map_err(|_| StateError { expected: N, found: state.len() })
+        state.try_into().map_err(|_| StateError::Length { expected: N, found: state.len() })
     }
 }

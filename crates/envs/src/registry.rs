@@ -15,7 +15,10 @@ pub struct Entry {
 impl Entry {
     /// An entry for the environment type `E`, made by its `Default`.
     #[must_use]
-    pub fn of<E: Environment + Default + 'static>(name: &'static str, description: &'static str) -> Entry {
+    pub fn of<E: Environment + Default + 'static>(
+        name: &'static str,
+        description: &'static str,
+    ) -> Entry {
         Entry { name, description, make: || Box::new(E::default()) }
     }
 
@@ -36,10 +39,22 @@ impl Default for Registry {
     /// The built-in environments: one line each.
     fn default() -> Self {
         Registry { entries: Vec::new() }
-            .with(Entry::of::<CartPole>("cartpole", "keep a pole upright on a cart (Gymnasium's CartPole-v1)"))
-            .with(Entry::of::<Pendulum>("pendulum", "swing a pendulum up and hold it (Gymnasium's Pendulum-v1)"))
-            .with(Entry::of::<Reach>("reach", "move a two-link arm's gripper to an object and grasp it"))
-            .with(Entry::of::<Cliff>("cliff", "the 4x12 cliff walk of Sutton and Barto, one-hot observations"))
+            .with(Entry::of::<CartPole>(
+                "cartpole",
+                "keep a pole upright on a cart (Gymnasium's CartPole-v1)",
+            ))
+            .with(Entry::of::<Pendulum>(
+                "pendulum",
+                "swing a pendulum up and hold it (Gymnasium's Pendulum-v1)",
+            ))
+            .with(Entry::of::<Reach>(
+                "reach",
+                "move a two-link arm's gripper to an object and grasp it",
+            ))
+            .with(Entry::of::<Cliff>(
+                "cliff",
+                "the 4x12 cliff walk of Sutton and Barto, one-hot observations",
+            ))
     }
 }
 

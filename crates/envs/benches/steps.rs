@@ -1,0 +1,74 @@
+//! Steps per second of each environment alone, and of a vector of eight with their resets.
+//!
+//! `cargo bench -p envs`
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use envs::{
+    Action, CartPole, Cliff, Environment, Pendulum, Reach, Registry, Space, Stream, VectorEnv,
+};
+
+fn main() {
+    divan::main();
+}
+
+const STEPS: usize = 10_000;
+const NUM_ENVS: usize = 8;
+
+/// Steps and observes one copy, reset when it terminates or after its time limit.
+fn alone<E: Environment + Default>(bencher: Bencher<'_, '_>, actions: [Action<'_>; 2]) {
+    let mut env = E::default();
+    let mut rng = envs::stream(1, Stream::Environment(0));
+    let mut observation = vec![0.0; env.observation_space().width()];
+    env.reset(&mut rng);
+    let mut length = 0;
+    bencher.counter(ItemsCount::new(STEPS)).bench_local(|| {
+        for k in 0..STEPS {
+            // Two of one and two of the other: a pole falls late, an arm moves.
+            let step = env.step(black_box(actions[k / 2 % 2]), &mut rng);
+            length += 1;
+            if step.terminated || length == env.max_episode_steps() {
+                env.reset(&mut rng);
+                length = 0;
+            }
+            env.observe(black_box(&mut observation));
+        }
+    });
+}
+
+#[divan::bench]
+fn cartpole(bencher: Bencher<'_, '_>) {
+    alone::<CartPole>(bencher, [Action::Discrete(0), Action::Discrete(1)]);
+}
+
+#[divan::bench]
+fn pendulum(bencher: Bencher<'_, '_>) {
+    alone::<Pendulum>(bencher, [Action::Continuous(&[1.5]), Action::Continuous(&[-0.5])]);
+}
+
+#[divan::bench]
+fn reach(bencher: Bencher<'_, '_>) {
+    alone::<Reach>(bencher, [Action::Continuous(&[0.9, -0.2]), Action::Continuous(&[-0.4, 0.3])]);
+}
+
+#[divan::bench]
+fn cliff(bencher: Bencher<'_, '_>) {
+    alone::<Cliff>(bencher, [Action::Discrete(Cliff::UP), Action::Discrete(Cliff::RIGHT)]);
+}
+
+/// Environment steps through [`VectorEnv`], over all its copies.
+#[divan::bench(args = ["cartpole", "pendulum", "reach", "cliff"])]
+fn vector(bencher: Bencher<'_, '_>, name: &str) {
+    let Some(entry) = Registry::default().get(name) else { return };
+    let mut vector = VectorEnv::new(&entry, 1, 0, NUM_ENVS);
+    let actions = |step: usize| match vector.action_space() {
+        Space::Discrete { .. } => vec![(step % 2) as f32; NUM_ENVS],
+        space @ Space::Box { .. } => vec![step as f32 - 0.4; NUM_ENVS * space.width()],
+    };
+    let actions = [actions(0), actions(1)];
+    bencher.counter(ItemsCount::new(STEPS * NUM_ENVS)).bench_local(|| {
+        for k in 0..STEPS {
+            black_box(vector.step(black_box(&actions[k / 2 % 2])));
+        }
+    });
+}

@@ -1,0 +1,180 @@
+//! Cliff walking: a grid world small enough to be solved exactly.
+
+use crate::{Action, Environment, Rng, Space, StateError, Step};
+
+/// The cliff walk of Sutton and Barto, "Reinforcement Learning: An Introduction" (2nd edition,
+/// 2018), example 6.6.
+///
+/// ```text
+///  0  1  2  3  4  5  6  7  8  9 10 11
+/// 12 13 14 15 16 17 18 19 20 21 22 23
+/// 24 25 26 27 28 29 30 31 32 33 34 35
+///  S  C  C  C  C  C  C  C  C  C  C  G      start 36, cliff 37 to 46, goal 47
+/// ```
+///
+/// Cells are numbered row by row from the top left. The actions are [`Cliff::UP`],
+/// [`Cliff::RIGHT`], [`Cliff::DOWN`] and [`Cliff::LEFT`]; a move off the grid stays. A move earns
+/// -1; a move into the cliff earns -100 and leads back to the start, and the episode goes on. It
+/// terminates at the goal. The observation is one-hot over the cells, so that a linear function of
+/// it is a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cliff {
+    cell: usize,
+}
+
+impl Cliff {
+    /// Rows of the grid.
+    pub const ROWS: usize = 4;
+    /// Columns of the grid.
+    pub const COLUMNS: usize = 12;
+    /// Cells of the grid.
+    pub const CELLS: usize = Self::ROWS * Self::COLUMNS;
+    /// The cell where an episode starts: bottom left.
+    pub const START: usize = Self::CELLS - Self::COLUMNS;
+    /// The cell where it terminates: bottom right.
+    pub const GOAL: usize = Self::CELLS - 1;
+    /// The action that moves a row up.
+    pub const UP: usize = 0;
+    /// The action that moves a column right.
+    pub const RIGHT: usize = 1;
+    /// The action that moves a row down.
+    pub const DOWN: usize = 2;
+    /// The action that moves a column left.
+    pub const LEFT: usize = 3;
+    /// The reward of a move.
+    pub const MOVE_REWARD: f64 = -1.0;
+    /// The reward of a move into the cliff.
+    pub const FALL_REWARD: f64 = -100.0;
+    /// Steps after which an episode is truncated.
+    pub const MAX_EPISODE_STEPS: u32 = 200;
+
+    /// Where `action` leads from `cell`: the next cell, the reward, and whether that terminates the
+    /// episode. The whole model of the task, for dynamic programming.
+    #[must_use]
+    pub fn transition(cell: usize, action: usize) -> (usize, f64, bool) {
+        let (row, column) = (cell / Self::COLUMNS, cell % Self::COLUMNS);
+        let (row, column) = match action {
+            Self::UP => (row.saturating_sub(1), column),
+            Self::RIGHT => (row, (column + 1).min(Self::COLUMNS - 1)),
+            Self::DOWN => ((row + 1).min(Self::ROWS - 1), column),
+            _ => (row, column.saturating_sub(1)),
+        };
+        let next = row * Self::COLUMNS + column;
+        if (Self::START + 1..Self::GOAL).contains(&next) {
+            (Self::START, Self::FALL_REWARD, false)
+        } else {
+            (next, Self::MOVE_REWARD, next == Self::GOAL)
+        }
+    }
+}
+
+impl Default for Cliff {
+    fn default() -> Self {
+        Cliff { cell: Self::START }
+    }
+}
+
+impl Environment for Cliff {
+    fn observation_space(&self) -> Space {
+        Space::Box { low: vec![0.0; Self::CELLS], high: vec![1.0; Self::CELLS] }
+    }
+
+    fn action_space(&self) -> Space {
+        Space::Discrete { n: 4 }
+    }
+
+    fn max_episode_steps(&self) -> u32 {
+        Self::MAX_EPISODE_STEPS
+    }
+
+    fn reset(&mut self, _rng: &mut Rng) {
+        self.cell = Self::START;
+    }
+
+    fn step(&mut self, action: Action<'_>, _rng: &mut Rng) -> Step {
+        let (cell, reward, terminated) = Self::transition(self.cell, action.index());
+        self.cell = cell;
+        Step { reward, terminated, ..Step::default() }
+    }
+
+    fn observe(&self, observation: &mut [f32]) {
+        observation.fill(0.0);
+        observation[self.cell] = 1.0;
+    }
+
+    fn state(&self) -> Vec<f64> {
+        vec![self.cell as f64]
+    }
+
+    fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
+        let [number] = StateError::read(state)?;
+        let cell = number as usize;
+        if cell >= Self::CELLS || cell as f64 != number {
+            let expected = "a cell from 0 to 47";
+            return Err(StateError::Value { index: 0, found: number, expected });
+        }
+        self.cell = cell;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{Stream, stream};
+
+    #[test]
+    fn moves_one_cell_and_stays_on_the_grid() {
+        let to = |cell, action| Cliff::transition(cell, action);
+        assert_eq!(to(36, Cliff::UP), (24, -1.0, false));
+        assert_eq!(to(24, Cliff::RIGHT), (25, -1.0, false));
+        assert_eq!(to(24, Cliff::DOWN), (36, -1.0, false));
+        assert_eq!(to(25, Cliff::LEFT), (24, -1.0, false));
+        assert_eq!(to(0, Cliff::UP), (0, -1.0, false));
+        assert_eq!(to(0, Cliff::LEFT), (0, -1.0, false));
+        assert_eq!(to(11, Cliff::RIGHT), (11, -1.0, false));
+        assert_eq!(to(12, Cliff::LEFT), (12, -1.0, false));
+        assert_eq!(to(36, Cliff::DOWN), (36, -1.0, false));
+    }
+
+    #[test]
+    fn the_cliff_leads_back_to_the_start_and_the_goal_ends() {
+        assert_eq!(Cliff::transition(36, Cliff::RIGHT), (36, -100.0, false));
+        assert_eq!(Cliff::transition(34, Cliff::DOWN), (36, -100.0, false));
+        assert_eq!(Cliff::transition(25, Cliff::DOWN), (36, -100.0, false));
+        assert_eq!(Cliff::transition(35, Cliff::DOWN), (47, -1.0, true));
+    }
+
+    #[test]
+    fn the_shortest_way_takes_thirteen_steps() {
+        let mut rng = stream(0, Stream::Environment(0));
+        let mut env = Cliff::default();
+        env.reset(&mut rng);
+        let way = [&[Cliff::UP] as &[usize], &[Cliff::RIGHT; 11], &[Cliff::DOWN]].concat();
+        let steps: Vec<Step> =
+            way.iter().map(|&action| env.step(Action::Discrete(action), &mut rng)).collect();
+        assert_eq!(steps.iter().map(|step| step.reward).sum::<f64>(), -13.0);
+        assert!(steps[12].terminated && steps[..12].iter().all(|step| !step.terminated));
+    }
+
+    #[test]
+    fn observes_one_hot() {
+        let mut env = Cliff::default();
+        let mut observation = [0.5; Cliff::CELLS];
+        env.set_state(&[25.0]).unwrap();
+        env.observe(&mut observation);
+        assert_eq!(observation[25], 1.0);
+        assert_eq!(observation.iter().sum::<f32>(), 1.0);
+    }
+
+    #[test]
+    fn cells_that_do_not_exist_are_refused() {
+        let mut env = Cliff::default();
+        for number in [48.0, -1.0, 0.5, f64::NAN, f64::INFINITY] {
+            assert!(matches!(env.set_state(&[number]), Err(StateError::Value { index: 0, .. })));
+        }
+        assert_eq!(env.state(), [36.0]);
+    }
+}
