@@ -1,1 +1,48 @@
-//! x
+//! Helpers shared by the tests of this folder.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The cases of a reference file: of `tests/reference`, or of the directory that the environment
+/// variable `REFERENCE_DIR` names.
+///
+/// # Panics
+/// When the file can't be read or has another shape, so that the test fails.
+pub fn reference_cases<T: DeserializeOwned>(file: &str) -> Vec<T> {
+    #[derive(Deserialize)]
+    struct Reference<T> {
+        cases: Vec<T>,
+    }
+
+    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/reference");
+    let directory = std::env::var_os("REFERENCE_DIR").map_or(built_in.into(), PathBuf::from);
+    let path = directory.join(file);
+    let text = fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: can't be read: {error}", path.display()));
+    let reference: Reference<T> = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{}: unexpected shape: {error}", path.display()));
+    assert!(!reference.cases.is_empty(), "{}: no cases", path.display());
+    reference.cases
+}
+
+/// Asserts that numbers match a reference: the difference, relative where the expected number is
+/// larger than 1, is at most `tolerance`. `place` says in the message which numbers these are.
+///
+/// # Panics
+/// When they don't match, or differ in length.
+pub fn assert_match(found: &[f64], expected: &[f64], tolerance: f64, place: impl Display) {
+    assert_eq!(found.len(), expected.len(), "{place}: number of values");
+    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (found - expected).abs() / expected.abs().max(1.0);
+        // A NaN must fail too, so `<=`.
+        assert!(
+            difference <= tolerance,
+            "{place}[{index}]: {found:?} where the reference has {expected:?} \
+             (difference {difference:.1e}, tolerance {tolerance:.0e})"
+        );
+    }
+}

@@ -19,10 +19,13 @@ use crate::{Action, Environment, Rng, Space, StateError, Step};
 /// ```
 ///
 /// The observation is `(cos theta, sin theta, theta_dot)`. An episode never terminates.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pendulum {
     theta: f64,
     theta_dot: f64,
+    /// Sine and cosine of `theta`: the next step and the observation both need them, and they are
+    /// the greater part of the time of a step.
+    sin_cos: (f64, f64),
 }
 
 impl Pendulum {
@@ -43,20 +46,26 @@ impl Pendulum {
     /// Steps after which an episode is truncated.
     pub const MAX_EPISODE_STEPS: u32 = 200;
 
+    /// A pendulum at this angle (rad) with this angular velocity (rad/s).
+    #[must_use]
+    pub fn new(theta: f64, theta_dot: f64) -> Pendulum {
+        Pendulum { theta, theta_dot, sin_cos: theta.sin_cos() }
+    }
+
     /// Advances by one step under a torque in N m, clipped here, and returns the reward.
     pub fn advance(&mut self, torque: f64) -> f64 {
         const GRAVITY_FACTOR: f64 = 3.0 * Pendulum::GRAVITY / (2.0 * Pendulum::LENGTH);
         const TORQUE_FACTOR: f64 = 3.0 / (Pendulum::MASS * Pendulum::LENGTH * Pendulum::LENGTH);
 
         let torque = torque.clamp(-Self::MAX_TORQUE, Self::MAX_TORQUE);
-        let Pendulum { theta, theta_dot } = *self;
+        let Pendulum { theta, theta_dot, sin_cos: (sin, _) } = *self;
         let angle = wrap(theta);
         let cost = angle * angle + 0.1 * (theta_dot * theta_dot) + 0.001 * (torque * torque);
 
-        let acceleration = GRAVITY_FACTOR * theta.sin() + TORQUE_FACTOR * torque;
+        let acceleration = GRAVITY_FACTOR * sin + TORQUE_FACTOR * torque;
         let theta_dot = theta_dot + acceleration * Self::TIME_STEP;
-        self.theta_dot = theta_dot.clamp(-Self::MAX_SPEED, Self::MAX_SPEED);
-        self.theta = theta + self.theta_dot * Self::TIME_STEP;
+        let theta_dot = theta_dot.clamp(-Self::MAX_SPEED, Self::MAX_SPEED);
+        *self = Pendulum::new(theta + theta_dot * Self::TIME_STEP, theta_dot);
         -cost
     }
 }
@@ -67,6 +76,13 @@ fn wrap(angle: f64) -> f64 {
     // The remainder is slow, and most angles don't need it.
     let turned = if (0.0..TAU).contains(&turned) { turned } else { turned.rem_euclid(TAU) };
     turned - PI
+}
+
+impl Default for Pendulum {
+    /// Upright and at rest.
+    fn default() -> Self {
+        Pendulum::new(0.0, 0.0)
+    }
 }
 
 impl Environment for Pendulum {
@@ -84,8 +100,9 @@ impl Environment for Pendulum {
     }
 
     fn reset(&mut self, rng: &mut Rng) {
-        self.theta = rng.random_range(-PI..PI);
-        self.theta_dot = rng.random_range(-Self::RESET_SPEED..Self::RESET_SPEED);
+        let theta = rng.random_range(-PI..PI);
+        let theta_dot = rng.random_range(-Self::RESET_SPEED..Self::RESET_SPEED);
+        *self = Pendulum::new(theta, theta_dot);
     }
 
     fn step(&mut self, action: Action<'_>, _rng: &mut Rng) -> Step {
@@ -94,7 +111,7 @@ impl Environment for Pendulum {
     }
 
     fn observe(&self, observation: &mut [f32]) {
-        let (sin, cos) = self.theta.sin_cos();
+        let (sin, cos) = self.sin_cos;
         observation.copy_from_slice(&[cos as f32, sin as f32, self.theta_dot as f32]);
     }
 
@@ -103,7 +120,8 @@ impl Environment for Pendulum {
     }
 
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
-        [self.theta, self.theta_dot] = StateError::read(state)?;
+        let [theta, theta_dot] = StateError::read(state)?;
+        *self = Pendulum::new(theta, theta_dot);
         Ok(())
     }
 }
@@ -119,7 +137,7 @@ mod tests {
     fn one_step_from_the_side() {
         // theta = pi/2, theta_dot = 1, u = 1: cost pi^2/4 + 0.1 + 0.001,
         // theta_dot = 1 + (15 + 3) 0.05 = 1.9, theta = pi/2 + 0.095.
-        let mut pendulum = Pendulum { theta: PI / 2.0, theta_dot: 1.0 };
+        let mut pendulum = Pendulum::new(PI / 2.0, 1.0);
         let reward = pendulum.advance(1.0);
         assert!((reward + PI * PI / 4.0 + 0.101).abs() < 1e-15);
         assert!((pendulum.theta_dot - 1.9).abs() < 1e-15);
@@ -128,7 +146,7 @@ mod tests {
 
     #[test]
     fn torque_and_speed_are_clipped() {
-        let mut weak = Pendulum { theta: 1.0, theta_dot: 7.9 };
+        let mut weak = Pendulum::new(1.0, 7.9);
         let mut strong = weak.clone();
         assert_eq!(weak.advance(2.0), strong.advance(50.0));
         assert_eq!(weak, strong);
