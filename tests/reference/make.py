@@ -1,0 +1,419 @@
+#!/usr/bin/env python3
+"""Makes fresh reference files for tests/reference.rs, with the names and shapes of those beside this
+script, from implementations that are not ours:
+
+    python3 -m venv /tmp/reference
+    /tmp/reference/bin/pip install gymnasium mujoco numpy torch
+    /tmp/reference/bin/python tests/reference/make.py /tmp/fresh --seed 7
+    REFERENCE_DIR=/tmp/fresh cargo test -p backburn-tests --test reference
+
+Only what a chosen file needs is imported: `--files gae` runs with numpy alone.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+
+import numpy as np
+
+
+# ---------------------------------------------------------------------------------------- cartpole
+
+
+def cartpole(rng):
+    """Gymnasium's CartPole-v1: the state after every step."""
+    import gymnasium
+
+    env = gymnasium.make("CartPole-v1")
+
+    def balance(state):
+        # Push towards the lean, some of it against the drift: stays up for 500 steps.
+        x, x_dot, theta, theta_dot = state
+        return int(theta + 0.3 * theta_dot + 0.01 * x + 0.03 * x_dot > 0)
+
+    def record(initial_state, policy):
+        env.reset(seed=0)
+        env.unwrapped.state = np.array(initial_state, dtype=np.float64)
+        case = {"initial_state": list(initial_state)}
+        case |= {key: [] for key in ("actions", "states", "rewards", "terminated", "truncated")}
+        ended = False
+        while not ended:
+            action = policy(env.unwrapped.state)
+            _, reward, terminated, truncated, _ = env.step(action)
+            case["actions"].append(action)
+            case["states"].append(env.unwrapped.state.tolist())
+            case["rewards"].append(float(reward))
+            case["terminated"].append(bool(terminated))
+            case["truncated"].append(bool(truncated))
+            ended = terminated or truncated
+        return case
+
+    def coin(_state):
+        return int(rng.integers(2))
+
+    near = [rng.uniform(-0.05, 0.05, 4).tolist() for _ in range(8)]
+    far = [rng.uniform([-2, -1, -0.1, -1], [2, 1, 0.1, 1]).tolist() for _ in range(4)]
+    cases = [record(state, balance) for state in near[:2]]
+    cases += [record(state, coin) for state in near[2:]]
+    cases += [record(state, policy) for state, policy in zip(far, [coin, balance] * 2)]
+    source = f"gymnasium {gymnasium.__version__} CartPole-v1, float64 internal state after each step"
+    return {"source": source, "cases": cases}
+
+
+# ---------------------------------------------------------------------------------------- pendulum
+
+
+def pendulum(rng):
+    """Gymnasium's Pendulum-v1: torques beyond the limit among them, and fast spins."""
+    import gymnasium
+
+    env = gymnasium.make("Pendulum-v1")
+
+    def record(kind):
+        env.reset(seed=0)
+        initial_state = rng.uniform([-math.pi, -1.0], [math.pi, 1.0])
+        env.unwrapped.state = initial_state.copy()
+        case = {"initial_state": initial_state.tolist()}
+        keys = ("actions", "states", "observations", "rewards", "terminated", "truncated")
+        case |= {key: [] for key in keys}
+        ended = False
+        while not ended:
+            if kind == "spin":  # with the motion: up to the speed limit, over many turns
+                torque = math.copysign(rng.uniform(1.0, 3.0), env.unwrapped.state[1])
+            else:
+                torque = rng.uniform(-3.0, 3.0) if kind == "wide" else rng.uniform(-1.0, 1.0)
+            observation, reward, terminated, truncated, _ = env.step(np.array([torque]))
+            case["actions"].append(float(torque))
+            case["states"].append(env.unwrapped.state.tolist())
+            case["observations"].append(observation.astype(np.float64).tolist())
+            case["rewards"].append(float(reward))
+            case["terminated"].append(bool(terminated))
+            case["truncated"].append(bool(truncated))
+            ended = terminated or truncated
+        return case
+
+    cases = [record(kind) for kind in ["narrow", "wide", "spin", "wide"] * 2]
+    source = f"gymnasium {gymnasium.__version__} Pendulum-v1; actions are torques before clipping"
+    return {"source": source, "cases": cases}
+
+
+# ------------------------------------------------------------------------------------------- reach
+
+# The arm of `envs::Reach`: two rods of 0.5 m and 1 kg in a horizontal plane. 1/48 is m l^2 / 12.
+MJCF = """\
+<mujoco>
+  <option timestep="0.01" integrator="RK4" gravity="0 0 0"><flag contact="disable"/></option>
+  <worldbody>
+    <body name="upper">
+      <joint name="q1" type="hinge" axis="0 0 1" damping="0.1"/>
+      <inertial pos="0.25 0 0" mass="1" diaginertia="{inertia} {inertia} {inertia}"/>
+      <body name="fore" pos="0.5 0 0">
+        <joint name="q2" type="hinge" axis="0 0 1" damping="0.1"/>
+        <inertial pos="0.25 0 0" mass="1" diaginertia="{inertia} {inertia} {inertia}"/>
+        <site name="gripper" pos="0.5 0 0"/>
+      </body>
+    </body>
+  </worldbody>
+  <actuator><motor joint="q1" gear="2"/><motor joint="q2" gear="2"/></actuator>
+</mujoco>""".format(inertia=repr(1 / 48))
+
+
+def reach(rng):
+    """MuJoCo with RK4. The episode goes on after a grasp, to record more of the dynamics."""
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(MJCF)
+    data = mujoco.MjData(model)
+    site = model.site("gripper").id
+    jacobian = np.zeros((3, model.nv))
+
+    def gripper():
+        """Position and velocity; MuJoCo computes what depends on the state only when asked."""
+        mujoco.mj_forward(model, data)
+        mujoco.mj_jacSite(model, data, jacobian, None, site)
+        return data.site_xpos[site, :2].copy(), (jacobian @ data.qvel)[:2]
+
+    def record(q, qd, target, actions):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:] = q, qd
+        if target is None:  # where the gripper is
+            target = gripper()[0]
+        case = {"initial_q": list(q), "initial_qd": list(qd), "target": target.tolist()}
+        case["actions"] = actions.tolist()
+        keys = ("q", "qd", "gripper", "gripper_velocity", "rewards", "grasped")
+        case |= {key: [] for key in keys}
+        for action in actions:
+            clipped = np.clip(action, -1.0, 1.0)
+            data.ctrl[:] = clipped
+            mujoco.mj_step(model, data, nstep=2)
+            position, velocity = gripper()
+            distance = np.linalg.norm(position - target)
+            grasped = bool(distance <= 0.05 and np.linalg.norm(velocity) <= 0.5)
+            reward = -distance - 0.01 * clipped @ clipped + 10.0 * grasped
+            case["q"].append(data.qpos.tolist())
+            case["qd"].append(data.qvel.tolist())
+            case["gripper"].append(position.tolist())
+            case["gripper_velocity"].append(velocity.tolist())
+            case["rewards"].append(float(reward))
+            case["grasped"].append(grasped)
+        return case
+
+    def on_ring():
+        radius, angle = math.sqrt(rng.uniform(0.2**2, 0.95**2)), rng.uniform(0, 2 * math.pi)
+        return radius * np.array([math.cos(angle), math.sin(angle)])
+
+    cases = []
+    for speed in [0.1] * 4 + [6.0] * 2:
+        # Each action is held for ten steps, some beyond the limit.
+        actions = np.repeat(rng.uniform(-1.5, 1.5, (20, 2)), 10, axis=0)
+        q, qd = rng.uniform(-math.pi, math.pi, 2), rng.uniform(-speed, speed, 2)
+        cases.append(record(q, qd, on_ring(), actions))
+    for _ in range(2):
+        # At rest on the object, pushed a little: grasped at first, then no more.
+        actions = rng.normal(0.0, 0.05, (200, 2))
+        cases.append(record(rng.uniform(-math.pi, math.pi, 2), np.zeros(2), None, actions))
+    source = (
+        f"mujoco {mujoco.__version__}, RK4, dt 0.01 s, 2 substeps; "
+        "the episode is not cut short at a grasp here"
+    )
+    return {"source": source, "mjcf": MJCF, "cases": cases}
+
+
+# --------------------------------------------------------------------------------------------- gae
+
+
+GAE_CASES = [(0.99, 0.95), (0.9, 0.0), (1.0, 1.0), (0.98, 0.8)]  # gamma, lam
+
+
+def gae(rng):
+    """Advantages as the sum of their definition, not by the recursion that we use:
+    A_t = sum_l (gamma lam)^l delta_{t+l} to the end of the episode or of the data, where
+    delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)."""
+
+    def case(gamma, lam, time=32, envs=3):
+        rewards, values = rng.normal(size=(2, time, envs))
+        terminated = rng.random((time, envs)) < 0.08
+        truncated = rng.random((time, envs)) < 0.08  # with `terminated` at times
+        ended = terminated | truncated
+        # Within an episode, V(s') is the value of the next row; else of the final observation.
+        next_values = rng.normal(size=(time, envs))
+        next_values[:-1] = np.where(ended[:-1], next_values[:-1], values[1:])
+        deltas = rewards + gamma * np.where(terminated, 0.0, next_values) - values
+        advantages = np.zeros((time, envs))
+        for env in range(envs):
+            for start in range(time):
+                for step in range(start, time):
+                    advantages[start, env] += (gamma * lam) ** (step - start) * deltas[step, env]
+                    if ended[step, env]:
+                        break
+        arrays = {
+            "rewards": rewards,
+            "values": values,
+            "next_values": next_values,
+            "terminated": terminated,
+            "truncated": truncated,
+            "advantages": advantages,
+            "returns": advantages + values,
+        }
+        return {"gamma": gamma, "lam": lam} | {key: a.tolist() for key, a in arrays.items()}
+
+    source = (
+        "numpy float64, summed from the definition; arrays are [time][env]; "
+        "next_values is V(final observation) where an episode ended"
+    )
+    return {"source": source, "cases": [case(*c) for c in GAE_CASES]}
+
+
+# ----------------------------------------------------------------------------------- policy_update
+
+# Distribution, layer sizes, samples, max_kl, damping. The large max_kl make line searches refuse.
+POLICY_CASES = [
+    ("categorical", [4, 8, 8, 2], 32, 0.01, 0.1),
+    ("categorical", [5, 16, 4], 40, 2.0, 0.01),
+    ("gaussian", [3, 8, 8, 1], 32, 0.05, 0.1),
+    ("gaussian", [6, 2], 24, 5.0, 0.001),
+]
+CLIP_RANGE, ENTROPY_COEF = 0.2, 0.01
+BACKTRACK, LINE_SEARCH_STEPS = 0.8, 10
+
+
+def policy(distribution, sizes, theta, obs):
+    """The distribution of actions. theta: per layer W [in][out] row-major, then b [out];
+    gaussian: then one log standard deviation per action."""
+    import torch
+    from torch.distributions import Categorical, Independent, Normal
+
+    offset, x = 0, obs
+    for layer, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
+        weight = theta[offset : offset + n_in * n_out].reshape(n_in, n_out)
+        bias = theta[offset + n_in * n_out : offset + (n_in + 1) * n_out]
+        offset += (n_in + 1) * n_out
+        x = x @ weight + bias
+        if layer < len(sizes) - 2:
+            x = torch.tanh(x)
+    if distribution == "categorical":
+        assert offset == len(theta)
+        return Categorical(logits=x)
+    assert offset + sizes[-1] == len(theta)
+    return Independent(Normal(x, theta[offset:].exp().expand_as(x)), 1)
+
+
+def policy_results(inputs, max_kl, damping, vector):
+    """What PPO and TRPO make of a case's inputs. The Fisher matrix is the Hessian of the mean KL, by
+    double backward."""
+    import torch
+    from torch.distributions import kl_divergence
+
+    keys = ("theta", "obs", "actions", "old_theta", "old_log_prob", "advantages")
+    theta, obs, actions, old_theta, old_log_prob, advantages = (
+        torch.tensor(inputs[key]) for key in keys
+    )
+
+    def at(parameters):
+        return policy(inputs["distribution"], inputs["layer_sizes"], parameters, obs)
+
+    # PPO, at theta, for data of old_theta.
+    point = theta.clone().requires_grad_()
+    new = at(point)
+    log_prob = new.log_prob(actions)
+    ratio = (log_prob - old_log_prob).exp()
+    clipped = ratio.clamp(1 - CLIP_RANGE, 1 + CLIP_RANGE)
+    objective = torch.minimum(ratio * advantages, clipped * advantages).mean()
+    entropy = new.entropy().mean()
+    loss = -objective - ENTROPY_COEF * entropy
+    (ppo_gradient,) = torch.autograd.grad(loss, point)
+    ppo = {
+        "clip_range": CLIP_RANGE,
+        "entropy_coef": ENTROPY_COEF,
+        "clipped_objective": objective.item(),
+        "entropy": entropy.item(),
+        "loss": loss.item(),
+        "gradient": ppo_gradient.tolist(),
+        "kl_old_new": kl_divergence(at(old_theta), new).mean().item(),
+        "log_prob": log_prob.tolist(),
+    }
+
+    # TRPO, where theta is itself the old policy.
+    fixed = at(theta)
+    fixed_log_prob = fixed.log_prob(actions)
+
+    def surrogate(at_theta):
+        return ((at(at_theta).log_prob(actions) - fixed_log_prob).exp() * advantages).mean()
+
+    def mean_kl(at_theta):
+        return kl_divergence(fixed, at(at_theta)).mean()
+
+    def fisher_vector_product(vector):
+        point = theta.clone().requires_grad_()
+        (first,) = torch.autograd.grad(mean_kl(point), point, create_graph=True)
+        (second,) = torch.autograd.grad(first @ vector, point)
+        return second
+
+    point = theta.clone().requires_grad_()
+    start = surrogate(point)
+    (gradient,) = torch.autograd.grad(start, point)
+    start = start.item()
+    vector = torch.tensor(vector)
+    fisher = torch.stack([fisher_vector_product(row) for row in torch.eye(len(theta))])
+    damped = fisher + damping * torch.eye(len(theta))
+    natural_step = torch.linalg.solve(damped, gradient)
+    step_scale = torch.sqrt(2 * max_kl / (natural_step @ damped @ natural_step))
+    full_step = step_scale * natural_step
+    line_search, fraction = [], 1.0
+    for _ in range(LINE_SEARCH_STEPS):
+        candidate = theta + fraction * full_step
+        new_surrogate, kl = surrogate(candidate).item(), mean_kl(candidate).item()
+        accept = new_surrogate >= start and kl <= max_kl
+        entry = {"fraction": fraction, "surrogate": new_surrogate, "kl": kl, "accept": accept}
+        line_search.append(entry)
+        fraction *= BACKTRACK
+    trpo = {
+        "max_kl": max_kl,
+        "damping": damping,
+        "surrogate": start,
+        "gradient": gradient.tolist(),
+        "vector": vector.tolist(),
+        "fisher_vector_product": fisher_vector_product(vector).tolist(),
+        "natural_step_exact": natural_step.tolist(),
+        "step_scale": step_scale.item(),
+        "full_step": full_step.tolist(),
+        "line_search": line_search,
+    }
+    return {"ppo": ppo, "trpo": trpo}
+
+
+def policy_update(rng):
+    """PyTorch in float64."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+
+    def random_theta(distribution, sizes):
+        parts = []
+        for n_in, n_out in zip(sizes, sizes[1:]):
+            parts.append(rng.normal(0.0, 1.0 / math.sqrt(n_in), n_in * n_out))
+            parts.append(rng.normal(0.0, 0.1, n_out))
+        if distribution == "gaussian":
+            parts.append(rng.normal(-0.3, 0.3, sizes[-1]))
+        return np.concatenate(parts)
+
+    def draw(distribution, sizes, samples):
+        old_theta = torch.tensor(random_theta(distribution, sizes))
+        theta = old_theta + torch.tensor(rng.normal(0.0, 0.05, len(old_theta)))
+        obs = torch.tensor(rng.normal(size=(samples, sizes[0])))
+        torch.manual_seed(int(rng.integers(2**31)))
+        old = policy(distribution, sizes, old_theta, obs)
+        actions = old.sample()
+        return {
+            "distribution": distribution,
+            "layer_sizes": sizes,
+            "activation": "tanh",
+            "theta": theta.tolist(),
+            "obs": obs.tolist(),
+            "actions": actions.tolist(),
+            "old_theta": old_theta.tolist(),
+            "old_log_prob": old.log_prob(actions).tolist(),
+            "advantages": rng.normal(size=samples).tolist(),
+        }
+
+    def case(distribution, sizes, samples, max_kl, damping):
+        inputs = draw(distribution, sizes, samples)
+        vector = rng.normal(size=len(inputs["theta"]))
+        return inputs | policy_results(inputs, max_kl, damping, vector)
+
+    source = (
+        f"torch {torch.__version__} float64. theta is flat: per layer W [in][out] row-major, then "
+        "b [out]; a gaussian policy appends its log standard deviations. TRPO cases take theta "
+        "itself as the old policy."
+    )
+    return {"source": source, "cases": [case(*c) for c in POLICY_CASES]}
+
+
+# -------------------------------------------------------------------------------------------- main
+
+MAKERS = [cartpole, pendulum, reach, gae, policy_update]
+
+
+def main():
+    names = [maker.__name__ for maker in MAKERS]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("output", type=pathlib.Path, help="directory for the files; made if missing")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
+    parser.add_argument(
+        "--files", nargs="+", choices=names, default=names, help="which to make (default: all)"
+    )
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for index, maker in enumerate(MAKERS):
+        if maker.__name__ in arguments.files:
+            # A generator of its own, so that a file doesn't depend on which others are made.
+            reference = maker(np.random.default_rng([arguments.seed, index]))
+            path = arguments.output / f"{maker.__name__}.json"
+            path.write_text(json.dumps(reference) + "\n")
+            print(f"{path}: {len(reference['cases'])} cases", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
