@@ -231,11 +231,11 @@ mod tests {
     #[test]
     fn observations_are_shifted_scaled_and_clipped() {
         let mut normalizer = ObservationNormalizer::new(2);
-        normalizer.update(&[1.0, 5.0, 3.0, 5.0]);
+        normalizer.update(&[0.0, 5.0, 4.0, 5.0]);
         let before = normalizer.clone();
-        let mut rows = [1.0, 5.0, 2.5, 5.0, 100.0, -100.0];
+        let mut rows = [0.0, 5.0, 3.0, 5.0, 100.0, -100.0];
         normalizer.normalize(&mut rows);
-        // Column 0: mean 2, deviation 1.
+        // Column 0: mean 2, deviation 2.
         assert_near(f64::from(rows[0]), -1.0);
         assert_near(f64::from(rows[2]), 0.5);
         assert_eq!([rows[4], rows[5]], [10.0, -10.0]);
