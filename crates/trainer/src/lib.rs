@@ -1,1 +1,43 @@
-//! x
+//! The trainer: a configuration in, a run directory out. No maths in here.
+//!
+//! [`main`] is the whole program for the environments of a registry, so that a crate with
+//! environments of its own is one line: `trainer::main(Registry::default().with(...))`.
+
+mod checkpoint;
+mod cli;
+mod commands;
+mod config;
+mod error;
+mod files;
+mod interrupt;
+mod metrics;
+mod progress;
+mod run_dir;
+mod session;
+mod summary;
+mod terminal;
+mod train;
+
+pub use checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
+pub use config::{
+    ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source,
+};
+pub use error::Error;
+pub use metrics::RecentEpisodes;
+
+use clap::Parser;
+use envs::Registry;
+use std::process::ExitCode;
+
+/// The program: reads the command line, does what it asks for with these environments.
+#[must_use]
+pub fn main(registry: Registry) -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::execute(cli.command, &registry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::error(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,2 +1,7 @@
-//! trainer
-fn main() {}
+//! Backburn's trainer with the built-in environments.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trainer::main(envs::Registry::default())
+}

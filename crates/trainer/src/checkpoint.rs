@@ -1,0 +1,163 @@
+//! Checkpoints: all state of a run in one file with a checksum.
+
+use crate::error::Error;
+use crate::files;
+use agents::{AgentState, CollectorState};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// First bytes of every checkpoint.
+const MAGIC: [u8; 8] = *b"BACKBURN";
+/// Version of the format that this program writes and reads.
+const FORMAT: u32 = 1;
+/// Magic, format, length of the payload, checksum.
+const HEADER: usize = 8 + 4 + 8 + 4;
+
+/// Everything that a run needs to go on as if nothing had happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Networks, optimisers, observation normaliser, shuffling stream.
+    pub agent: AgentState,
+    /// Environments, reward normaliser, sampling stream.
+    pub collector: CollectorState,
+    /// How far the run is.
+    pub progress: Progress,
+    /// Return, length and success of the last finished episodes.
+    pub recent: crate::metrics::RecentEpisodes,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Finished iterations; `metrics.csv` has a row for each.
+    pub iterations: u64,
+    /// Environment steps.
+    pub steps: u64,
+    /// Seconds spent in rollouts and updates.
+    pub training_seconds: f64,
+    /// Seconds spent altogether, in all processes that worked on the run.
+    pub elapsed_seconds: f64,
+    /// Best mean return of an evaluation so far.
+    pub best_return: Option<f64>,
+}
+
+/// Why a file is no usable checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct CheckpointError {
+    /// The file, or the directory that should hold one.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It can't be read at all.
+    #[error("can't be read: {0}")]
+    Unreadable(std::io::Error),
+    /// A file without content.
+    #[error("is empty, so it is no checkpoint")]
+    Empty,
+    /// A file of another program.
+    #[error("is no Backburn checkpoint")]
+    Foreign,
+    /// Written by a later version of this program.
+    #[error(
+        "has format {0}; this program reads format {FORMAT}, so use the newer one that wrote it"
+    )]
+    Newer(u32),
+    /// Written by an early version of this program.
+    #[error("has format {0}, which this program no longer reads (it reads format {FORMAT})")]
+    Older(u32),
+    /// The end is missing.
+    #[error("is truncated: {found} of {expected} bytes are there")]
+    Truncated {
+        /// Bytes that the header promises.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// Its bytes are not those that were written.
+    #[error("is damaged: its checksum does not match its content")]
+    Damaged,
+    /// Whole, but not understood.
+    #[error("is whole, but its content is not that of a checkpoint ({0})")]
+    Undecodable(postcard::Error),
+    /// Whole, but of another run.
+    #[error("belongs to another configuration: {0}")]
+    Mismatch(String),
+    /// There is no such checkpoint.
+    #[error("{0}")]
+    Missing(String),
+}
+
+impl Problem {
+    /// The error about this file.
+    #[must_use]
+    pub fn of(self, path: &Path) -> CheckpointError {
+        CheckpointError { path: path.to_owned(), problem: self }
+    }
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint, whole or not at all.
+    ///
+    /// # Errors
+    /// When the system refuses; an earlier file of that name is still there then.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let payload = postcard::to_stdvec(self)
+            .map_err(|error| Error::from(Problem::Undecodable(error).of(path)))?;
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        header[12..20].copy_from_slice(&(payload.len() as u64).to_le_bytes());
+        let checksum = checksum(&header, &payload);
+        header[20..].copy_from_slice(&checksum.to_le_bytes());
+        files::write_atomically(path, &[&header, &payload])
+    }
+
+    /// Reads a checkpoint and checks that it is whole.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        std::fs::read(path)
+            .map_err(Problem::Unreadable)
+            .and_then(|bytes| Checkpoint::decode(&bytes))
+            .map_err(|problem| problem.of(path))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Checkpoint, Problem> {
+        if bytes.is_empty() {
+            return Err(Problem::Empty);
+        }
+        if !MAGIC.starts_with(&bytes[..bytes.len().min(MAGIC.len())]) {
+            return Err(Problem::Foreign);
+        }
+        let found = bytes.len() as u64;
+        let Some((header, payload)) = bytes.split_first_chunk::<HEADER>() else {
+            return Err(Problem::Truncated { expected: HEADER as u64, found });
+        };
+        let [_, _, _, _, _, _, _, _, f0, f1, f2, f3, length @ .., c0, c1, c2, c3] = *header;
+        match u32::from_le_bytes([f0, f1, f2, f3]) {
+            FORMAT => {}
+            newer if newer > FORMAT => return Err(Problem::Newer(newer)),
+            older => return Err(Problem::Older(older)),
+        }
+        let expected = u64::from_le_bytes(length).saturating_add(HEADER as u64);
+        if found < expected {
+            return Err(Problem::Truncated { expected, found });
+        }
+        if found > expected || u32::from_le_bytes([c0, c1, c2, c3]) != checksum(header, payload) {
+            return Err(Problem::Damaged);
+        }
+        postcard::from_bytes(payload).map_err(Problem::Undecodable)
+    }
+}
+
+/// CRC-32C of the header up to the checksum's own place, and of the payload.
+fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[..20]), payload)
+}

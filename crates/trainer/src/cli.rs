@@ -1,0 +1,114 @@
+//! The command line.
+
+use crate::run_dir::Which;
+use agents::Backend;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Trains reinforcement-learning policies with PPO and TRPO.
+///
+/// One TOML file describes an experiment; a run leaves a directory that can be resumed, evaluated
+/// and opened in TensorBoard.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed while running
+  2    bad usage, configuration or checkpoint
+  130  interrupted (Ctrl-C) after a checkpoint was saved";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train as a configuration file says
+    ///
+    /// The run directory is runs/NAME/SEED unless --out says otherwise. It holds config.toml (the
+    /// resolved configuration), metrics.csv, TensorBoard's event files, checkpoints/ and, at the
+    /// end, summary.json. Ctrl-C saves a checkpoint; `trainer resume` goes on from it exactly.
+    Run {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Write the run to this directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Replace the run that the directory holds
+        #[arg(long)]
+        overwrite: bool,
+        /// Print nothing but errors and warnings
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Go on with a run to its configured number of steps
+    ///
+    /// Begins at the newest checkpoint that is whole. On a CPU backend the result is the same, bit
+    /// for bit, as if the run had never been stopped. To train longer, raise total_steps in the run
+    /// directory's config.toml first.
+    Resume {
+        /// Run directory, such as runs/ppo_cartpole/1
+        run: PathBuf,
+        /// Update on another backend than before: flex, ndarray or wgpu
+        #[arg(long, value_name = "BACKEND", value_parser = backend)]
+        backend: Option<Backend>,
+        /// Print nothing but errors and warnings
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Play episodes with a trained policy
+    ///
+    /// With the defaults this repeats the evaluation at the end of the run.
+    Eval {
+        /// Run directory, such as runs/ppo_cartpole/1
+        run: PathBuf,
+        /// Episodes to play
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        episodes: u32,
+        /// Sample actions instead of taking the policy's mode
+        #[arg(long)]
+        stochastic: bool,
+        /// Which checkpoint: best (by evaluation), latest, or a number of steps
+        #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
+        checkpoint: Which,
+        /// Seed of the episodes; the run's own if not given
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Validate a configuration and print it with every default filled in
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List environments, algorithms, and backends with the devices found
+    List,
+}
+
+/// A configuration file and what replaces its values.
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML)
+    pub config: PathBuf,
+    /// Where updates run: flex, ndarray or wgpu
+    #[arg(long, value_name = "BACKEND", value_parser = backend)]
+    pub backend: Option<Backend>,
+    /// Seed of every random stream
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+    /// Replace any value of the file, as in --set agent.learning_rate=1e-3; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+fn backend(name: &str) -> Result<Backend, String> {
+    let known = Backend::ALL.map(Backend::name);
+    let found = Backend::ALL.into_iter().find(|backend| backend.name() == name);
+    found.ok_or_else(|| {
+        let hint = crate::config::did_you_mean(name, &known);
+        format!("there is no backend `{name}`{hint}; there is: {}", known.join(", "))
+    })
+}

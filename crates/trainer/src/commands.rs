@@ -1,0 +1,189 @@
+//! What each verb of the command line does.
+
+use crate::cli::{Command, ConfigArgs};
+use crate::config::{ALGORITHMS, Experiment, Override, Source};
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::metrics::{CsvSink, Sink, TensorBoardSink};
+use crate::progress::ProgressSink;
+use crate::run_dir::{RunDir, Which};
+use crate::session::{self, Session};
+use crate::summary::{EvalSummary, Summary};
+use crate::terminal::say;
+use crate::train::train;
+use agents::Backend;
+use envs::Registry;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever ended it early, with its message and exit code.
+pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
+    match command {
+        Command::Run { config, out, overwrite, quiet } => {
+            run(&config, out, overwrite, quiet, registry)
+        }
+        Command::Resume { run, backend, quiet } => resume(run, backend, quiet, registry),
+        Command::Eval { run, episodes, stochastic, checkpoint, seed } => {
+            eval(run, episodes as usize, !stochastic, checkpoint, seed, registry)
+        }
+        Command::Check { config } => check(&config, registry),
+        Command::List => {
+            list(registry);
+            Ok(())
+        }
+    }
+}
+
+fn read(config: &ConfigArgs, registry: &Registry) -> Result<(Experiment, Source), Error> {
+    let mut overrides =
+        config.set.iter().map(|set| Override::set(set)).collect::<Result<Vec<_>, _>>()?;
+    overrides.extend(config.seed.map(|seed| Override::flag("seed", seed)));
+    overrides.extend(config.backend.map(|backend| Override::flag("backend", backend)));
+    Experiment::read(&config.config, &overrides, registry)
+}
+
+fn run(
+    config: &ConfigArgs,
+    out: Option<PathBuf>,
+    overwrite: bool,
+    quiet: bool,
+    registry: &Registry,
+) -> Result<(), Error> {
+    let (experiment, source) = read(config, registry)?;
+    let entry = session::entry(&experiment, registry)?;
+    let mut agent = session::agent(&experiment, &entry, &source, experiment.backend)?;
+    session::warm_start(&mut agent, &experiment, &source)?;
+    let session = Session::new(experiment, entry, agent)?;
+    let path = out.unwrap_or_else(|| {
+        let Experiment { name, seed, .. } = &session.experiment;
+        ["runs", name, &seed.to_string()].iter().collect()
+    });
+    let run = RunDir::at(path);
+    let _lock = run.create(&session.experiment, overwrite)?;
+    finish(session, &run, quiet)
+}
+
+fn resume(
+    path: PathBuf,
+    backend: Option<Backend>,
+    quiet: bool,
+    registry: &Registry,
+) -> Result<(), Error> {
+    let run = RunDir::at(path);
+    let _lock = run.open()?;
+    let backend: Vec<_> =
+        backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
+    let (experiment, source) = Experiment::read(&run.config(), &backend, registry)?;
+    let entry = session::entry(&experiment, registry)?;
+    let mut agent = session::agent(&experiment, &entry, &source, experiment.backend)?;
+    let checkpoint = run.load(Which::Latest)?;
+    if checkpoint.is_none() {
+        // Killed before its first checkpoint: the run begins anew.
+        session::warm_start(&mut agent, &experiment, &source)?;
+    }
+    let mut session = Session::new(experiment, entry, agent)?;
+    if let Some((path, checkpoint)) = checkpoint {
+        session.restore(path, checkpoint)?;
+    }
+    if session.is_finished() && run.summary().is_file() {
+        if !quiet {
+            let path = run.path().display();
+            let steps = session.progress.steps;
+            say(&format!(
+                "{path}: finished, {steps} steps are done; see summary.json, or raise \
+                 total_steps in config.toml to train longer\n"
+            ));
+        }
+        return Ok(());
+    }
+    finish(session, &run, quiet)
+}
+
+/// Trains to the end and writes the summary.
+fn finish(mut session: Session, run: &RunDir, quiet: bool) -> Result<(), Error> {
+    let interrupt = Interrupt::listen();
+    let progress = session.progress;
+    let mut sinks: Vec<Box<dyn Sink>> =
+        vec![Box::new(CsvSink::open(&run.metrics(), progress.iterations)?)];
+    if !session.is_finished() {
+        sinks.push(Box::new(TensorBoardSink::create(run.path(), progress.steps)?));
+    }
+    if !quiet {
+        let total = session.experiment.iterations() * session.experiment.steps_per_iteration();
+        sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
+    }
+    let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
+    drop(sinks);
+    let summary = Summary::new(&session, &evaluation);
+    summary.write(&run.summary())?;
+    if !quiet {
+        say(&summary.table(run.path()));
+    }
+    Ok(())
+}
+
+fn eval(
+    path: PathBuf,
+    episodes: usize,
+    greedy: bool,
+    which: Which,
+    seed: Option<u64>,
+    registry: &Registry,
+) -> Result<(), Error> {
+    let run = RunDir::at(path);
+    run.must_hold_a_run()?;
+    let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
+    let entry = session::entry(&experiment, registry)?;
+    // Acting happens on the CPU, whatever the run was trained on.
+    let mut agent = session::agent(&experiment, &entry, &source, Backend::Flex)?;
+    let Some((path, checkpoint)) = run.load(which)? else {
+        return Err(Error::Usage(format!(
+            "{}: holds no checkpoint yet",
+            run.checkpoints().display()
+        )));
+    };
+    agent.set_state(checkpoint.agent).map_err(|error| session::foreign(error, &path))?;
+    let seed = seed.unwrap_or(experiment.seed);
+    let evaluation =
+        agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
+    say(&format!(
+        "{}, {} actions, seed {seed}\n{}",
+        path.display(),
+        if greedy { "greedy" } else { "sampled" },
+        EvalSummary::new(&evaluation).table()
+    ));
+    Ok(())
+}
+
+fn check(config: &ConfigArgs, registry: &Registry) -> Result<(), Error> {
+    let (experiment, source) = read(config, registry)?;
+    let entry = session::entry(&experiment, registry)?;
+    // Whether settings fit the environment does not depend on the backend.
+    let mut agent = session::agent(&experiment, &entry, &source, Backend::Flex)?;
+    session::warm_start(&mut agent, &experiment, &source)?;
+    say(&experiment.to_toml()?);
+    Ok(())
+}
+
+fn list(registry: &Registry) {
+    let mut text = String::from("environments\n");
+    // Writing to a String can't fail.
+    for entry in registry.entries() {
+        let _ = writeln!(text, "  {:<10} {}", entry.name, entry.description);
+    }
+    text.push_str("algorithms\n");
+    for (name, description) in ALGORITHMS {
+        let _ = writeln!(text, "  {name:<10} {description}");
+    }
+    text.push_str("backends\n");
+    for backend in Backend::ALL {
+        let devices = backend.devices();
+        let devices =
+            if devices.is_empty() { "no device found".to_owned() } else { devices.join("; ") };
+        let _ = writeln!(text, "  {:<10} {devices}", backend.name());
+    }
+    say(&text);
+}

@@ -1,0 +1,260 @@
+//! The experiment: one TOML file, parsed, defaulted and validated once. Everything later trusts it.
+
+mod explain;
+mod fields;
+mod source;
+mod validate;
+
+pub use explain::did_you_mean;
+pub use source::{Override, Source};
+
+use crate::error::Error;
+use agents::{AgentConfig, Backend, NetworkConfig, PpoConfig, TrpoConfig};
+use envs::Registry;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Algorithms that `agent.algorithm` takes, with a line each.
+pub const ALGORITHMS: [(&str, &str); 2] = [
+    ("ppo", "proximal policy optimisation (Schulman et al. 2017)"),
+    ("trpo", "trust region policy optimisation (Schulman et al. 2015)"),
+];
+
+/// One training run, with every value filled in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Experiment {
+    /// Name of the run's directory; the file's name where not given.
+    pub name: String,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Environment steps of the run; it ends with the last iteration that fits.
+    pub total_steps: u64,
+    /// Where updates run.
+    pub backend: Backend,
+    /// Run directory or checkpoint file whose policy this run starts from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<PathBuf>,
+    /// The environment and its copies.
+    pub env: EnvConfig,
+    /// The networks.
+    pub network: NetworkConfig,
+    /// The algorithm.
+    pub agent: AgentConfig,
+    /// Evaluation.
+    pub eval: EvalConfig,
+    /// Checkpoints.
+    pub checkpoint: CheckpointConfig,
+}
+
+/// The table `[env]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvConfig {
+    /// A name that `trainer list` shows.
+    pub name: String,
+    /// Copies that are stepped side by side.
+    #[serde(default = "EnvConfig::default_num_envs")]
+    pub num_envs: usize,
+    /// Whether observations are shifted and scaled by their running mean and deviation.
+    #[serde(default)]
+    pub normalize_observations: bool,
+    /// Whether rewards are scaled by the running deviation of the discounted return.
+    #[serde(default)]
+    pub normalize_rewards: bool,
+}
+
+impl EnvConfig {
+    const fn default_num_envs() -> usize {
+        8
+    }
+}
+
+/// The table `[eval]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Greedy episodes in an evaluation.
+    pub episodes: usize,
+    /// Steps from one evaluation to the next; 0: only at the end.
+    pub every_steps: u64,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        EvalConfig { episodes: 100, every_steps: 0 }
+    }
+}
+
+/// The table `[checkpoint]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Steps from one checkpoint to the next.
+    pub every_steps: u64,
+    /// Newest checkpoints that are kept, besides the best.
+    pub keep: usize,
+}
+
+/// The file as it is written: what may be left out is optional or has a default.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File<A> {
+    name: Option<String>,
+    #[serde(default = "default_seed")]
+    seed: u64,
+    #[serde(default = "default_total_steps")]
+    total_steps: u64,
+    #[serde(default)]
+    backend: Backend,
+    warm_start: Option<PathBuf>,
+    env: EnvConfig,
+    #[serde(default)]
+    network: NetworkConfig,
+    agent: A,
+    #[serde(default)]
+    eval: EvalConfig,
+    #[serde(default)]
+    checkpoint: CheckpointFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CheckpointFile {
+    every_steps: Option<u64>,
+    keep: usize,
+}
+
+impl Default for CheckpointFile {
+    fn default() -> Self {
+        CheckpointFile { every_steps: None, keep: 3 }
+    }
+}
+
+const fn default_seed() -> u64 {
+    1
+}
+
+const fn default_total_steps() -> u64 {
+    100_000
+}
+
+impl Experiment {
+    /// Reads and validates a configuration file; `overrides` replace its values. The source is
+    /// returned to point at the line of what turns out wrong later.
+    ///
+    /// # Errors
+    /// What is wrong, where it stands, and what would be right.
+    pub fn read(
+        path: &Path,
+        overrides: &[Override],
+        registry: &Registry,
+    ) -> Result<(Experiment, Source), Error> {
+        let source = Source::read(path, overrides)?;
+        let experiment = Experiment::parse(&source, registry)?;
+        Ok((experiment, source))
+    }
+
+    /// Parses and validates a configuration.
+    ///
+    /// # Errors
+    /// What is wrong, where it stands, and what would be right.
+    pub fn parse(source: &Source, registry: &Registry) -> Result<Experiment, Error> {
+        let table = source.table()?;
+        explain::finite_numbers(source, table.get_ref())?;
+        let names: Vec<&str> = registry.entries().iter().map(|entry| entry.name).collect();
+        required(source, &table, "env", "name", &names)?;
+        let algorithm = required(source, &table, "agent", "algorithm", &ALGORITHMS.map(|a| a.0))?;
+        let experiment = match algorithm.as_str() {
+            "ppo" => Experiment::from_table::<PpoConfig>(source, table, AgentConfig::Ppo)?,
+            _ => Experiment::from_table::<TrpoConfig>(source, table, AgentConfig::Trpo)?,
+        };
+        experiment.validate(source)?;
+        Ok(experiment)
+    }
+
+    fn from_table<'de, A: Deserialize<'de>>(
+        source: &Source,
+        table: Spanned<DeTable<'de>>,
+        agent: impl FnOnce(A) -> AgentConfig,
+    ) -> Result<Experiment, Error> {
+        let keys = table.get_ref().clone();
+        let file = File::<A>::deserialize(toml::Deserializer::from(table))
+            .map_err(|error| explain::error::<A>(source, &keys, &error))?;
+        let name = match file.name {
+            Some(name) => name,
+            None => source.path().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        Ok(Experiment {
+            name,
+            seed: file.seed,
+            total_steps: file.total_steps,
+            backend: file.backend,
+            warm_start: file.warm_start,
+            env: file.env,
+            network: file.network,
+            agent: agent(file.agent),
+            eval: file.eval,
+            checkpoint: CheckpointConfig {
+                every_steps: file.checkpoint.every_steps.unwrap_or((file.total_steps / 10).max(1)),
+                keep: file.checkpoint.keep,
+            },
+        })
+    }
+
+    /// The whole experiment as TOML; reading it gives the same experiment.
+    ///
+    /// # Errors
+    /// When a value can't be written in TOML, which validation rules out.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        toml::to_string(self).map_err(|error| {
+            Error::Usage(format!("the configuration can't be written as TOML: {error}"))
+        })
+    }
+
+    /// Environment steps in an iteration.
+    #[must_use]
+    pub fn steps_per_iteration(&self) -> u64 {
+        self.env.num_envs as u64 * self.agent.rollout_steps() as u64
+    }
+
+    /// Iterations of the run: as many as fit into `total_steps`.
+    #[must_use]
+    pub fn iterations(&self) -> u64 {
+        self.total_steps / self.steps_per_iteration()
+    }
+}
+
+/// The string at `table.key`, which must be there and one of `known`.
+fn required(
+    source: &Source,
+    root: &Spanned<DeTable<'_>>,
+    table: &str,
+    key: &str,
+    known: &[&str],
+) -> Result<String, Error> {
+    let dotted = format!("{table}.{key}");
+    let list = known.join(", ");
+    let value = match root.get_ref().get(table).map(|found| (found.get_ref(), found.span())) {
+        None => None,
+        Some((DeValue::Table(inside), _)) => inside.get(key),
+        Some((other, span)) => {
+            let message = format!("is {}; must be a table [{table}]", explain::kind(other));
+            return Err(source.error_at(Some(span), Some(table), &message));
+        }
+    };
+    let Some(value) = value else {
+        let message = format!("is missing; give `{key}` in [{table}], one of: {list}");
+        return Err(source.error_at(None, Some(&dotted), &message));
+    };
+    let message = match value.get_ref() {
+        DeValue::String(name) if known.contains(&name.as_ref()) => return Ok(name.to_string()),
+        DeValue::String(name) => {
+            let hint = explain::did_you_mean(name, known);
+            format!("there is no `{name}`{hint}; there is: {list}")
+        }
+        other => format!("is {}; must be one of: {list}, in quotes", explain::kind(other)),
+    };
+    Err(source.error_at(Some(value.span()), Some(&dotted), &message))
+}

@@ -1,0 +1,141 @@
+//! Messages about a configuration: what is wrong, and what would be right.
+
+use super::fields::fields;
+use super::source::key_at;
+use super::{CheckpointFile, EnvConfig, EvalConfig, File, Source};
+use crate::error::Error;
+use agents::{NetworkConfig, PpoConfig, TrpoConfig};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Explains why a table is no experiment whose agent is an `A`.
+pub fn error<'de, A: Deserialize<'de>>(
+    source: &Source,
+    table: &DeTable<'_>,
+    error: &toml::de::Error,
+) -> Error {
+    let span = error.span();
+    let key = span.as_ref().and_then(|span| key_at(table, span));
+    let message = match (names(error.message(), "unknown field "), &key) {
+        (Some((unknown, known)), Some(key)) => {
+            let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
+            format!("is no key here{}", elsewhere::<A>(&unknown, &known, parent))
+        }
+        _ => match names(error.message(), "unknown variant ") {
+            Some((unknown, known)) => format!(
+                "there is no `{unknown}`{}; there is: {}",
+                did_you_mean(&unknown, &known),
+                known.join(", ")
+            ),
+            None => plain(error.message()),
+        },
+    };
+    source.error_at(span, key.as_deref(), &message)
+}
+
+/// Takes apart serde's messages like "unknown field `x`, expected one of `a`, `b`".
+fn names<'a>(message: &'a str, start: &str) -> Option<(String, Vec<&'a str>)> {
+    let rest = message.strip_prefix(start)?.strip_prefix('`')?;
+    let (unknown, rest) = match rest.split_once("`, expected ") {
+        Some(parts) => parts,
+        None => (rest.split_once("`, there are no ")?.0, ""),
+    };
+    let known = rest.split('`').skip(1).step_by(2).collect();
+    Some((unknown.to_owned(), known))
+}
+
+/// Where an unknown key would be known: under another spelling, algorithm or table.
+fn elsewhere<'de, A: Deserialize<'de>>(unknown: &str, known: &[&str], parent: &str) -> String {
+    let hint = did_you_mean(unknown, known);
+    let own = fields::<A>();
+    let algorithms =
+        [("ppo", "PPO", fields::<PpoConfig>()), ("trpo", "TRPO", fields::<TrpoConfig>())];
+    if let Some((_, title, _)) =
+        algorithms.iter().find(|(.., keys)| *keys != own && keys.contains(&unknown))
+        && parent == "agent"
+        && let Some((name, ..)) = algorithms.iter().find(|(.., keys)| *keys == own)
+    {
+        return format!(": {unknown} is a {title} key, and agent.algorithm is {name}{hint}");
+    }
+    if hint.is_empty() {
+        let tables = [
+            ("at the top of the file", fields::<File<A>>()),
+            ("in [env]", fields::<EnvConfig>()),
+            ("in [network]", fields::<NetworkConfig>()),
+            ("in [agent]", own),
+            ("in [eval]", fields::<EvalConfig>()),
+            ("in [checkpoint]", fields::<CheckpointFile>()),
+        ];
+        if let Some((place, _)) = tables.iter().find(|(_, keys)| keys.contains(&unknown)) {
+            return format!("; `{unknown}` belongs {place}");
+        }
+    }
+    format!("{hint}; there is: {}", known.join(", "))
+}
+
+/// ", did you mean `x`?", or nothing when no name is close.
+pub fn did_you_mean(unknown: &str, known: &[&str]) -> String {
+    let close = known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&unknown.to_lowercase(), name), name))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    close.map_or_else(String::new, |(_, name)| format!(", did you mean `{name}`?"))
+}
+
+/// Serde's words for types, in those of a TOML file.
+fn plain(message: &str) -> String {
+    let whole = "a whole number, 0 or more";
+    [
+        ("expected f64", "expected a number"),
+        ("expected u64", &format!("expected {whole}")),
+        ("expected usize", &format!("expected {whole}")),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected an array like [64, 64]"),
+        ("expected path string", "expected a path in quotes"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected struct File", "expected a table"),
+        ("as u128", ""),
+        ("as i128", ""),
+    ]
+    .iter()
+    .fold(message.trim_end().to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// A value's type with its article.
+pub fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// Refuses `nan`, `inf` and numbers too large for 64 bits, wherever they stand.
+pub fn finite_numbers(source: &Source, table: &DeTable<'_>) -> Result<(), Error> {
+    table.iter().try_for_each(|(_, value)| finite(source, table, value))
+}
+
+fn finite(source: &Source, root: &DeTable<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), Error> {
+    match value.get_ref() {
+        DeValue::Float(number) => {
+            let text = number.as_str();
+            if text.parse::<f64>().is_ok_and(f64::is_finite) {
+                return Ok(());
+            }
+            let key = key_at(root, &value.span());
+            let message = format!("is {text}; must be a finite number");
+            Err(source.error_at(Some(value.span()), key.as_deref(), &message))
+        }
+        DeValue::Array(items) => items.iter().try_for_each(|item| finite(source, root, item)),
+        DeValue::Table(inside) => {
+            inside.iter().try_for_each(|(_, value)| finite(source, root, value))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,72 @@
+//! Ranges, and how values must go together.
+
+use super::{Experiment, Source};
+use crate::error::Error;
+
+/// Steps of a run: beyond what any machine gets through, within what TOML can write.
+const MAX_STEPS: u64 = 1_000_000_000_000_000;
+/// Samples of an iteration; they are all held in memory.
+const MAX_BATCH: u64 = 1 << 24;
+/// Weights between hidden layers; they are held several times in memory.
+const MAX_WEIGHTS: u64 = 100_000_000;
+
+impl Experiment {
+    pub(super) fn validate(&self, source: &Source) -> Result<(), Error> {
+        let check = |key: &str, wrong: Option<String>| match wrong {
+            Some(message) => Err(source.error(key, &message)),
+            None => Ok(()),
+        };
+        let range = |key: &str, value: u64, low: u64, high: u64| {
+            let wrong = !(low..=high).contains(&value);
+            let message = format!("is {value}; must be a whole number from {low} to {high}");
+            check(key, wrong.then_some(message))
+        };
+        check("name", wrong_name(&self.name))?;
+        range("seed", self.seed, 0, i64::MAX as u64)?;
+        range("total_steps", self.total_steps, 1, MAX_STEPS)?;
+        range("env.num_envs", self.env.num_envs as u64, 1, 65_536)?;
+        range("eval.episodes", self.eval.episodes as u64, 1, 100_000)?;
+        range("eval.every_steps", self.eval.every_steps, 0, MAX_STEPS)?;
+        range("checkpoint.every_steps", self.checkpoint.every_steps, 1, MAX_STEPS)?;
+        range("checkpoint.keep", self.checkpoint.keep as u64, 2, 1_000_000)?;
+
+        let config = |error: agents::ConfigError| source.error(&error.key, &error.message);
+        self.network.validate().map_err(config)?;
+        let weights: u64 =
+            self.network.hidden.windows(2).map(|pair| pair[0] as u64 * pair[1] as u64).sum();
+        let too_many = (weights > MAX_WEIGHTS)
+            .then(|| format!("makes {weights} weights; at most {MAX_WEIGHTS} are allowed"));
+        check("network.hidden", too_many)?;
+        self.agent.validate(self.env.num_envs).map_err(config)?;
+
+        let batch = self.steps_per_iteration();
+        let product = format!(
+            "{} env.num_envs x {} agent.rollout_steps = {batch} samples an iteration",
+            self.env.num_envs,
+            self.agent.rollout_steps()
+        );
+        let too_large = (batch > MAX_BATCH).then(|| format!("{product}; at most {MAX_BATCH}"));
+        check("agent.rollout_steps", too_large)?;
+        let too_short = (self.total_steps < batch)
+            .then(|| format!("is {}, less than one iteration: {product}", self.total_steps));
+        check("total_steps", too_short)
+    }
+}
+
+/// What is wrong with a name that becomes a directory.
+fn wrong_name(name: &str) -> Option<String> {
+    let unusable =
+        |c: char| matches!(c, '/' | '\\' | char::REPLACEMENT_CHARACTER) || c.is_control();
+    let what = if name.trim().is_empty() {
+        "is empty"
+    } else if matches!(name, "." | "..") {
+        "is a directory already"
+    } else if name.contains(unusable) {
+        "holds a character that a directory name can't have"
+    } else if name.len() > 200 {
+        "is longer than 200 bytes"
+    } else {
+        return None;
+    };
+    Some(format!("{name:?} {what}; it becomes a directory under runs/, such as \"ppo_cartpole\""))
+}

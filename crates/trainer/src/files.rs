@@ -1,0 +1,72 @@
+//! Files that are whole or not there.
+
+use crate::error::Error;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// What names of unfinished files begin with.
+const TEMPORARY: &str = ".tmp-";
+
+/// Writes a file under a temporary name in its directory, brings it to the disk, then renames it:
+/// whatever happens, the name stands for the old content or the new one, whole.
+///
+/// # Errors
+/// When the system refuses a step; the old content is still there then.
+pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!("{TEMPORARY}{name}"));
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_directory(directory)
+    };
+    write().map_err(|error| {
+        // The error that is reported is the first one.
+        let _ = fs::remove_file(&temporary);
+        Error::io("can't be written", path)(error)
+    })
+}
+
+/// Brings renamed and removed names to the disk, where the system can.
+fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+}
+
+/// Removes what an ended process left unfinished.
+///
+/// # Errors
+/// When the directory can't be read, or a file in it not be removed.
+pub fn remove_unfinished(directory: &Path) -> Result<(), Error> {
+    for name in names(directory)? {
+        if name.starts_with(TEMPORARY) {
+            let path = directory.join(name);
+            fs::remove_file(&path).map_err(Error::io("can't be removed", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names in a directory that are UTF-8, sorted; none where there is no directory.
+///
+/// # Errors
+/// When the directory can't be read.
+pub fn names(directory: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("can't be read", directory)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("can't be read", directory))?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,39 @@
+//! Ctrl-C, and the system's request to end.
+
+use crate::terminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Exit code after an interrupt, as shells know it.
+const INTERRUPTED: i32 = 130;
+
+/// Whether the user has asked to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    requested: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Listens for Ctrl-C (and SIGTERM, SIGHUP): the first asks to stop, the second ends at once.
+    #[must_use]
+    pub fn listen() -> Interrupt {
+        let interrupt = Interrupt::default();
+        let requested = Arc::clone(&interrupt.requested);
+        let listening = ctrlc::set_handler(move || {
+            if requested.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED);
+            }
+            terminal::warn("stopping after this iteration; once more to stop at once");
+        });
+        if let Err(error) = listening {
+            terminal::warn(&format!("Ctrl-C will end without a checkpoint: {error}"));
+        }
+        interrupt
+    }
+
+    /// Whether it was asked for.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,124 @@
+//! One record an iteration, handed to every sink.
+
+mod csv;
+mod tensorboard;
+
+pub use self::csv::CsvSink;
+pub use tensorboard::{FILE_PREFIX, TensorBoardSink};
+
+use crate::checkpoint::Progress;
+use crate::error::Error;
+use agents::{Evaluation, UpdateMetrics};
+use envs::Episode;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Episodes that the rolling means look back on, as in Stable-Baselines3.
+const WINDOW: usize = 100;
+
+/// The last finished training episodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecentEpisodes {
+    episodes: VecDeque<(f64, u32, Option<bool>)>,
+}
+
+impl RecentEpisodes {
+    /// Adds finished episodes; the oldest drop out.
+    pub fn extend(&mut self, episodes: &[Episode]) {
+        for episode in episodes {
+            if self.episodes.len() == WINDOW {
+                self.episodes.pop_front();
+            }
+            self.episodes.push_back((episode.episode_return, episode.length, episode.success));
+        }
+    }
+
+    fn mean(&self, figure: impl Fn(&(f64, u32, Option<bool>)) -> f64) -> Option<f64> {
+        let count = self.episodes.len();
+        (count > 0).then(|| self.episodes.iter().map(figure).sum::<f64>() / count as f64)
+    }
+
+    /// Mean undiscounted return; `None` before the first episode has ended.
+    #[must_use]
+    pub fn mean_return(&self) -> Option<f64> {
+        self.mean(|episode| episode.0)
+    }
+
+    fn mean_length(&self) -> Option<f64> {
+        self.mean(|episode| f64::from(episode.1))
+    }
+
+    fn success_rate(&self) -> Option<f64> {
+        self.mean(|episode| if episode.2 == Some(true) { 1.0 } else { 0.0 })
+    }
+}
+
+/// An iteration's figures by the names that TensorBoard users know from Stable-Baselines3.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Environment steps done.
+    pub steps: u64,
+    /// Column names and figures, in the same order in every iteration; `None` where there is none.
+    pub figures: Vec<(&'static str, Option<f64>)>,
+}
+
+impl Record {
+    /// Puts together what one iteration brought.
+    #[must_use]
+    pub fn new(
+        progress: &Progress,
+        recent: &RecentEpisodes,
+        reports_success: bool,
+        update: &UpdateMetrics,
+        evaluation: Option<&Evaluation>,
+    ) -> Record {
+        let fps = progress.steps as f64 / progress.training_seconds;
+        let mut figures = vec![
+            ("time/total_timesteps", Some(progress.steps as f64)),
+            ("time/iterations", Some(progress.iterations as f64)),
+            ("time/time_elapsed", Some(progress.elapsed_seconds)),
+            ("time/fps", Some(fps)),
+            ("rollout/ep_rew_mean", recent.mean_return()),
+            ("rollout/ep_len_mean", recent.mean_length()),
+        ];
+        if reports_success {
+            figures.push(("rollout/success_rate", recent.success_rate()));
+        }
+        figures.extend(update.entries().into_iter().map(|(name, figure)| (name, Some(figure))));
+        figures.extend([
+            ("eval/mean_reward", evaluation.map(Evaluation::mean_return)),
+            ("eval/mean_ep_length", evaluation.map(Evaluation::mean_length)),
+        ]);
+        if reports_success {
+            figures.push(("eval/success_rate", evaluation.and_then(Evaluation::success_rate)));
+        }
+        // A figure that does not exist (a variance of nothing) is an empty cell.
+        for (_, figure) in &mut figures {
+            *figure = figure.filter(|figure| figure.is_finite());
+        }
+        Record { steps: progress.steps, figures }
+    }
+
+    /// The figure of that name, if there is one in this iteration.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.figures.iter().find(|(known, _)| *known == name)?.1
+    }
+}
+
+/// Something that takes every record.
+pub trait Sink {
+    /// Takes one iteration's record.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn record(&mut self, record: &Record) -> Result<(), Error>;
+
+    /// Brings everything taken so far to the disk: a checkpoint that counts it follows.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn sync(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! What the user sees while a run goes on.
+
+use crate::error::Error;
+use crate::metrics::{Record, Sink};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Time between two plain lines, at least.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Shows each record on stderr: as a bar on a terminal, otherwise as a line every few seconds.
+pub enum ProgressSink {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// In a file or a pipe.
+    Lines {
+        /// Steps of the whole run.
+        total: u64,
+        /// When the last line was written, and how many steps were done.
+        last: Option<(Instant, u64)>,
+    },
+}
+
+impl ProgressSink {
+    /// Starts at `steps` of `total`.
+    #[must_use]
+    pub fn new(steps: u64, total: u64) -> ProgressSink {
+        if !std::io::stderr().is_terminal() {
+            return ProgressSink::Lines { total, last: None };
+        }
+        let bar = ProgressBar::new(total).with_position(steps);
+        // Without a colour in it, so that there is nothing for NO_COLOR to take away.
+        let template = "{bar:24} {human_pos}/{human_len} steps {msg} ETA {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.reset_eta();
+        ProgressSink::Bar(bar)
+    }
+}
+
+impl Sink for ProgressSink {
+    fn record(&mut self, record: &Record) -> Result<(), Error> {
+        match self {
+            ProgressSink::Bar(bar) => {
+                bar.set_message(figures(record));
+                bar.set_position(record.steps);
+            }
+            ProgressSink::Lines { total, last } => {
+                let is_due =
+                    record.steps == *total || last.is_none_or(|(time, _)| time.elapsed() >= PAUSE);
+                if is_due {
+                    let seconds = remaining(*last, record.steps, *total);
+                    *last = Some((Instant::now(), record.steps));
+                    // Nobody reading is no reason not to train.
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "{}/{total} steps {}{}",
+                        record.steps,
+                        figures(record),
+                        seconds.map_or_else(String::new, |left| format!(" ETA {left:.0}s")),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for ProgressSink {
+    fn drop(&mut self) {
+        if let ProgressSink::Bar(bar) = self {
+            bar.abandon();
+        }
+    }
+}
+
+/// Seconds to go, by the pace since the last line.
+fn remaining(last: Option<(Instant, u64)>, steps: u64, total: u64) -> Option<f64> {
+    let (time, before) = last?;
+    let pace = (steps - before) as f64 / time.elapsed().as_secs_f64();
+    (pace > 0.0).then(|| total.saturating_sub(steps) as f64 / pace)
+}
+
+fn figures(record: &Record) -> String {
+    let figure = |name: &str, digits: usize| match record.get(name) {
+        Some(figure) => format!("{figure:.digits$}"),
+        None => "-".to_owned(),
+    };
+    let mut text = format!(
+        "{} steps/s, return {}, KL {}",
+        figure("time/fps", 0),
+        figure("rollout/ep_rew_mean", 2),
+        figure("train/approx_kl", 4),
+    );
+    if let Some(evaluation) = record.get("eval/mean_reward") {
+        text += &format!(", evaluation {evaluation:.2}");
+    }
+    text
+}

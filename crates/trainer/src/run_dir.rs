@@ -1,0 +1,268 @@
+//! The run directory: where a run's files are, and which checkpoint is which.
+
+use crate::checkpoint::{Checkpoint, Problem};
+use crate::config::Experiment;
+use crate::error::Error;
+use crate::files;
+use crate::terminal::warn;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Which checkpoint of a run is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with the highest evaluation return.
+    Best,
+    /// The newest that is whole.
+    Latest,
+    /// The one after this many steps.
+    Step(u64),
+}
+
+impl FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Which, String> {
+        match text {
+            "best" => Ok(Which::Best),
+            "latest" => Ok(Which::Latest),
+            step => step
+                .parse()
+                .map(Which::Step)
+                .map_err(|_| "must be best, latest or a number of steps".to_owned()),
+        }
+    }
+}
+
+/// A run directory. Names in it are fixed: other tools read it.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The directory at this path, which need not be there yet.
+    #[must_use]
+    pub fn at(path: PathBuf) -> RunDir {
+        RunDir { path }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The resolved configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    /// A row an iteration.
+    #[must_use]
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.csv")
+    }
+
+    /// Written at the end.
+    #[must_use]
+    pub fn summary(&self) -> PathBuf {
+        self.path.join("summary.json")
+    }
+
+    /// The checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    fn best(&self) -> PathBuf {
+        self.checkpoints().join("best.ckpt")
+    }
+
+    fn step(&self, steps: u64) -> PathBuf {
+        self.checkpoints().join(format!("step-{steps:012}.ckpt"))
+    }
+
+    /// Makes the directory for a new run and writes its configuration.
+    ///
+    /// # Errors
+    /// When it holds a run already, unless that is to be overwritten, or can't be written.
+    pub fn create(&self, experiment: &Experiment, overwrite: bool) -> Result<Lock, Error> {
+        let config = experiment.to_toml()?;
+        let checkpoints = self.checkpoints();
+        if self.path.exists() && !self.path.is_dir() {
+            let path = self.path.display();
+            return Err(Error::Usage(format!("{path}: is a file; a run needs a directory")));
+        }
+        let holds_a_run = self.config().exists() || self.metrics().exists() || checkpoints.exists();
+        if holds_a_run && !overwrite {
+            let path = self.path.display();
+            return Err(Error::Usage(format!(
+                "{path}: holds a run already; go on with it (trainer resume {path}), write \
+                 elsewhere (--out DIR), or replace it (--overwrite)"
+            )));
+        }
+        if holds_a_run {
+            // Whoever works on the old run must not lose its files.
+            let _lock = self.config().exists().then(|| self.lock()).transpose()?;
+            self.remove_run()?;
+        }
+        fs::create_dir_all(&checkpoints).map_err(Error::io("can't be created", &checkpoints))?;
+        files::write_atomically(&self.config(), &[config.as_bytes()])?;
+        self.lock()
+    }
+
+    /// Opens the directory of a run that is to go on, and clears away unfinished files.
+    ///
+    /// # Errors
+    /// When it holds no run, or another process works on it.
+    pub fn open(&self) -> Result<Lock, Error> {
+        self.must_hold_a_run()?;
+        let lock = self.lock()?;
+        let checkpoints = self.checkpoints();
+        fs::create_dir_all(&checkpoints).map_err(Error::io("can't be created", &checkpoints))?;
+        files::remove_unfinished(&self.path)?;
+        files::remove_unfinished(&checkpoints)?;
+        Ok(lock)
+    }
+
+    /// Refuses a path that is no run directory.
+    ///
+    /// # Errors
+    /// When there is no configuration in it.
+    pub fn must_hold_a_run(&self) -> Result<(), Error> {
+        if self.config().is_file() {
+            return Ok(());
+        }
+        let what = if self.path.is_dir() { "holds no config.toml" } else { "is no directory" };
+        Err(Error::Usage(format!(
+            "{}: {what}; give a run directory, such as runs/ppo_cartpole/1",
+            self.path.display()
+        )))
+    }
+
+    /// Keeps other processes off the run as long as the lock lives; the system releases it when the
+    /// process ends in whatever way.
+    fn lock(&self) -> Result<Lock, Error> {
+        let path = self.config();
+        let file = File::open(&path).map_err(Error::io("can't be read", &path))?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Usage(format!(
+                "{}: another process is working on this run; wait for it, or write elsewhere \
+                 (--out DIR)",
+                self.path.display()
+            ))),
+            // A file system without locks is no reason not to train.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Lock { _config: file }),
+        }
+    }
+
+    /// Removes the files of a run, and nothing else that may be there.
+    fn remove_run(&self) -> Result<(), Error> {
+        let checkpoints = self.checkpoints();
+        let mut paths = vec![self.config(), self.metrics(), self.summary()];
+        for name in files::names(&self.path)? {
+            if name.starts_with(crate::metrics::FILE_PREFIX) {
+                paths.push(self.path.join(name));
+            }
+        }
+        for name in files::names(&checkpoints)? {
+            if name.ends_with(".ckpt") {
+                paths.push(checkpoints.join(name));
+            }
+        }
+        for path in paths.iter().filter(|path| path.exists()) {
+            fs::remove_file(path).map_err(Error::io("can't be removed", path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint by its number of steps, then removes the oldest beyond `keep`.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf, Error> {
+        let steps = checkpoint.progress.steps;
+        let saved = self.step(steps);
+        checkpoint.write(&saved)?;
+        // Files of later steps are left-overs that could not be read: they don't count.
+        let kept: Vec<u64> = self.steps()?.into_iter().filter(|&step| step <= steps).collect();
+        for &old in &kept[..kept.len().saturating_sub(keep)] {
+            let path = self.step(old);
+            fs::remove_file(&path).map_err(Error::io("can't be removed", &path))?;
+        }
+        Ok(saved)
+    }
+
+    /// Writes the checkpoint that evaluated best so far.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        checkpoint.write(&self.best())
+    }
+
+    /// Reads a checkpoint; `None` when the run has saved none yet. A latest one that is damaged is
+    /// passed over with a warning.
+    ///
+    /// # Errors
+    /// When the one that was asked for is not there or damaged, or all are.
+    pub fn load(&self, which: Which) -> Result<Option<(PathBuf, Checkpoint)>, Error> {
+        let path = match which {
+            Which::Latest => return self.latest(),
+            Which::Best => self.best(),
+            Which::Step(steps) => self.step(steps),
+        };
+        if !path.exists() {
+            let there = files::names(&self.checkpoints())?;
+            let there: Vec<_> = there.iter().filter(|name| name.ends_with(".ckpt")).collect();
+            let list = if there.is_empty() { "none".to_owned() } else { format!("{there:?}") };
+            let missing =
+                Problem::Missing(format!("there is no such checkpoint; there is: {list}"));
+            return Err(missing.of(&path).into());
+        }
+        let checkpoint = Checkpoint::read(&path)?;
+        Ok(Some((path, checkpoint)))
+    }
+
+    fn latest(&self) -> Result<Option<(PathBuf, Checkpoint)>, Error> {
+        let mut problems = Vec::new();
+        for steps in self.steps()?.into_iter().rev() {
+            let path = self.step(steps);
+            match Checkpoint::read(&path) {
+                Ok(checkpoint) => {
+                    for problem in problems {
+                        warn(&format!("{problem}; using {} instead", path.display()));
+                    }
+                    return Ok(Some((path, checkpoint)));
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            return Ok(None);
+        }
+        let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        let problem = format!("no checkpoint is usable:{}", list.concat());
+        Err(Problem::Missing(problem).of(&self.checkpoints()).into())
+    }
+
+    /// Steps of the checkpoints that are there, rising.
+    fn steps(&self) -> Result<Vec<u64>, Error> {
+        let names = files::names(&self.checkpoints())?;
+        let step = |name: &String| name.strip_prefix("step-")?.strip_suffix(".ckpt")?.parse().ok();
+        let mut steps: Vec<u64> = names.iter().filter_map(step).collect();
+        steps.retain(|&steps| self.step(steps).is_file());
+        steps.sort_unstable();
+        Ok(steps)
+    }
+}
+
+/// Proof that no other process works on the run.
+#[derive(Debug)]
+pub struct Lock {
+    _config: File,
+}

@@ -1,0 +1,95 @@
+//! The training loop.
+
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::metrics::{Record, Sink};
+use crate::run_dir::RunDir;
+use crate::session::Session;
+use agents::{AgentError, Evaluation, UpdateMetrics};
+use std::time::Instant;
+
+/// Trains to the end and returns the evaluation of the final policy.
+///
+/// # Errors
+/// When a number is not finite, a file can't be written, or the user interrupts; in the last case
+/// after a checkpoint was saved.
+pub fn train(
+    session: &mut Session,
+    run: &RunDir,
+    sinks: &mut [Box<dyn Sink>],
+    interrupt: &Interrupt,
+) -> Result<Evaluation, Error> {
+    let started = Instant::now();
+    let elapsed_before = session.progress.elapsed_seconds;
+    let mut last_evaluation = None;
+
+    while !session.is_finished() {
+        let update = iterate(session).map_err(|error| failure(session, error))?;
+
+        let evaluation = session
+            .is_due(session.experiment.eval.every_steps)
+            .then(|| session.evaluate())
+            .transpose()
+            .map_err(|error| failure(session, error))?;
+
+        session.progress.elapsed_seconds = elapsed_before + started.elapsed().as_secs_f64();
+        let record = Record::new(
+            &session.progress,
+            &session.recent,
+            session.reports_success,
+            &update,
+            evaluation.as_ref(),
+        );
+        for sink in sinks.iter_mut() {
+            sink.record(&record)?;
+        }
+
+        let mean_return = evaluation.as_ref().map(Evaluation::mean_return);
+        let is_best = mean_return.is_some() && mean_return > session.progress.best_return;
+        if is_best {
+            session.progress.best_return = mean_return;
+            run.save_best(&session.checkpoint())?;
+        }
+        let stop = interrupt.is_requested() && !session.is_finished();
+        if stop || session.is_due(session.experiment.checkpoint.every_steps) {
+            for sink in sinks.iter_mut() {
+                sink.sync()?;
+            }
+            let keep = session.experiment.checkpoint.keep;
+            session.saved = Some(run.save(&session.checkpoint(), keep)?);
+        }
+        if stop {
+            let directory = run.path().to_owned();
+            return Err(Error::Interrupted { steps: session.progress.steps, directory });
+        }
+        last_evaluation = evaluation;
+    }
+
+    match last_evaluation {
+        Some(evaluation) => Ok(evaluation),
+        // A finished run whose summary is missing.
+        None => session.evaluate().map_err(|error| failure(session, error)),
+    }
+}
+
+/// One iteration: act, judge what came of it, improve.
+fn iterate(session: &mut Session) -> Result<UpdateMetrics, AgentError> {
+    let started = Instant::now();
+    let done = session.progress.iterations as f64 / session.experiment.iterations() as f64;
+
+    let episodes = session.collector.collect(&mut session.agent)?;
+    session.recent.extend(episodes);
+    let batch = session.collector.batch(&session.agent)?;
+    let update = session.agent.update(batch, done)?;
+
+    session.progress.iterations += 1;
+    session.progress.steps += session.experiment.steps_per_iteration();
+    session.progress.training_seconds += started.elapsed().as_secs_f64();
+    Ok(update)
+}
+
+fn failure(session: &Session, source: AgentError) -> Error {
+    // An iteration that fails is not counted.
+    let iteration = session.progress.iterations + 1;
+    Error::Training { iteration, source, last_good: session.saved.clone() }
+}
