@@ -23,7 +23,7 @@ pub fn reference_cases<T: DeserializeOwned>(file: &str) -> Vec<T> {
     let path = directory.join(file);
     let text = fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: can't be read: {error}", path.display()));
-    let reference: Reference<T> = serde_json::from_str(&text)
+    let reference: Reference<T> = json5::from_str(&text)
         .unwrap_or_else(|error| panic!("{}: unexpected shape: {error}", path.display()));
     assert!(!reference.cases.is_empty(), "{}: no cases", path.display());
     reference.cases

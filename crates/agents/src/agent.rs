@@ -1,88 +1,257 @@
 //! Actor, critic and algorithm together.
 
-use crate::{AgentConfig, Batch, NetworkConfig, UpdateMetrics};
+use crate::config::{AgentConfig, ConfigError, NetworkConfig};
+use crate::critic::Critic;
+use crate::metrics::UpdateMetrics;
+use crate::network::Mlp;
+use crate::policy::{Actor, Policy};
+use crate::ppo::{Ppo, PpoState};
+use crate::rollout::Batch;
+use crate::trpo::{Trpo, TrpoState};
 use burn::tensor::Device;
-use envs::Space;
+use envs::{ObservationNormalizer, Space, Stream, stream};
 use serde::{Deserialize, Serialize};
 
 /// Why an agent could not go on.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AgentError {
     /// A number that is infinite or not a number.
-    #[error("{0} is not finite")]
+    #[error("the {0} is not finite")]
     NonFinite(String),
     /// Saved state of another agent.
     #[error("{0}")]
     Mismatch(String),
     /// A setting that this environment does not allow.
     #[error(transparent)]
-    Config(#[from] crate::ConfigError),
+    Config(#[from] ConfigError),
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
 }
 
+impl AgentError {
+    /// Fails with the name of the quantity unless it is finite.
+    pub(crate) fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
+        if value.is_finite() { Ok(()) } else { Err(AgentError::NonFinite(name.into())) }
+    }
+
+    /// Fails unless a saved vector has the expected length.
+    pub(crate) fn check_length(
+        name: &str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), AgentError> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(AgentError::Mismatch(format!(
+            "the saved {name} has {found} numbers, this configuration needs {expected}"
+        )))
+    }
+}
+
 /// Everything that an agent's next updates depend on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AgentState {}
+pub struct AgentState {
+    /// The policy's parameters.
+    pub policy: Vec<f32>,
+    /// The critic's parameters.
+    pub critic: Vec<f32>,
+    /// Statistics of the observations, where they are normalised.
+    pub observation_normalizer: Option<ObservationNormalizer>,
+    /// What the algorithm keeps.
+    pub algorithm: AlgorithmState,
+}
 
-/// Acts: a plain copy of the policy on the CPU, with its observation normaliser.
-pub struct Actor {}
+/// What an algorithm keeps from one update to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AlgorithmState {
+    /// Of PPO.
+    Ppo(PpoState),
+    /// Of TRPO.
+    Trpo(TrpoState),
+}
+
+#[derive(Clone, Debug)]
+enum Algorithm {
+    Ppo(Ppo),
+    Trpo(Trpo),
+}
 
 /// Actor, critic and algorithm together.
-pub struct Agent {}
+#[derive(Clone, Debug)]
+pub struct Agent {
+    actor: Actor,
+    critic: Critic,
+    algorithm: Algorithm,
+    rollout_steps: usize,
+    gamma: f64,
+    gae_lambda: f64,
+    device: Device,
+}
 
 impl Agent {
-    /// A new agent for these spaces; its weights depend on `seed` only.
+    /// A new agent for these spaces; its weights depend on `seed` and the configuration only.
     ///
     /// # Errors
     /// When the settings do not fit the spaces (`network.squash` without finite action bounds).
     pub fn new(
-        _config: &AgentConfig,
-        _network: &NetworkConfig,
-        _normalize_observations: bool,
-        _observation_space: &Space,
-        _action_space: &Space,
-        _seed: u64,
-        _device: Device,
+        config: &AgentConfig,
+        network: &NetworkConfig,
+        normalize_observations: bool,
+        observation_space: &Space,
+        action_space: &Space,
+        seed: u64,
+        device: Device,
     ) -> Result<Agent, AgentError> {
-        todo!()
+        let mut rng = stream(seed, Stream::Initialization);
+        let policy = Policy::new(observation_space, action_space, network)?;
+        let width = policy.observation_width();
+        let params = policy.init(network, &mut rng);
+        let normalizer = normalize_observations.then(|| ObservationNormalizer::new(width));
+        let actor = Actor { policy, params, normalizer };
+        let critic = Mlp::new(width, 1, network);
+        // A linear critic starts at value 0, as a table would.
+        let last_gain = if network.hidden.is_empty() { 0.0 } else { 1.0 };
+        let params = critic.init(network.init, last_gain, &mut rng);
+        let critic = Critic { network: critic, params };
+        let shuffling = stream(seed, Stream::Shuffling);
+        let algorithm = match config {
+            AgentConfig::Ppo(ppo) => {
+                Algorithm::Ppo(Ppo::new(ppo.clone(), &actor, &critic, shuffling))
+            }
+            AgentConfig::Trpo(trpo) => Algorithm::Trpo(Trpo::new(trpo.clone(), &critic, shuffling)),
+        };
+        Ok(Agent {
+            actor,
+            critic,
+            algorithm,
+            rollout_steps: config.rollout_steps(),
+            gamma: config.gamma(),
+            gae_lambda: config.gae_lambda(),
+            device,
+        })
     }
 
     /// The policy that acts.
     #[must_use]
     pub fn actor(&self) -> &Actor {
-        todo!()
+        &self.actor
+    }
+
+    /// The critic.
+    #[must_use]
+    pub fn critic(&self) -> &Critic {
+        &self.critic
+    }
+
+    pub(crate) fn normalizer_mut(&mut self) -> Option<&mut ObservationNormalizer> {
+        self.actor.normalizer.as_mut()
+    }
+
+    /// Steps per environment and iteration.
+    #[must_use]
+    pub fn rollout_steps(&self) -> usize {
+        self.rollout_steps
+    }
+
+    /// Discount factor.
+    #[must_use]
+    pub fn gamma(&self) -> f64 {
+        self.gamma
+    }
+
+    /// Decay of generalised advantage estimation.
+    #[must_use]
+    pub fn gae_lambda(&self) -> f64 {
+        self.gae_lambda
     }
 
     /// Improves actor and critic on a batch. `progress` is the share of the run that is done.
     ///
     /// # Errors
     /// When a loss or a gradient is not finite; the agent must not be used then.
-    pub fn update(&mut self, _batch: &Batch, _progress: f64) -> Result<UpdateMetrics, AgentError> {
-        todo!()
+    pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<UpdateMetrics, AgentError> {
+        let Agent { actor, critic, algorithm, device, .. } = self;
+        match algorithm {
+            Algorithm::Ppo(ppo) => ppo.update(actor, critic, batch, progress, device),
+            Algorithm::Trpo(trpo) => trpo.update(actor, critic, batch, progress, device),
+        }
     }
 
     /// A copy of all state.
     #[must_use]
     pub fn state(&self) -> AgentState {
-        todo!()
+        AgentState {
+            policy: self.actor.params.clone(),
+            critic: self.critic.params.clone(),
+            observation_normalizer: self.actor.normalizer.clone(),
+            algorithm: match &self.algorithm {
+                Algorithm::Ppo(ppo) => AlgorithmState::Ppo(ppo.state.clone()),
+                Algorithm::Trpo(trpo) => AlgorithmState::Trpo(trpo.state.clone()),
+            },
+        }
     }
 
     /// Goes on from a saved state.
     ///
     /// # Errors
-    /// When it belongs to another algorithm, network or environment.
-    pub fn set_state(&mut self, _state: AgentState) -> Result<(), AgentError> {
-        todo!()
+    /// When it belongs to another algorithm, network or environment; the agent is then unchanged.
+    pub fn set_state(&mut self, state: AgentState) -> Result<(), AgentError> {
+        self.check_policy(&state)?;
+        let (policy, critic) = (self.actor.params.len(), self.critic.params.len());
+        AgentError::check_length("critic", critic, state.critic.len())?;
+        match (&mut self.algorithm, state.algorithm) {
+            (Algorithm::Ppo(ppo), AlgorithmState::Ppo(saved)) => {
+                saved.policy_optimizer.check("policy's optimiser", policy)?;
+                saved.critic_optimizer.check("critic's optimiser", critic)?;
+                ppo.state = saved;
+            }
+            (Algorithm::Trpo(trpo), AlgorithmState::Trpo(saved)) => {
+                saved.critic_optimizer.check("critic's optimiser", critic)?;
+                trpo.state = saved;
+            }
+            _ => {
+                return Err(AgentError::Mismatch(
+                    "the saved agent uses the other algorithm".into(),
+                ));
+            }
+        }
+        self.actor.params = state.policy;
+        self.actor.normalizer = state.observation_normalizer;
+        self.critic.params = state.critic;
+        Ok(())
     }
 
-    /// Takes over the policy, and its observation normaliser if this agent has one, from another
-    /// run's state; everything else stays fresh.
+    /// Takes over the policy, and its observation normaliser if there is one, from another run's
+    /// state; everything else stays fresh.
     ///
     /// # Errors
     /// When the policy has another shape, or one run normalises observations and the other does not.
-    pub fn warm_start(&mut self, _other: &AgentState) -> Result<(), AgentError> {
-        todo!()
+    pub fn warm_start(&mut self, other: &AgentState) -> Result<(), AgentError> {
+        self.check_policy(other)?;
+        self.actor.params.clone_from(&other.policy);
+        self.actor.normalizer.clone_from(&other.observation_normalizer);
+        Ok(())
+    }
+
+    fn check_policy(&self, state: &AgentState) -> Result<(), AgentError> {
+        AgentError::check_length("policy", self.actor.params.len(), state.policy.len())?;
+        let saved = state.observation_normalizer.as_ref();
+        match (&self.actor.normalizer, saved) {
+            (None, None) => Ok(()),
+            (Some(ours), Some(saved)) => AgentError::check_length(
+                "observation normaliser",
+                ours.statistics().mean().len(),
+                saved.statistics().mean().len(),
+            ),
+            (Some(_), None) => Err(AgentError::Mismatch(
+                "the saved policy was trained without env.normalize_observations: turn it off"
+                    .into(),
+            )),
+            (None, Some(_)) => Err(AgentError::Mismatch(
+                "the saved policy was trained with env.normalize_observations: turn it on".into(),
+            )),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Backends by name, and opening one without a panic.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, DeviceType};
 
 /// Where the update runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -42,7 +42,17 @@ impl Backend {
     /// Descriptions of the devices of this backend on this machine; empty when there is none.
     #[must_use]
     pub fn devices(self) -> Vec<String> {
-        todo!()
+        match self {
+            Backend::Flex | Backend::NdArray => vec!["CPU".into()],
+            Backend::Wgpu => Device::enumerate(DeviceType::Wgpu)
+                .into_vec()
+                .iter()
+                .map(|device| match device.identity() {
+                    Some(identity) => identity.name,
+                    None => format!("{device:?}"),
+                })
+                .collect(),
+        }
     }
 
     /// Opens the backend's default device.
@@ -50,7 +60,26 @@ impl Backend {
     /// # Errors
     /// When there is no such device on this machine; the message lists what is available.
     pub fn open(self) -> Result<Device, BackendError> {
-        todo!()
+        let reason = match self {
+            Backend::Flex => return Ok(Device::flex()),
+            #[allow(deprecated)] // kept because users know it
+            Backend::NdArray => return Ok(Device::ndarray()),
+            // An adapter that is there can still fail to open; one that is not would panic later.
+            Backend::Wgpu if self.devices().is_empty() => {
+                "no GPU was found through Vulkan, Metal or DirectX 12".to_owned()
+            }
+            Backend::Wgpu => match Device::wgpu_options().init() {
+                Ok(device) => return Ok(device),
+                Err(error) => format!("the GPU could not be opened ({error})"),
+            },
+        };
+        let available: Vec<&str> = Backend::ALL
+            .into_iter()
+            .filter(|backend| *backend != self && !backend.devices().is_empty())
+            .map(Backend::name)
+            .collect();
+        let reason = format!("{reason}; available here: {}", available.join(", "));
+        Err(BackendError { backend: self, reason })
     }
 }
 

@@ -1,59 +1,130 @@
 //! Evaluation: whole episodes with a frozen policy.
 
-use crate::{Actor, AgentError};
-use envs::{Entry, Episode};
+use crate::agent::AgentError;
+use crate::network::Scratch;
+use crate::policy::Actor;
+use envs::{Entry, Episode, Rng, Stream, VectorEnv, stream};
+
+/// Evaluation uses environments from this global index on, which no training run reaches: its
+/// episodes are new ones, the same for every policy.
+const FIRST_INDEX: u32 = 1 << 31;
 
 /// Episodes of a frozen policy and their statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Every episode, in order.
-    pub episodes: Vec<Episode>,
+    episodes: Vec<Episode>,
 }
 
 impl Evaluation {
+    /// Every episode, in order.
+    #[must_use]
+    pub fn episodes(&self) -> &[Episode] {
+        &self.episodes
+    }
+
+    fn returns(&self) -> impl Iterator<Item = f64> + '_ {
+        self.episodes.iter().map(|episode| episode.episode_return)
+    }
+
+    fn mean(&self, numbers: impl Iterator<Item = f64>) -> f64 {
+        numbers.sum::<f64>() / self.episodes.len() as f64
+    }
+
     /// Mean undiscounted return.
     #[must_use]
     pub fn mean_return(&self) -> f64 {
-        todo!()
+        self.mean(self.returns())
     }
+
     /// Population standard deviation of the returns.
     #[must_use]
     pub fn std_return(&self) -> f64 {
-        todo!()
+        let mean = self.mean_return();
+        self.mean(self.returns().map(|x| (x - mean) * (x - mean))).sqrt()
     }
+
     /// Smallest return.
     #[must_use]
     pub fn min_return(&self) -> f64 {
-        todo!()
+        self.returns().fold(f64::INFINITY, f64::min)
     }
+
     /// Largest return.
     #[must_use]
     pub fn max_return(&self) -> f64 {
-        todo!()
+        self.returns().fold(f64::NEG_INFINITY, f64::max)
     }
+
     /// Mean steps of an episode.
     #[must_use]
     pub fn mean_length(&self) -> f64 {
-        todo!()
+        self.mean(self.episodes.iter().map(|episode| f64::from(episode.length)))
     }
+
     /// Share of episodes that ended in success; `None` where the environment has no such notion.
     #[must_use]
     pub fn success_rate(&self) -> Option<f64> {
-        todo!()
+        let successes: Vec<bool> =
+            self.episodes.iter().filter_map(|episode| episode.success).collect();
+        if successes.is_empty() {
+            return None;
+        }
+        Some(successes.iter().filter(|&&success| success).count() as f64 / successes.len() as f64)
     }
 }
 
-/// Plays `episodes` episodes; episode `i` depends on `seed` and `i` only. Greedy actions are the
-/// mode of the policy, otherwise they are sampled. Normalisers are used but not updated.
+/// Plays `episodes` episodes, at least one; episode `i` depends on `seed` and `i` only. Greedy
+/// actions are the mode of the policy, otherwise they are sampled. The observation normaliser is used
+/// but not updated; returns are of the environment's own rewards.
 ///
 /// # Errors
 /// When an observation, a reward or an action is not finite.
 pub fn evaluate(
-    _actor: &Actor,
-    _entry: &Entry,
-    _episodes: usize,
-    _seed: u64,
-    _greedy: bool,
+    actor: &Actor,
+    entry: &Entry,
+    episodes: usize,
+    seed: u64,
+    greedy: bool,
 ) -> Result<Evaluation, AgentError> {
-    todo!()
+    let policy = actor.policy();
+    let (outputs_width, action_width) = (policy.output_width(), policy.action_width());
+    // Each environment plays one episode: none is favoured for being short.
+    let mut envs = VectorEnv::new(entry, seed, FIRST_INDEX, episodes);
+    let mut sampling: Vec<Rng> =
+        (0..episodes as u32).map(|index| stream(seed, Stream::Evaluation(index))).collect();
+    let mut finished: Vec<Option<Episode>> = vec![None; episodes];
+    let mut left = episodes;
+    let mut observations = envs.observations().to_vec();
+    let mut actions = vec![0.0; episodes * action_width];
+    let mut scratch = Scratch::default();
+    while left > 0 {
+        observations.copy_from_slice(envs.observations());
+        actor.normalize(&mut observations);
+        let outputs = actor.outputs(&observations, &mut scratch);
+        if outputs.iter().any(|output| !output.is_finite()) {
+            return Err(AgentError::NonFinite("policy's output in an evaluation".into()));
+        }
+        for ((outputs, action), rng) in outputs
+            .chunks_exact(outputs_width)
+            .zip(actions.chunks_exact_mut(action_width))
+            .zip(&mut sampling)
+        {
+            if greedy {
+                actor.mode(outputs, action);
+            } else {
+                actor.sample(outputs, rng, action);
+            }
+        }
+        actor.squash(&mut actions);
+        for (transition, finished) in envs.step(&actions).iter().zip(&mut finished) {
+            if !transition.reward.is_finite() {
+                return Err(AgentError::NonFinite("reward in an evaluation".into()));
+            }
+            if finished.is_none() && transition.episode.is_some() {
+                *finished = transition.episode;
+                left -= 1;
+            }
+        }
+    }
+    Ok(Evaluation { episodes: finished.into_iter().flatten().collect() })
 }

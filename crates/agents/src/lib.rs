@@ -5,19 +5,30 @@
 //! the device and improves actor and critic there. All state lives in plain vectors between
 //! iterations, so that a checkpoint is a plain copy.
 
+pub mod adam;
 mod agent;
 mod backend;
 mod config;
+pub mod conjugate_gradient;
+pub mod critic;
+pub mod distribution;
 mod evaluate;
+pub mod gae;
 mod metrics;
+pub mod network;
+pub mod policy;
+pub mod ppo;
 mod rollout;
+pub mod samples;
+pub mod trpo;
 
-pub use agent::{Actor, Agent, AgentError, AgentState};
+pub use agent::{Agent, AgentError, AgentState, AlgorithmState};
 pub use backend::{Backend, BackendError};
 pub use config::{
     Activation, AgentConfig, ConfigError, Init, KlPenalty, NetworkConfig, PpoConfig, PpoName,
     Schedule, TrpoConfig, TrpoName,
 };
 pub use evaluate::{Evaluation, evaluate};
-pub use metrics::UpdateMetrics;
+pub use metrics::{AlgorithmMetrics, UpdateMetrics};
+pub use policy::Actor;
 pub use rollout::{Batch, Collector, CollectorState};

@@ -1,0 +1,98 @@
+//! Conjugate gradient: solves `A x = b` with products `A v` alone (Hestenes and Stiefel 1952).
+
+/// What [`conjugate_gradient`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Solution {
+    /// The approximate solution.
+    pub x: Vec<f64>,
+    /// Squared Euclidean norm of the residual `b - A x`.
+    pub residual: f64,
+    /// Products `A v` that were needed.
+    pub iterations: usize,
+}
+
+/// Solves `A x = b` for a symmetric positive definite `A` that is given as a product `v -> A v`.
+///
+/// Stops after `max_iterations`, or once the squared residual is at most `tolerance`, or when the
+/// curvature `v'Av` along a direction is not positive (`A` is then not positive definite to the
+/// precision at hand, and the solution so far is the best there is).
+///
+/// # Errors
+/// What `product` returns.
+pub fn conjugate_gradient<E>(
+    mut product: impl FnMut(&[f64]) -> Result<Vec<f64>, E>,
+    b: &[f64],
+    max_iterations: usize,
+    tolerance: f64,
+) -> Result<Solution, E> {
+    let mut x = vec![0.0; b.len()];
+    let mut r = b.to_vec();
+    let mut direction = r.clone();
+    let mut residual = dot(&r, &r);
+    let mut iterations = 0;
+    while iterations < max_iterations && residual > tolerance {
+        let image = product(&direction)?;
+        iterations += 1;
+        let curvature = dot(&direction, &image);
+        if curvature.is_nan() || curvature <= 0.0 {
+            break;
+        }
+        let step = residual / curvature;
+        for (((x, r), d), a) in x.iter_mut().zip(&mut r).zip(&direction).zip(&image) {
+            *x += step * d;
+            *r -= step * a;
+        }
+        let next = dot(&r, &r);
+        let beta = next / residual;
+        direction.iter_mut().zip(&r).for_each(|(d, r)| *d = r + beta * *d);
+        residual = next;
+    }
+    Ok(Solution { x, residual, iterations })
+}
+
+/// Inner product.
+#[must_use]
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn dense(a: &[[f64; 2]; 2]) -> impl FnMut(&[f64]) -> Result<Vec<f64>, Infallible> + '_ {
+        |v| Ok(a.iter().map(|row| dot(row, v)).collect())
+    }
+
+    #[test]
+    fn solves_two_equations_in_two_steps() {
+        let a = [[4.0, 1.0], [1.0, 3.0]];
+        let solution = conjugate_gradient(dense(&a), &[1.0, 2.0], 10, 1e-20).unwrap();
+        assert!((solution.x[0] - 1.0 / 11.0).abs() < 1e-12);
+        assert!((solution.x[1] - 7.0 / 11.0).abs() < 1e-12);
+        assert_eq!(solution.iterations, 2);
+    }
+
+    #[test]
+    fn stops_at_the_tolerance_and_reports_the_residual() {
+        let a = [[4.0, 1.0], [1.0, 3.0]];
+        let solution = conjugate_gradient(dense(&a), &[1.0, 2.0], 10, 1.0).unwrap();
+        assert_eq!(solution.iterations, 1);
+        // x = b b'b / b'Ab = (0.25, 0.5), r = b - A x = (-0.5, 0.25).
+        assert!((solution.residual - 0.3125).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_direction_without_curvature_ends_the_search() {
+        let a = [[0.0, 0.0], [0.0, 0.0]];
+        let solution = conjugate_gradient(dense(&a), &[1.0, 2.0], 10, 0.0).unwrap();
+        assert_eq!(solution.x, vec![0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_zero_right_side_needs_no_product() {
+        let a = [[4.0, 1.0], [1.0, 3.0]];
+        assert_eq!(conjugate_gradient(dense(&a), &[0.0, 0.0], 10, 0.0).unwrap().iterations, 0);
+    }
+}

@@ -1,0 +1,289 @@
+//! Policies: a network and the distribution that its outputs parameterise.
+//!
+//! The parameter vector is the network's, and for a Gaussian policy its log standard deviations, one
+//! per action dimension, behind it.
+
+use crate::config::{ConfigError, NetworkConfig};
+use crate::distribution::{Actions, Distribution, LN_2PI};
+use crate::network::{Mlp, Network, Scratch};
+use burn::tensor::{Device, Tensor, TensorData};
+use envs::{ObservationNormalizer, Rng, Space};
+use rand::RngExt;
+use rand_distr::StandardNormal;
+
+/// Scale of the policy's last layer: the first policy is close to uniform, or to mean 0.
+const LAST_GAIN: f32 = 0.01;
+
+/// A network and the kind of distribution over actions; the parameters are kept elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    network: Mlp,
+    head: Head,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Head {
+    Categorical,
+    Gaussian,
+    /// Gaussian, squashed by tanh into the box around `center` with half-widths `half`.
+    Squashed {
+        center: Vec<f32>,
+        half: Vec<f32>,
+    },
+}
+
+impl Policy {
+    /// The policy for these spaces: categorical for discrete actions, Gaussian for a box.
+    ///
+    /// # Errors
+    /// When actions are to be squashed and the action space is not a bounded box.
+    pub fn new(
+        observation_space: &Space,
+        action_space: &Space,
+        config: &NetworkConfig,
+    ) -> Result<Policy, ConfigError> {
+        let (outputs, head) = match action_space {
+            Space::Discrete { n } => (*n, Head::Categorical),
+            Space::Box { low, .. } if !config.squash => (low.len(), Head::Gaussian),
+            Space::Box { low, high } => {
+                let center = low.iter().zip(high).map(|(l, h)| 0.5 * (l + h)).collect();
+                let half = low.iter().zip(high).map(|(l, h)| 0.5 * (h - l)).collect();
+                (low.len(), Head::Squashed { center, half })
+            }
+        };
+        let bounded = match &head {
+            Head::Categorical => false,
+            Head::Gaussian => true,
+            Head::Squashed { half, .. } => half.iter().all(|half| half.is_finite()),
+        };
+        if config.squash && !bounded {
+            return Err(ConfigError {
+                key: "network.squash".into(),
+                message:
+                    "needs continuous actions with finite bounds; this environment's are not: \
+                          remove it"
+                        .into(),
+            });
+        }
+        Ok(Policy { network: Mlp::new(observation_space.width(), outputs, config), head })
+    }
+
+    /// Length of the parameter vector.
+    #[must_use]
+    pub fn num_params(&self) -> usize {
+        self.network.num_params() + self.log_stds()
+    }
+
+    /// Numbers in an observation.
+    #[must_use]
+    pub fn observation_width(&self) -> usize {
+        self.network.inputs()
+    }
+
+    /// Numbers that the network gives for one observation.
+    #[must_use]
+    pub fn output_width(&self) -> usize {
+        self.network.outputs()
+    }
+
+    /// Numbers that one action takes in a buffer: 1 for a choice.
+    #[must_use]
+    pub fn action_width(&self) -> usize {
+        if self.head == Head::Categorical { 1 } else { self.network.outputs() }
+    }
+
+    fn log_stds(&self) -> usize {
+        if self.head == Head::Categorical { 0 } else { self.network.outputs() }
+    }
+
+    /// Fresh parameters.
+    #[must_use]
+    pub fn init(&self, config: &NetworkConfig, rng: &mut Rng) -> Vec<f32> {
+        let mut params = self.network.init(config.init, LAST_GAIN, rng);
+        params.resize(self.num_params(), config.log_std_init as f32);
+        params
+    }
+
+    /// The distributions of actions for `observations [batch, in]`.
+    #[must_use]
+    pub fn distribution(&self, params: &Tensor<1>, observations: Tensor<2>) -> Distribution {
+        let outputs = self.network.forward(self.network_params(params), observations);
+        self.distribution_of(outputs, params)
+    }
+
+    /// The distributions that these network outputs `[batch, out]` stand for; of `params` only the
+    /// log standard deviations are read.
+    #[must_use]
+    pub fn distribution_of(&self, outputs: Tensor<2>, params: &Tensor<1>) -> Distribution {
+        if self.head == Head::Categorical {
+            return Distribution::categorical(outputs);
+        }
+        let log_std = params.clone().slice([self.network.num_params()..self.num_params()]);
+        let width = self.log_stds();
+        Distribution::gaussian(outputs, log_std.reshape([1, width]))
+    }
+
+    fn network_params(&self, params: &Tensor<1>) -> Tensor<1> {
+        params.clone().slice([0..self.network.num_params()])
+    }
+
+    /// Mean entropy, `[1]`, for the entropy bonus. A squashed Gaussian has no closed form: there it
+    /// is estimated by the mean of `-log_prob` (of the squashed action) over the samples.
+    #[must_use]
+    pub fn entropy(
+        &self,
+        distribution: &Distribution,
+        actions: &Actions,
+        log_prob: &Tensor<2>,
+    ) -> Tensor<1> {
+        match (&self.head, actions) {
+            (Head::Squashed { half, .. }, Actions::Continuous(samples)) => {
+                log_prob.clone().neg().mean() + log_slope(samples, half).mean()
+            }
+            _ => distribution.entropy().mean(),
+        }
+    }
+
+    /// Fisher-vector product `F v = J' M J v / N`, `[params]`, of the mean KL at `params`
+    /// (equal to its Hessian there; Schulman et al. 2015, appendix C).
+    #[must_use]
+    pub fn fisher_vector_product(
+        &self,
+        params: &Tensor<1>,
+        observations: &Tensor<2>,
+        vector: &Tensor<1>,
+    ) -> Tensor<1> {
+        let batch = observations.dims()[0] as f64;
+        let direction = self.network_params(vector);
+        let network = self.network_params(params);
+        let change = self.network.jvp(network.clone(), direction, observations.clone());
+        let leaf = network.autodiff().require_grad();
+        let outputs = self.network.forward(leaf.clone(), observations.clone());
+        let metric = self.distribution_of(outputs.clone().inner(), params).metric(change);
+        let mut gradients = (outputs * metric.div_scalar(batch)).sum().backward();
+        let product = leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.inner().zeros_like());
+        if self.head == Head::Categorical {
+            return product;
+        }
+        // A Gaussian's metric is 2 for each log standard deviation.
+        let tail = vector.clone().slice([self.network.num_params()..self.num_params()]);
+        Tensor::cat(vec![product, tail.mul_scalar(2.0)], 0)
+    }
+
+    /// Actions from a buffer's rows `[batch][width]`.
+    #[must_use]
+    pub fn actions(&self, rows: &[f32], device: &Device) -> Actions {
+        let shape = [rows.len() / self.action_width(), self.action_width()];
+        if self.head == Head::Categorical {
+            let indices: Vec<i32> = rows.iter().map(|&index| index as i32).collect();
+            Actions::Discrete(Tensor::from_data(TensorData::new(indices, shape), device))
+        } else {
+            Actions::Continuous(Tensor::from_data(TensorData::new(rows.to_vec(), shape), device))
+        }
+    }
+}
+
+/// Logarithm of the derivative of `half * tanh(x)`, summed over dimensions: `[batch, 1]`. In the form
+/// `2 (ln 2 - x - softplus(-2x))` it stays finite for every x.
+fn log_slope(samples: &Tensor<2>, half: &[f32]) -> Tensor<2> {
+    let magnitude = samples.clone().abs();
+    let softplus = magnitude.clone().mul_scalar(-2.0).exp().log1p();
+    let constant: f64 = half.iter().map(|&half| f64::from(half).ln()).sum();
+    (magnitude + softplus)
+        .mul_scalar(-2.0)
+        .add_scalar(2.0 * std::f64::consts::LN_2)
+        .sum_dim(1)
+        .add_scalar(constant)
+}
+
+/// Acts on the CPU: a plain copy of a policy's parameters, with its observation normaliser.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    pub(crate) policy: Policy,
+    pub(crate) params: Vec<f32>,
+    pub(crate) normalizer: Option<ObservationNormalizer>,
+}
+
+impl Actor {
+    /// The policy that the parameters belong to.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The policy's parameters.
+    #[must_use]
+    pub fn params(&self) -> &[f32] {
+        &self.params
+    }
+
+    /// Log standard deviations of a Gaussian policy; empty for a categorical one.
+    #[must_use]
+    pub fn log_std(&self) -> &[f32] {
+        &self.params[self.policy.network.num_params()..]
+    }
+
+    /// Network outputs `[rows][out]` for normalised observations `[rows][in]`.
+    pub fn outputs<'a>(&self, observations: &[f32], scratch: &'a mut Scratch) -> &'a [f32] {
+        let params = &self.params[..self.policy.network.num_params()];
+        self.policy.network.forward_plain(params, observations, scratch)
+    }
+
+    /// Draws one action from one row of network outputs into `action`, and returns its
+    /// log-probability: of the sample itself, before clipping or squashing.
+    pub fn sample(&self, outputs: &[f32], rng: &mut Rng, action: &mut [f32]) -> f32 {
+        if self.policy.head == Head::Categorical {
+            let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let total: f32 = outputs.iter().map(|logit| (logit - max).exp()).sum();
+            let mut left = rng.random::<f32>() * total;
+            // Rounding can leave a rest behind the last choice, which then takes it.
+            let mut choice = outputs.len() - 1;
+            for (index, logit) in outputs.iter().enumerate() {
+                left -= (logit - max).exp();
+                if left < 0.0 {
+                    choice = index;
+                    break;
+                }
+            }
+            action[0] = choice as f32;
+            return outputs[choice] - max - total.ln();
+        }
+        let mut log_prob = 0.0;
+        for ((action, mean), log_std) in action.iter_mut().zip(outputs).zip(self.log_std()) {
+            let noise: f32 = rng.sample(StandardNormal);
+            *action = mean + log_std.exp() * noise;
+            log_prob -= 0.5 * noise * noise + log_std + 0.5 * LN_2PI as f32;
+        }
+        log_prob
+    }
+
+    /// Writes the most probable action of one row of network outputs into `action`, before
+    /// squashing.
+    pub fn mode(&self, outputs: &[f32], action: &mut [f32]) {
+        if self.policy.head == Head::Categorical {
+            let best = (1..outputs.len())
+                .fold(0, |best, index| if outputs[index] > outputs[best] { index } else { best });
+            action[0] = best as f32;
+        } else {
+            action.copy_from_slice(outputs);
+        }
+    }
+
+    /// Turns rows of actions into what the environment receives: squashed where the policy squashes.
+    pub fn squash(&self, actions: &mut [f32]) {
+        if let Head::Squashed { center, half } = &self.policy.head {
+            for row in actions.chunks_exact_mut(center.len()) {
+                for ((action, center), half) in row.iter_mut().zip(center).zip(half) {
+                    *action = center + half * action.tanh();
+                }
+            }
+        }
+    }
+
+    /// Normalises rows of observations in place, with the statistics as they are.
+    pub fn normalize(&self, observations: &mut [f32]) {
+        if let Some(normalizer) = &self.normalizer {
+            normalizer.normalize(observations);
+        }
+    }
+}

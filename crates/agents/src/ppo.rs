@@ -1,0 +1,322 @@
+//! Proximal policy optimisation (Schulman et al. 2017).
+
+use crate::adam::{Adam, AdamState};
+use crate::agent::AgentError;
+use crate::config::{PpoConfig, Schedule};
+use crate::critic::{Critic, gradient, value_gradient};
+use crate::gae::explained_variance;
+use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
+use crate::policy::{Actor, Policy};
+use crate::rollout::Batch;
+use crate::samples::{Samples, normalized, read};
+use burn::tensor::{Device, Tensor};
+use envs::Rng;
+use serde::{Deserialize, Serialize};
+
+/// An early stop happens at this multiple of the target KL, as in Stable-Baselines3.
+const EARLY_STOP: f64 = 1.5;
+
+/// How the policy is kept close to the one that acted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Proximity {
+    /// The ratio's incentive is clipped to `[1 - range, 1 + range]` (equation 7).
+    Clip {
+        /// The clip range epsilon.
+        range: f64,
+    },
+    /// `coef * KL(old, new)` is subtracted from the objective (equation 8).
+    KlPenalty {
+        /// The coefficient beta.
+        coef: f64,
+    },
+}
+
+/// A minibatch's policy loss and what is monitored about it, each `[1]`.
+#[derive(Clone, Debug)]
+pub struct PolicyLoss {
+    /// To minimise: `-objective - entropy_coef * entropy`.
+    pub loss: Tensor<1>,
+    /// The clipped or penalised surrogate, mean over the samples.
+    pub objective: Tensor<1>,
+    /// Mean entropy.
+    pub entropy: Tensor<1>,
+    /// Exact mean KL(old, new).
+    pub kl: Tensor<1>,
+    /// Mean of `(ratio - 1) - ln ratio`.
+    pub approx_kl: Tensor<1>,
+    /// Share of ratios outside of the clip range; 0 under a KL penalty.
+    pub clip_fraction: Tensor<1>,
+}
+
+/// The policy loss of a minibatch at `params`. `old_params` are those of the policy that acted; only
+/// their log standard deviations are read.
+#[must_use]
+pub fn policy_loss(
+    policy: &Policy,
+    params: &Tensor<1>,
+    old_params: &Tensor<1>,
+    samples: &Samples,
+    proximity: Proximity,
+    entropy_coef: f64,
+) -> PolicyLoss {
+    let new = policy.distribution(params, samples.observations.clone());
+    let old = policy.distribution_of(samples.outputs.clone(), old_params);
+    let log_prob = new.log_prob(&samples.actions);
+    let log_ratio = log_prob.clone() - samples.log_probs.clone();
+    let ratio = log_ratio.clone().exp();
+    let unclipped = ratio.clone() * samples.advantages.clone();
+    let kl = old.kl(&new).mean();
+    let (objective, clip_fraction) = match proximity {
+        Proximity::Clip { range } => {
+            let clipped = ratio.clone().clamp(1.0 - range, 1.0 + range);
+            let outside = ratio.clone().inner().sub_scalar(1.0).abs().greater_elem(range);
+            let objective = unclipped.min_pair(clipped * samples.advantages.clone()).mean();
+            (objective, outside.float().mean())
+        }
+        Proximity::KlPenalty { coef } => {
+            let objective = unclipped.mean() - kl.clone().mul_scalar(coef);
+            (objective, Tensor::zeros([1], &samples.advantages.device()))
+        }
+    };
+    let entropy = policy.entropy(&new, &samples.actions, &log_prob);
+    let mut loss = objective.clone().neg();
+    if entropy_coef > 0.0 {
+        loss = loss - entropy.clone().mul_scalar(entropy_coef);
+    }
+    let (ratio, log_ratio) = (ratio.inner(), log_ratio.inner());
+    PolicyLoss {
+        loss,
+        objective: objective.inner(),
+        entropy: entropy.inner(),
+        kl: kl.inner(),
+        approx_kl: (ratio.sub_scalar(1.0) - log_ratio).mean(),
+        clip_fraction,
+    }
+}
+
+/// PPO's part of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PpoState {
+    /// Adam of the actor.
+    pub policy_optimizer: AdamState,
+    /// Adam of the critic.
+    pub critic_optimizer: AdamState,
+    /// Coefficient of the KL penalty.
+    pub kl_coef: f64,
+    /// Stream of the shuffles.
+    pub shuffling: Rng,
+}
+
+/// PPO with its hyperparameters and its state.
+#[derive(Clone, Debug)]
+pub struct Ppo {
+    pub(crate) config: PpoConfig,
+    pub(crate) state: PpoState,
+}
+
+impl Ppo {
+    /// No update made yet.
+    #[must_use]
+    pub fn new(config: PpoConfig, actor: &Actor, critic: &Critic, shuffling: Rng) -> Ppo {
+        let state = PpoState {
+            policy_optimizer: AdamState::new(actor.params.len()),
+            critic_optimizer: AdamState::new(critic.params.len()),
+            kl_coef: config.kl_penalty.map_or(0.0, |penalty| penalty.initial_coef),
+            shuffling,
+        };
+        Ppo { config, state }
+    }
+
+    fn proximity(&self, progress: f64) -> Proximity {
+        match (self.config.kl_penalty, self.config.clip_range) {
+            (Some(_), _) => Proximity::KlPenalty { coef: self.state.kl_coef },
+            (None, Some(range)) => Proximity::Clip { range: range.at(progress) },
+            (None, None) => Proximity::Clip { range: PpoConfig::DEFAULT_CLIP_RANGE },
+        }
+    }
+
+    /// Improves actor and critic on a batch: some epochs of shuffled minibatches.
+    ///
+    /// # Errors
+    /// When a loss or a gradient is not finite; actor and critic are then as before.
+    pub fn update(
+        &mut self,
+        actor: &mut Actor,
+        critic: &mut Critic,
+        batch: &Batch,
+        progress: f64,
+        device: &Device,
+    ) -> Result<UpdateMetrics, AgentError> {
+        let config = &self.config;
+        let proximity = self.proximity(progress);
+        let learning_rate = config.learning_rate.at(progress);
+        let critic_rate = config
+            .critic_learning_rate
+            .as_ref()
+            .map_or(learning_rate, |rate: &Schedule| rate.at(progress));
+
+        let samples = Samples::upload(batch, actor, device);
+        let old_params = Tensor::from_floats(actor.params.as_slice(), device);
+        let mut policy_params = old_params.clone();
+        let mut critic_params = Tensor::from_floats(critic.params.as_slice(), device);
+        let mut policy_adam = Adam::new(&self.state.policy_optimizer, config.adam_epsilon, device);
+        let mut critic_adam = Adam::new(&self.state.critic_optimizer, config.adam_epsilon, device);
+        let mut shuffling = self.state.shuffling.clone();
+
+        let mut totals = Means::default();
+        let mut epoch_kl = Means::default();
+        let mut epochs = 0;
+        'epochs: while epochs < config.epochs {
+            epochs += 1;
+            epoch_kl = Means::default();
+            for mut minibatch in samples.shuffled(&mut shuffling).minibatches(config.minibatch_size)
+            {
+                if config.normalize_advantages {
+                    minibatch.advantages = normalized(minibatch.advantages);
+                }
+                let leaf = policy_params.clone().autodiff().require_grad();
+                let policy_loss = policy_loss(
+                    &actor.policy,
+                    &leaf,
+                    &old_params,
+                    &minibatch,
+                    proximity,
+                    config.entropy_coef,
+                );
+                epoch_kl.add([policy_loss.kl, policy_loss.approx_kl.clone()]);
+                if let Some(target) = config.target_kl {
+                    let [approx_kl] = read([policy_loss.approx_kl])?;
+                    if f64::from(approx_kl[0]) > EARLY_STOP * target {
+                        break 'epochs;
+                    }
+                }
+                let policy_gradient = gradient(&leaf, policy_loss.loss)?;
+                let (value_loss, value_gradient) = value_gradient(
+                    &critic.network,
+                    &critic_params,
+                    &minibatch,
+                    config.value_clip_range,
+                )?;
+                let value_gradient = value_gradient.mul_scalar(config.value_coef);
+
+                let norm = (policy_gradient.clone().square().sum()
+                    + value_gradient.clone().square().sum())
+                .sqrt();
+                let scale = norm
+                    .clone()
+                    .add_scalar(1e-6)
+                    .recip()
+                    .mul_scalar(config.max_grad_norm)
+                    .clamp_max(1.0);
+                policy_params =
+                    policy_adam.step(policy_params, policy_gradient * scale.clone(), learning_rate);
+                critic_params =
+                    critic_adam.step(critic_params, value_gradient * scale, critic_rate);
+                totals.add([
+                    policy_loss.objective.neg(),
+                    value_loss,
+                    policy_loss.entropy,
+                    policy_loss.clip_fraction,
+                    norm,
+                ]);
+            }
+        }
+
+        let [policy, critic_new, first, second, critic_first, critic_second, totals, epoch_kl] =
+            read([
+                policy_params,
+                critic_params,
+                policy_adam.first,
+                policy_adam.second,
+                critic_adam.first,
+                critic_adam.second,
+                totals.mean(5, device),
+                epoch_kl.mean(2, device),
+            ])?;
+        let figure = |values: &[f32], index: usize| f64::from(values[index]);
+        for (name, value) in [
+            ("policy loss", figure(&totals, 0)),
+            ("value loss", figure(&totals, 1)),
+            ("entropy", figure(&totals, 2)),
+            ("gradient norm", figure(&totals, 4)),
+            ("KL divergence", figure(&epoch_kl, 0)),
+            ("policy's parameters", policy.iter().copied().sum::<f32>().into()),
+            ("critic's parameters", critic_new.iter().copied().sum::<f32>().into()),
+        ] {
+            AgentError::check_finite(name, value)?;
+        }
+
+        let metrics = UpdateMetrics {
+            policy_loss: figure(&totals, 0),
+            value_loss: figure(&totals, 1),
+            entropy: figure(&totals, 2),
+            kl: figure(&epoch_kl, 0),
+            approx_kl: figure(&epoch_kl, 1),
+            explained_variance: explained_variance(&batch.values, &batch.returns),
+            gradient_norm: figure(&totals, 4),
+            learning_rate,
+            algorithm: AlgorithmMetrics::Ppo {
+                clip_fraction: figure(&totals, 3),
+                clip_range: match proximity {
+                    Proximity::Clip { range } => Some(range),
+                    Proximity::KlPenalty { .. } => None,
+                },
+                kl_coef: match proximity {
+                    Proximity::Clip { .. } => None,
+                    Proximity::KlPenalty { coef } => Some(coef),
+                },
+                epochs,
+            },
+        };
+        if let Some(penalty) = config.kl_penalty {
+            self.state.kl_coef = adapted(self.state.kl_coef, metrics.kl, penalty.target);
+        }
+        actor.params = policy;
+        critic.params = critic_new;
+        self.state.policy_optimizer = AdamState { first, second, steps: policy_adam.steps };
+        self.state.critic_optimizer =
+            AdamState { first: critic_first, second: critic_second, steps: critic_adam.steps };
+        self.state.shuffling = shuffling;
+        Ok(metrics)
+    }
+}
+
+/// The KL coefficient for the next iteration: doubled when the KL is 1.5 times the target, halved
+/// when it is less than the target over 1.5 (section 4). It stays within bounds that keep f32 exact.
+#[must_use]
+pub fn adapted(coef: f64, kl: f64, target: f64) -> f64 {
+    let next = if kl > 1.5 * target {
+        2.0 * coef
+    } else if kl < target / 1.5 {
+        0.5 * coef
+    } else {
+        coef
+    };
+    next.clamp(1e-6, 1e6)
+}
+
+/// Running sums of figures that stay on the device.
+#[derive(Debug, Default)]
+struct Means {
+    sum: Option<Tensor<1>>,
+    count: usize,
+}
+
+impl Means {
+    fn add<const N: usize>(&mut self, figures: [Tensor<1>; N]) {
+        let figures = Tensor::cat(figures.to_vec(), 0);
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum + figures,
+            None => figures,
+        });
+        self.count += 1;
+    }
+
+    /// The means, or zeros when nothing was added.
+    fn mean(self, width: usize, device: &Device) -> Tensor<1> {
+        match self.sum {
+            Some(sum) => sum.div_scalar(self.count as f64),
+            None => Tensor::zeros([width], device),
+        }
+    }
+}
