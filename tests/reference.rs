@@ -1,8 +1,17 @@
 //! Checks against numbers recorded from other implementations: every case of every file in
 //! `tests/reference/` (its README says which), or in the directory `REFERENCE_DIR`.
 
+use agents::conjugate_gradient::{conjugate_gradient, dot};
+use agents::critic::gradient;
+use agents::gae::{Trajectory, gae};
+use agents::policy::Policy;
+use agents::ppo::{Proximity, policy_loss};
+use agents::samples::Samples;
+use agents::trpo::{TrustRegion, moved, step_scale};
+use agents::{Activation, NetworkConfig};
 use backburn_tests::{assert_match, reference_cases};
-use envs::{Action, CartPole, Environment, Pendulum, Reach, Stream, stream};
+use burn::tensor::{Device, Tensor, TensorData};
+use envs::{Action, CartPole, Environment, Pendulum, Reach, Space, Stream, stream};
 use serde::Deserialize;
 
 /// Whether an episode is truncated by the time limit after `steps` steps.
@@ -101,6 +110,228 @@ fn reach_matches_mujoco() {
             assert_match(&[step.reward], &[case.rewards[k]], 1e-9, place("reward"));
             assert_eq!(step.success, Some(case.grasped[k]), "{}", place("grasped"));
             assert_eq!(step.terminated, case.grasped[k], "{}", place("terminated at a grasp"));
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct GaeCase {
+    gamma: f64,
+    lam: f64,
+    rewards: Vec<Vec<f64>>,
+    values: Vec<Vec<f64>>,
+    next_values: Vec<Vec<f64>>,
+    terminated: Vec<Vec<bool>>,
+    truncated: Vec<Vec<bool>>,
+    advantages: Vec<Vec<f64>>,
+    returns: Vec<Vec<f64>>,
+}
+
+fn narrowed(numbers: &[f64]) -> Vec<f32> {
+    numbers.iter().map(|&x| x as f32).collect()
+}
+
+fn widened(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|&x| f64::from(x)).collect()
+}
+
+#[test]
+fn gae_matches_its_definition() {
+    for (index, case) in reference_cases::<GaeCase>("gae.json").iter().enumerate() {
+        let (rewards, values) = (narrowed(&case.rewards.concat()), narrowed(&case.values.concat()));
+        let trajectory = Trajectory {
+            rewards: &rewards,
+            values: &values,
+            next_values: &narrowed(&case.next_values.concat()),
+            terminated: &case.terminated.concat(),
+            truncated: &case.truncated.concat(),
+            num_envs: case.rewards[0].len(),
+        };
+        let mut advantages = vec![0.0; rewards.len()];
+        gae(&trajectory, case.gamma, case.lam, &mut advantages);
+        let returns: Vec<f32> = advantages.iter().zip(&values).map(|(a, v)| a + v).collect();
+        let place = |what| format!("gae.json, case {index}: {what}");
+        let expected = case.advantages.concat();
+        assert_match(&widened(&advantages), &expected, 1e-5, place("advantages"));
+        assert_match(&widened(&returns), &case.returns.concat(), 1e-5, place("returns"));
+    }
+}
+
+#[derive(Deserialize)]
+struct UpdateCase {
+    distribution: String,
+    layer_sizes: Vec<usize>,
+    activation: Activation,
+    theta: Vec<f64>,
+    obs: Vec<Vec<f64>>,
+    actions: RecordedActions,
+    old_theta: Vec<f64>,
+    old_log_prob: Vec<f64>,
+    advantages: Vec<f64>,
+    ppo: PpoCase,
+    trpo: TrpoCase,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RecordedActions {
+    Choices(Vec<f64>),
+    Samples(Vec<Vec<f64>>),
+}
+
+#[derive(Deserialize)]
+struct PpoCase {
+    clip_range: f64,
+    entropy_coef: f64,
+    clipped_objective: f64,
+    entropy: f64,
+    loss: f64,
+    gradient: Vec<f64>,
+    kl_old_new: f64,
+    log_prob: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct TrpoCase {
+    max_kl: f64,
+    damping: f64,
+    surrogate: f64,
+    gradient: Vec<f64>,
+    vector: Vec<f64>,
+    fisher_vector_product: Vec<f64>,
+    natural_step_exact: Vec<f64>,
+    step_scale: f64,
+    full_step: Vec<f64>,
+    line_search: Vec<LineSearchCase>,
+}
+
+#[derive(Deserialize)]
+struct LineSearchCase {
+    fraction: f64,
+    surrogate: f64,
+    kl: f64,
+    accept: bool,
+}
+
+impl UpdateCase {
+    fn policy(&self) -> Policy {
+        let (last, sizes) = self.layer_sizes.split_last().expect("layer sizes");
+        let network = NetworkConfig {
+            hidden: sizes[1..].to_vec(),
+            activation: self.activation,
+            ..NetworkConfig::default()
+        };
+        let actions = match self.distribution.as_str() {
+            "categorical" => Space::Discrete { n: *last },
+            "gaussian" => Space::symmetric_box(*last, 1.0),
+            other => panic!("a distribution that is not known: {other}"),
+        };
+        Policy::new(&Space::symmetric_box(sizes[0], f32::INFINITY), &actions, &network).unwrap()
+    }
+
+    /// The samples of the policy with these parameters and log-probabilities.
+    fn samples(&self, policy: &Policy, theta: &[f64], log_probs: &[f64]) -> Samples {
+        let device = Device::flex();
+        let column = |numbers: &[f64]| {
+            let data = TensorData::new(narrowed(numbers), [numbers.len(), 1]);
+            Tensor::<2>::from_data(data, &device)
+        };
+        let rows = match &self.actions {
+            RecordedActions::Choices(choices) => choices.clone(),
+            RecordedActions::Samples(rows) => rows.concat(),
+        };
+        let shape = [self.obs.len(), self.layer_sizes[0]];
+        let data = TensorData::new(narrowed(&self.obs.concat()), shape);
+        let observations = Tensor::from_data(data, &device);
+        Samples {
+            outputs: policy.outputs(&vector(theta), observations.clone()),
+            observations,
+            actions: policy.actions(&narrowed(&rows), &device),
+            log_probs: column(log_probs),
+            advantages: column(&self.advantages),
+            returns: column(&self.advantages),
+            values: column(&self.advantages),
+        }
+    }
+}
+
+fn vector(numbers: &[f64]) -> Tensor<1> {
+    Tensor::from_floats(narrowed(numbers).as_slice(), &Device::flex())
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    widened(&tensor.try_into_vec_as::<f32>().unwrap())
+}
+
+#[test]
+fn ppo_matches_pytorch() {
+    for (index, case) in reference_cases::<UpdateCase>("policy_update.json").iter().enumerate() {
+        let policy = case.policy();
+        let samples = case.samples(&policy, &case.old_theta, &case.old_log_prob);
+        let theta = vector(&case.theta).autodiff().require_grad();
+        let expected = &case.ppo;
+        let found = policy_loss(
+            &policy,
+            &theta,
+            &vector(&case.old_theta),
+            &samples,
+            Proximity::Clip { range: expected.clip_range },
+            expected.entropy_coef,
+        );
+        let place = |what| format!("policy_update.json, case {index}: ppo {what}");
+        let check = |tensor: Tensor<1>, expected: f64, what| {
+            assert_match(&numbers(tensor), &[expected], 1e-4, place(what));
+        };
+        check(found.objective, expected.clipped_objective, "clipped_objective");
+        check(found.entropy, expected.entropy, "entropy");
+        check(found.kl, expected.kl_old_new, "kl_old_new");
+        check(found.loss.clone().inner(), expected.loss, "loss");
+        let gradient = numbers(gradient(&theta, found.loss).unwrap());
+        assert_match(&gradient, &expected.gradient, 1e-4, place("gradient"));
+        let distribution = policy.distribution(&vector(&case.theta), samples.observations.clone());
+        let log_prob = numbers(distribution.log_prob(&samples.actions));
+        assert_match(&log_prob, &expected.log_prob, 1e-4, place("log_prob"));
+    }
+}
+
+#[test]
+fn trpo_matches_pytorch() {
+    for (index, case) in reference_cases::<UpdateCase>("policy_update.json").iter().enumerate() {
+        let policy = case.policy();
+        // Here theta itself is the policy that acted.
+        let samples = case.samples(&policy, &case.theta, &case.ppo.log_prob);
+        let theta = narrowed(&case.theta);
+        let expected = &case.trpo;
+        let region = TrustRegion::new(&policy, &theta, &samples, expected.damping);
+        let place = |what| format!("policy_update.json, case {index}: trpo {what}");
+        let check = |found: &[f64], expected: &[f64], what: &str| {
+            assert_match(found, expected, 1e-4, place(what.to_owned()));
+        };
+
+        let (surrogate, gradient) = region.gradient().unwrap();
+        check(&[surrogate], &[expected.surrogate], "surrogate");
+        check(&gradient, &expected.gradient, "gradient");
+        let damped = region.damped_fisher_product(&expected.vector).unwrap();
+        let fisher: Vec<f64> =
+            damped.iter().zip(&expected.vector).map(|(f, v)| f - expected.damping * v).collect();
+        check(&fisher, &expected.fisher_vector_product, "fisher_vector_product");
+
+        let product = |v: &[f64]| region.damped_fisher_product(v);
+        let solution = conjugate_gradient(product, &gradient, 1000, 1e-16).unwrap();
+        check(&solution.x, &expected.natural_step_exact, "natural_step_exact");
+        let curvature = dot(&solution.x, &region.damped_fisher_product(&solution.x).unwrap());
+        let scale = step_scale(curvature, expected.max_kl).unwrap();
+        check(&[scale], &[expected.step_scale], "step_scale");
+        let full_step: Vec<f64> = solution.x.iter().map(|s| scale * s).collect();
+        check(&full_step, &expected.full_step, "full_step");
+
+        for step in &expected.line_search {
+            let params = moved(&theta, &expected.full_step, step.fraction);
+            let candidate = region.at(&params).unwrap();
+            let what = format!("line_search at {}", step.fraction);
+            check(&[candidate.surrogate, candidate.kl], &[step.surrogate, step.kl], &what);
+            let accepted = candidate.accepted(surrogate, expected.max_kl);
+            assert_eq!(accepted, step.accept, "{}", place(what));
         }
     }
 }

@@ -104,11 +104,16 @@ impl Policy {
         params
     }
 
+    /// Network outputs `[batch, out]` for `observations [batch, in]`.
+    #[must_use]
+    pub fn outputs(&self, params: &Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
+        self.network.forward(self.network_params(params), observations)
+    }
+
     /// The distributions of actions for `observations [batch, in]`.
     #[must_use]
     pub fn distribution(&self, params: &Tensor<1>, observations: Tensor<2>) -> Distribution {
-        let outputs = self.network.forward(self.network_params(params), observations);
-        self.distribution_of(outputs, params)
+        self.distribution_of(self.outputs(params, observations), params)
     }
 
     /// The distributions that these network outputs `[batch, out]` stand for; of `params` only the
