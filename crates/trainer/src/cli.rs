@@ -66,9 +66,9 @@ pub enum Command {
     Eval {
         /// Run directory, such as runs/ppo_cartpole/1
         run: PathBuf,
-        /// Episodes to play
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        episodes: u32,
+        /// Episodes to play; as many as the configuration's eval.episodes if not given
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        episodes: Option<u32>,
         /// Sample actions instead of taking the policy's mode
         #[arg(long)]
         stochastic: bool,

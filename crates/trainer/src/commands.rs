@@ -27,7 +27,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         }
         Command::Resume { run, backend, quiet } => resume(run, backend, quiet, registry),
         Command::Eval { run, episodes, stochastic, checkpoint, seed } => {
-            eval(run, episodes as usize, !stochastic, checkpoint, seed, registry)
+            eval(run, episodes, !stochastic, checkpoint, seed, registry)
         }
         Command::Check { config } => check(&config, registry),
         Command::List => {
@@ -127,7 +127,7 @@ fn finish(mut session: Session, run: &RunDir, quiet: bool) -> Result<(), Error> 
 
 fn eval(
     path: PathBuf,
-    episodes: usize,
+    episodes: Option<u32>,
     greedy: bool,
     which: Which,
     seed: Option<u64>,
@@ -147,6 +147,7 @@ fn eval(
     };
     agent.set_state(checkpoint.agent).map_err(|error| session::foreign(error, &path))?;
     let seed = seed.unwrap_or(experiment.seed);
+    let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
         agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
     say(&format!(

@@ -9,7 +9,7 @@ pub use explain::did_you_mean;
 pub use source::{Override, Source};
 
 use crate::error::Error;
-use agents::{AgentConfig, Backend, NetworkConfig, PpoConfig, TrpoConfig};
+use agents::{AgentConfig, Backend, NetworkConfig, PpoConfig, Schedule};
 use envs::Registry;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -167,8 +167,8 @@ impl Experiment {
         required(source, &table, "env", "name", &names)?;
         let algorithm = required(source, &table, "agent", "algorithm", &ALGORITHMS.map(|a| a.0))?;
         let experiment = match algorithm.as_str() {
-            "ppo" => Experiment::from_table::<PpoConfig>(source, table, AgentConfig::Ppo)?,
-            _ => Experiment::from_table::<TrpoConfig>(source, table, AgentConfig::Trpo)?,
+            "ppo" => Experiment::from_table(source, table, ppo)?,
+            _ => Experiment::from_table(source, table, AgentConfig::Trpo)?,
         };
         experiment.validate(source)?;
         Ok(experiment)
@@ -224,6 +224,16 @@ impl Experiment {
     pub fn iterations(&self) -> u64 {
         self.total_steps / self.steps_per_iteration()
     }
+}
+
+/// PPO with the clip range that it has unless something else is said, so that the resolved
+/// configuration shows it.
+fn ppo(mut config: PpoConfig) -> AgentConfig {
+    if config.kl_penalty.is_none() {
+        let default = Schedule::constant(PpoConfig::DEFAULT_CLIP_RANGE);
+        config.clip_range.get_or_insert(default);
+    }
+    AgentConfig::Ppo(config)
 }
 
 /// The string at `table.key`, which must be there and one of `known`.
