@@ -95,9 +95,11 @@ fn plain(message: &str) -> String {
         ("expected a sequence", "expected an array like [64, 64]"),
         ("expected path string", "expected a path in quotes"),
         ("expected a string", "expected a text in quotes"),
-        ("expected struct File", "expected a table"),
-        ("as u128", ""),
-        ("as i128", ""),
+        ("expected struct KlPenalty", "expected a table like { target = 0.01 }"),
+        ("expected struct", "expected a table for"),
+        (" as u128", ""),
+        (" as i128", ""),
+        ("integer number overflowed", "is too large for a whole number"),
     ]
     .iter()
     .fold(message.trim_end().to_owned(), |text, (from, to)| text.replace(from, to))

@@ -1,0 +1,317 @@
+//! Bad configurations and flags: each ends with exit code 2 and a message that names the place.
+//!
+//! Whatever the input, nothing panics.
+
+mod support;
+
+use std::io::Read;
+use std::process::Stdio;
+
+use support::Place;
+
+/// A configuration that is right, for cases that change a single thing about it.
+const GOOD: &str = "\
+[env]
+name = \"cartpole\"
+num_envs = 2
+
+[agent]
+algorithm = \"ppo\"
+rollout_steps = 32
+minibatch_size = 16
+";
+
+/// Line of `GOOD` that a case's own lines follow.
+const GOOD_LINES: usize = 8;
+
+/// Checks a configuration that must be refused with all of these texts.
+#[track_caller]
+fn refused(config: impl AsRef<[u8]>, fragments: &[&str]) {
+    let place = Place::new();
+    place.write("bad.toml", config);
+    let ended = place.trainer(&["check", "bad.toml"]).expect(2, &["error: ", "bad.toml"]);
+    let ended = ended.expect(2, fragments);
+    assert_eq!(ended.stdout, "", "nothing but the error is printed");
+}
+
+/// The same for lines added below `GOOD`; the error is in the added line of that number.
+#[track_caller]
+fn refused_below(lines: &str, line: usize, fragments: &[&str]) {
+    let at = format!("bad.toml:{}:", GOOD_LINES + line);
+    refused(format!("{GOOD}{lines}\n"), &[&[at.as_str()], fragments].concat());
+}
+
+/// Checks `GOOD` with flags that must be refused with all of these texts.
+#[track_caller]
+fn refused_flags(flags: &[&str], fragments: &[&str]) {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    place.trainer(&["check", "good.toml"]).expect(0, &[]);
+    let ended = place.trainer(&[&["check", "good.toml"], flags].concat()).expect(2, fragments);
+    assert_eq!(ended.stdout, "", "nothing but the error is printed");
+}
+
+#[test]
+fn misspelled_keys() {
+    refused_below("gama = 0.9", 1, &["agent.gama", "did you mean `gamma`"]);
+    refused_below("[netwrk]\nhidden = [8]", 1, &["netwrk", "did you mean `network`"]);
+    refused_below("[network]\n\nhiden = [8]", 3, &["network.hiden", "did you mean `hidden`"]);
+    refused_below("[eval]\nepisode = 3", 2, &["eval.episode", "did you mean `episodes`"]);
+    refused_below("[checkpoint]\nkeeep = 3", 2, &["checkpoint.keeep", "`keep`"]);
+    refused(format!("sead = 3\n{GOOD}"), &["bad.toml:1:", "sead", "did you mean `seed`"]);
+    refused_below("kl_penalty = { targt = 0.1 }", 1, &["agent.kl_penalty.targt", "`target`"]);
+    refused_below("learning_rate = { start = 1e-3, ende = 0.0 }", 1, &["ende", "`end`"]);
+}
+
+#[test]
+fn keys_of_another_place() {
+    let trpo = GOOD.replace("ppo", "trpo").replace("minibatch_size = 16", "clip_range = 0.2");
+    refused(trpo, &["bad.toml:8: agent.clip_range", "is a PPO key", "agent.algorithm is trpo"]);
+    refused_below("max_kl = 0.01", 1, &["agent.max_kl", "is a TRPO key", "is ppo"]);
+    refused_below("num_envs = 4", 1, &["agent.num_envs", "belongs in [env]"]);
+    let top = format!("gamma = 0.9\n{GOOD}");
+    refused(top, &["bad.toml:1: gamma", "belongs in [agent]"]);
+    refused_below("zzz = 1", 1, &["agent.zzz", "there is: ", "gae_lambda"]);
+}
+
+#[test]
+fn missing_values() {
+    refused("[agent]\nalgorithm = \"ppo\"\n", &["env.name", "is missing", "cartpole", "reach"]);
+    refused("[env]\nname = \"cliff\"\n", &["agent.algorithm", "is missing", "ppo, trpo"]);
+    refused("[env]\n[agent]\nalgorithm = \"ppo\"\n", &["env.name", "is missing"]);
+    refused_below("learning_rate = { start = 1e-3 }", 1, &["agent.learning_rate", "`end`"]);
+}
+
+#[test]
+fn unknown_names() {
+    refused(GOOD.replace("cartpole", "cartpol"), &[":2: env.name", "did you mean `cartpole`"]);
+    refused(GOOD.replace("cartpole", "atari"), &[":2: env.name", "`atari`", "pendulum, reach"]);
+    refused(GOOD.replace("ppo", "ppoo"), &[":6: agent.algorithm", "did you mean `ppo`"]);
+    refused(GOOD.replace("ppo", "PPO"), &[":6: agent.algorithm", "did you mean `ppo`"]);
+    refused(format!("backend = \"cuda\"\n{GOOD}"), &[":1: backend", "flex, ndarray, wgpu"]);
+    refused_below("[network]\nactivation = \"tanhh\"", 2, &["network.activation", "`tanh`"]);
+    refused_below("[network]\ninit = \"zero\"", 2, &["network.init", "orthogonal, xavier"]);
+    let schedule = "learning_rate = { start = 1.0, end = 0.0, schedule = \"cosine\" }";
+    refused_below(schedule, 1, &["`cosine`", "linear"]);
+}
+
+#[test]
+fn wrong_types() {
+    refused(GOOD.replace("\"cartpole\"", "3"), &[":2: env.name", "is a whole number"]);
+    refused(format!("env = 3\n{}", &GOOD[GOOD.find("[agent").unwrap()..]), &[":1: env", "table"]);
+    refused(GOOD.replace("= 2", "= \"2\""), &[":3: env.num_envs", "a whole number, 0 or more"]);
+    refused(GOOD.replace("= 2", "= 2.5"), &[":3: env.num_envs", "a whole number, 0 or more"]);
+    refused(GOOD.replace("= 2", "= -2"), &[":3: env.num_envs", "a whole number, 0 or more"]);
+    refused(format!("total_steps = -5\n{GOOD}"), &[":1: total_steps", "`-5`"]);
+    refused(format!("name = 7\n{GOOD}"), &[":1: name", "a text in quotes"]);
+    refused_below("gamma = \"high\"", 1, &["agent.gamma", "expected a number"]);
+    refused_below("normalize_advantages = 1", 1, &["agent.normalize_adv", "true or false"]);
+    refused_below("learning_rate = [1]", 1, &["agent.learning_rate", "a number, or a table"]);
+    refused_below("[network]\nhidden = 64", 2, &["network.hidden", "an array like"]);
+    refused_below("[network]\nhidden = [64, \"x\"]", 2, &["network.hidden", "a whole number"]);
+    refused_below("[eval]\nepisodes = 2024-01-01", 2, &["eval.episodes"]);
+}
+
+#[test]
+fn numbers_out_of_range() {
+    refused_below("gamma = 1.5", 1, &["agent.gamma", "from 0 to 1"]);
+    refused_below("gamma = nan", 1, &["agent.gamma", "finite"]);
+    refused_below("learning_rate = inf", 1, &["agent.learning_rate", "finite"]);
+    refused_below("learning_rate = { start = nan, end = 0.0 }", 1, &["agent.learning_rate.start"]);
+    refused_below("[network]\nlog_std_init = -inf", 2, &["network.log_std_init", "finite"]);
+    refused_below("value_coef = 1e999", 1, &["agent.value_coef", "finite"]);
+    refused_below("learning_rate = -1e-3", 1, &["agent.learning_rate", "from 0"]);
+    refused(GOOD.replace("= 16", "= 65"), &[":8: agent.minibatch_size", "64", "env.num_envs"]);
+    refused(GOOD.replace("= 16", "= 0"), &[":8: agent.minibatch_size", "is 0"]);
+    refused(GOOD.replace("= 32", "= 0"), &[":7: agent.rollout_steps", "is 0"]);
+    refused(GOOD.replace("= 2", "= 0"), &[":3: env.num_envs", "from 1 to 65536"]);
+    refused(format!("total_steps = 63\n{GOOD}"), &[":1: total_steps", "one iteration", "64"]);
+    refused(format!("seed = -1\n{GOOD}"), &[":1: seed"]);
+    refused_below("[eval]\nepisodes = 0", 2, &["eval.episodes", "from 1 to 100000"]);
+    refused_below("[checkpoint]\nkeep = 1", 2, &["checkpoint.keep", "from 2"]);
+    refused_below("[checkpoint]\nevery_steps = 0", 2, &["checkpoint.every_steps", "from 1"]);
+    refused_below("[network]\nhidden = [0]", 2, &["network.hidden", "1 to 65536"]);
+}
+
+#[test]
+fn numbers_too_large_to_count_with() {
+    let huge = "99999999999999999999999999999999999999999999";
+    refused(format!("total_steps = {huge}\n{GOOD}"), &[":1: total_steps"]);
+    refused(format!("total_steps = 18446744073709551615\n{GOOD}"), &[":1: total_steps"]);
+    refused(format!("seed = 18446744073709551615\n{GOOD}"), &[":1: seed", "9223372036854775807"]);
+    refused(GOOD.replace("= 2", "= 18446744073709551615"), &[":3: env.num_envs"]);
+    refused(GOOD.replace("= 32", "= 18446744073709551615"), &[":7: agent.rollout_steps"]);
+    let both = GOOD.replace("= 2", "= 65536").replace("= 32", "= 16777216");
+    refused(both, &[":7: agent.rollout_steps", "1099511627776 samples"]);
+    refused_below("[network]\nhidden = [65536, 65536]", 2, &["network.hidden", "weights"]);
+}
+
+#[test]
+fn settings_that_do_not_go_together() {
+    refused_below("clip_range = 0.2\nkl_penalty = {}", 1, &["agent.clip_range", "kl_penalty"]);
+    refused_below("[network]\nsquash = true", 2, &["network.squash"]);
+    // The default minibatch is what is too large: there is no line to name.
+    let config = GOOD.replace("minibatch_size = 16", "").replace("= 32", "= 8");
+    refused(config, &["bad.toml: agent.minibatch_size (not given", "16"]);
+}
+
+#[test]
+fn names_that_are_no_directory() {
+    for name in ["", " ", ".", "..", "a/b", "a\\\\b", "/etc", "a\\u0000b"] {
+        let fragments = ["bad.toml:1: name", "directory"];
+        refused(format!("name = \"{name}\"\n{GOOD}"), &fragments);
+    }
+    refused(format!("name = \"{}\"\n{GOOD}", "x".repeat(300)), &["longer than 200 bytes"]);
+}
+
+#[test]
+fn files_that_are_no_configuration() {
+    refused("", &["is empty"]);
+    refused("\n  \n", &["is empty"]);
+    refused(b"[env]\nname = \"\xff\"\n", &["bad.toml:2:", "not UTF-8"]);
+    refused(b"\x7fELF\x02\x01\x01\x00", &["bad.toml:1:"]);
+    refused("[env\nname = 1", &["bad.toml:1:"]);
+    refused("[env]\nname = cartpole\n", &["bad.toml:2:"]);
+    refused("[env]\nname = \"cliff\"\nname = \"reach\"\n", &["bad.toml:3:", "duplicate key"]);
+    refused(format!("x = {}{}", "[".repeat(9999), "]".repeat(9999)), &["bad.toml:1:"]);
+
+    let place = Place::new();
+    place.trainer(&["check", "nowhere.toml"]).expect(2, &["nowhere.toml", "can't be read"]);
+    place.trainer(&["run", "."]).expect(2, &[".: is a directory"]);
+}
+
+#[test]
+fn flags() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    place.trainer(&[]).expect(2, &["Usage"]);
+    place.trainer(&["train"]).expect(2, &["train"]);
+    place.trainer(&["run"]).expect(2, &["CONFIG"]);
+    place.trainer(&["run", "good.toml", "--fast"]).expect(2, &["--fast"]);
+    place.trainer(&["eval", "x", "--episodes", "0"]).expect(2, &["--episodes"]);
+    place.trainer(&["eval", "x", "--checkpoint", "newest"]).expect(2, &["best, latest"]);
+    refused_flags(&["--seed", "-1"], &["-1"]);
+    refused_flags(&["--seed", "9223372036854775808"], &["9223372036854775807"]);
+    refused_flags(&["--backend", "ndaray"], &["did you mean `ndarray`", "flex, ndarray, wgpu"]);
+}
+
+#[test]
+fn overrides() {
+    refused_flags(&["--set", "agent.gamma"], &["--set agent.gamma: ", "no value"]);
+    refused_flags(&["--set", "=3"], &["--set =3: ", "not a key"]);
+    refused_flags(&["--set", "agent..gamma=3"], &["--set agent..gamma=3: ", "not a key"]);
+    refused_flags(&["--set", "agent.gamma=2"], &["--set agent.gamma=2: agent.gamma: is 2"]);
+    refused_flags(&["--set", "agent.gama=0.9"], &["--set agent.gama=0.9: ", "`gamma`"]);
+    refused_flags(&["--set", "agent.gamma=0,9"], &["--set agent.gamma=0,9: ", "a number"]);
+    refused_flags(&["--set", "env.name=atari"], &["--set env.name=atari: env.name", "cliff"]);
+    refused_flags(&["--set", "env=3"], &["--set env=3: env: "]);
+    refused_flags(&["--set", "agent.max_kl=1"], &["--set agent.max_kl=1: ", "is a TRPO key"]);
+    // The override that is wrong is named, not the one beside it.
+    let flags = ["--set", "seed=3", "--set", "total_steps=1", "--set", "agent.gamma=0.9"];
+    refused_flags(&flags, &["--set total_steps=1: total_steps: "]);
+}
+
+#[test]
+fn overrides_replace_any_value() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    let sets = [
+        "env.name=reach",
+        "network.hidden=[32]",
+        "agent.learning_rate=1e-3",
+        "agent.clip_range={ start = 0.3, end = 0.1 }",
+        "agent.clip_range.end=0.0",
+        "eval.episodes=7",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|&set| ["--set", set]).collect();
+    let flags = ["check", "good.toml", "--seed", "9", "--backend", "ndarray"];
+    let ended = place.trainer(&[&flags, sets.as_slice()].concat()).expect(0, &[]);
+    let resolved: toml::Table = ended.stdout.parse().expect("the resolved configuration is TOML");
+    let expected: toml::Table = "
+        name = 'good'
+        seed = 9
+        total_steps = 100000
+        backend = 'ndarray'
+        env = { name = 'reach', num_envs = 2, normalize_observations = false, normalize_rewards = false }
+        network.hidden = [32]
+        agent.learning_rate = 0.001
+        agent.clip_range = { start = 0.3, end = 0.0, schedule = 'linear' }
+        agent.rollout_steps = 32
+        eval = { episodes = 7, every_steps = 0 }
+        checkpoint = { every_steps = 10000, keep = 3 }
+    "
+    .parse()
+    .expect("TOML");
+    for (key, value) in &expected {
+        match (value, &resolved[key]) {
+            (toml::Value::Table(part), toml::Value::Table(whole)) => {
+                part.iter().for_each(|(inner, value)| assert_eq!(whole[inner], *value, "{inner}"));
+            }
+            (value, found) => assert_eq!(found, value, "{key}"),
+        }
+    }
+    // The resolved configuration is one that resolves to itself.
+    place.write("resolved.toml", &ended.stdout);
+    let again = place.trainer(&["check", "resolved.toml"]).expect(0, &[]);
+    assert_eq!(again.stdout, ended.stdout);
+}
+
+#[test]
+fn run_directories_that_can_not_be_used() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    place.write("file", "");
+    let tiny = ["--set", "total_steps=64", "--set", "eval.episodes=1", "--quiet"];
+    let run = |flags: &[&str]| place.trainer(&[&["run", "good.toml"], &tiny[..], flags].concat());
+
+    let ended = run(&["--out", "a"]).expect(0, &[]);
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "--quiet is quiet");
+    run(&["--out", "a"]).expect(2, &["a: holds a run already", "trainer resume a", "--overwrite"]);
+    run(&["--out", "a", "--overwrite", "--seed", "2"]).expect(0, &[]);
+    let summary = std::fs::read_to_string(place.path("a/summary.json")).expect("a summary");
+    assert!(summary.contains("\"seed\": 2"), "{summary}");
+    run(&["--out", "file"]).expect(2, &["file: is a file"]);
+    run(&[]).expect(0, &[]);
+    assert!(place.path("runs/good/1/summary.json").is_file(), "the usual place");
+
+    place.trainer(&["resume", "nowhere"]).expect(2, &["nowhere: is no directory"]);
+    place.trainer(&["eval", "nowhere"]).expect(2, &["nowhere: is no directory"]);
+    place.trainer(&["resume", "runs"]).expect(2, &["runs: holds no config.toml"]);
+    place.trainer(&["eval", "a", "--checkpoint", "63"]).expect(2, &["step-000000000063.ckpt"]);
+    place.trainer(&["eval", "a", "--checkpoint", "64"]).expect(0, &[]);
+    run(&["--out", "b", "--set", "warm_start=nowhere"]).expect(2, &["warm_start", "nowhere"]);
+    run(&["--out", "b", "--set", "warm_start=good.toml"]).expect(2, &["no Backburn checkpoint"]);
+    let other = ["--out", "b", "--set", "warm_start=a", "--set", "network.hidden=[3]"];
+    run(&other).expect(2, &["warm_start", "policy"]);
+    assert!(!place.path("b").exists(), "nothing is left of a run that never began");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    for arguments in [&["list"][..], &["check", "good.toml"], &["--help"]] {
+        let mut child = place
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the trainer starts");
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        let pipe = child.stderr.as_mut().expect("a pipe");
+        pipe.read_to_string(&mut stderr).expect("text");
+        let status = child.wait().expect("it ends");
+        assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+        assert_eq!(status.code(), Some(0), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn lists_what_can_be_chosen() {
+    let ended = Place::new().trainer(&["list"]).expect(0, &[]);
+    for name in ["cartpole", "pendulum", "reach", "cliff", "ppo", "trpo", "flex", "ndarray", "wgpu"]
+    {
+        assert!(ended.stdout.contains(name), "{name} in {}", ended.stdout);
+    }
+}

@@ -1,0 +1,418 @@
+//! Exact resume, the same bits twice, and what becomes of damaged checkpoints: with real processes.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use support::{Ended, Place};
+use trainer::Checkpoint;
+
+/// Nothing here takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Discrete actions, PPO with everything that has state: schedules, both normalisers.
+const PPO: &str = "\
+total_steps = 30_000
+[env]
+name = \"cartpole\"
+num_envs = 4
+normalize_observations = true
+normalize_rewards = true
+[network]
+hidden = [16]
+[agent]
+algorithm = \"ppo\"
+rollout_steps = 32
+minibatch_size = 48
+epochs = 4
+learning_rate = { start = 1e-3, end = 0.0 }
+clip_range = { start = 0.3, end = 0.1 }
+[eval]
+episodes = 2
+every_steps = 1500
+[checkpoint]
+every_steps = 700
+";
+
+/// Continuous actions, TRPO.
+const TRPO: &str = "\
+total_steps = 30_000
+[env]
+name = \"pendulum\"
+num_envs = 4
+normalize_observations = true
+[network]
+hidden = [16]
+[agent]
+algorithm = \"trpo\"
+rollout_steps = 64
+critic_minibatch_size = 48
+[eval]
+episodes = 2
+every_steps = 4000
+[checkpoint]
+every_steps = 700
+";
+
+/// A few iterations, each large enough for the backends to use several threads.
+const SHORT: &str = "\
+total_steps = 6144
+[env]
+name = \"pendulum\"
+num_envs = 8
+[agent]
+rollout_steps = 256
+[eval]
+episodes = 2
+[checkpoint]
+every_steps = 2048
+keep = 5
+";
+
+/// `SHORT` for one algorithm.
+fn short(algorithm: &str) -> String {
+    let critic = if algorithm == "ppo" { "" } else { "critic_" };
+    let lines = format!(
+        "[agent]\nalgorithm = \"{algorithm}\"\n{critic}minibatch_size = 1024\n{critic}epochs = 3"
+    );
+    SHORT.replace("[agent]", &lines)
+}
+
+/// A place with `config.toml`, and a run of it in `whole` that nobody disturbed.
+fn place_with_whole_run(config: &str, flags: &[&str]) -> Place {
+    let place = Place::new();
+    place.write("config.toml", config);
+    place.trainer(&run("whole", flags)).expect(0, &[]);
+    place
+}
+
+fn run<'a>(out: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "config.toml", "--quiet", "--out", out], flags].concat()
+}
+
+/// Names of the checkpoints by step, oldest first.
+fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let mut paths: Vec<_> = paths.filter(|path| name(path).starts_with("step-")).collect();
+    paths.sort();
+    paths
+}
+
+/// The bytes of a checkpoint with the clock taken out.
+fn timeless(place: &Place, path: &Path) -> Vec<u8> {
+    let mut checkpoint = Checkpoint::read(path).expect("a whole checkpoint");
+    checkpoint.progress.training_seconds = 0.0;
+    checkpoint.progress.elapsed_seconds = 0.0;
+    let copy = place.path("timeless.ckpt");
+    checkpoint.write(&copy).expect("it is written");
+    fs::read(copy).expect("it is read")
+}
+
+/// Every cell of the CSV but those of the clock.
+fn timeless_csv(run: &Path) -> Vec<Vec<String>> {
+    let mut csv = csv::Reader::from_path(run.join("metrics.csv")).expect("a CSV file");
+    let clock = ["time/time_elapsed", "time/fps"];
+    let header = csv.headers().expect("a header").clone();
+    let columns: Vec<_> = (0..header.len()).filter(|&i| !clock.contains(&&header[i])).collect();
+    assert_eq!(columns.len(), header.len() - 2);
+    let rows = csv.records().map(|row| row.expect("a row of the header's length"));
+    std::iter::once(header.clone())
+        .chain(rows)
+        .map(|row| columns.iter().map(|&i| row[i].to_owned()).collect())
+        .collect()
+}
+
+/// Asserts that two runs ended with the same bits.
+#[track_caller]
+fn assert_same(place: &Place, one: &str, other: &str) {
+    let (one, other) = (place.path(one), place.path(other));
+    let last = |run: &Path| checkpoints(run).pop().expect("a checkpoint");
+    assert_eq!(last(&one).file_name(), last(&other).file_name(), "final step");
+    assert!(timeless(place, &last(&one)) == timeless(place, &last(&other)), "final state");
+    let best = |run: &Path| timeless(place, &run.join("checkpoints/best.ckpt"));
+    assert!(best(&one) == best(&other), "best state");
+    assert_eq!(timeless_csv(&one), timeless_csv(&other));
+    let evaluation = |run: &Path| {
+        let text = fs::read_to_string(run.join("summary.json")).expect("a summary");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["eval"].clone()
+    };
+    assert_eq!(evaluation(&one), evaluation(&other));
+}
+
+/// A process that is ended when the test fails.
+struct Running(Child);
+
+impl Running {
+    fn start(place: &Place, arguments: &[&str]) -> Running {
+        let mut command = place.command(arguments);
+        Running(command.stderr(Stdio::piped()).spawn().expect("the trainer starts"))
+    }
+
+    /// Waits for a checkpoint newer than `than`.
+    fn wait_for_checkpoint(&mut self, run: &Path, than: Option<&PathBuf>) {
+        let started = Instant::now();
+        while checkpoints(run).last() <= than {
+            assert!(started.elapsed() < PATIENCE, "no checkpoint in time");
+            let ended = self.0.try_wait().expect("its state");
+            assert_eq!(ended, None, "it ended before the checkpoint that was waited for");
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("SIGKILL is sent");
+        self.0.wait().expect("it ends");
+    }
+
+    fn end(mut self) -> Ended {
+        let mut stderr = String::new();
+        let pipe = self.0.stderr.as_mut().expect("a pipe");
+        std::io::Read::read_to_string(pipe, &mut stderr).expect("text");
+        let status = self.0.wait().expect("it ends");
+        Ended { code: status.code(), stdout: String::new(), stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Kills a run with SIGKILL three times at no particular moment, and compares.
+fn killed_and_resumed(config: &str) {
+    let place = place_with_whole_run(config, &[]);
+    let killed = place.path("killed");
+    let mut arguments = run("killed", &[]);
+    for pause in [0, 3, 11] {
+        let before = checkpoints(&killed).pop();
+        let mut running = Running::start(&place, &arguments);
+        running.wait_for_checkpoint(&killed, before.as_ref());
+        sleep(Duration::from_millis(pause));
+        running.kill();
+        assert!(!killed.join("summary.json").exists(), "it was too fast to be killed");
+        arguments = vec!["resume", "killed", "--quiet"];
+    }
+    place.write("killed/checkpoints/.tmp-step-000000099999.ckpt", "left by a killed process");
+    place.trainer(&arguments).expect(0, &[]);
+    assert_same(&place, "whole", "killed");
+    assert!(!killed.join("checkpoints/.tmp-step-000000099999.ckpt").exists());
+    assert_eq!(checkpoints(&killed).len(), 3, "the newest three are kept");
+
+    // A finished run stays as it is; its summary can be had again.
+    let ended = place.trainer(&["resume", "killed"]).expect(0, &[]);
+    assert!(ended.stdout.contains("finished"), "{ended:?}");
+    fs::remove_file(killed.join("summary.json")).expect("it is removed");
+    place.trainer(&arguments).expect(0, &[]);
+    assert_same(&place, "whole", "killed");
+}
+
+#[test]
+fn ppo_killed_and_resumed_is_the_run_that_was_not() {
+    killed_and_resumed(PPO);
+}
+
+#[test]
+fn trpo_killed_and_resumed_is_the_run_that_was_not() {
+    killed_and_resumed(TRPO);
+}
+
+#[test]
+fn killed_before_the_first_checkpoint_begins_anew() {
+    let config = PPO.replace("total_steps = 30_000", "total_steps = 5_000");
+    let place = place_with_whole_run(&config, &[]);
+    // What such a process leaves: the configuration, and rows that no checkpoint counts.
+    fs::create_dir(place.path("killed")).expect("a directory");
+    for name in ["config.toml", "metrics.csv"] {
+        fs::copy(place.path("whole").join(name), place.path("killed").join(name)).expect("a copy");
+    }
+    place.trainer(&["resume", "killed", "--quiet"]).expect(0, &[]);
+    assert_same(&place, "whole", "killed");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_with_any_number_of_threads() {
+    for algorithm in ["ppo", "trpo"] {
+        let config = short(algorithm);
+        for backend in ["flex", "ndarray"] {
+            let place = Place::new();
+            place.write("config.toml", &config);
+            for (out, threads) in [("one", "1"), ("two", "2"), ("again", "2")] {
+                let arguments = run(out, &["--backend", backend]);
+                let mut command = place.command(&arguments);
+                let status = command.env("RAYON_NUM_THREADS", threads).status();
+                assert!(status.expect("the trainer starts").success());
+            }
+            assert_same(&place, "one", "two");
+            assert_same(&place, "two", "again");
+        }
+    }
+}
+
+#[test]
+fn another_seed_gives_another_run() {
+    let config = short("ppo");
+    let place = place_with_whole_run(&config, &[]);
+    place.trainer(&run("other", &["--seed", "2"])).expect(0, &[]);
+    assert_ne!(timeless_csv(&place.path("whole")), timeless_csv(&place.path("other")));
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
+    let config = short("ppo");
+    let place = place_with_whole_run(&config, &[]);
+    let whole = place.path("whole");
+    let good = checkpoints(&whole);
+    assert_eq!(good.len(), 3);
+    let latest = fs::read(&good[2]).expect("a checkpoint");
+    let flipped = |position: usize| {
+        let mut bytes = latest.clone();
+        bytes[position] ^= 0x10;
+        bytes
+    };
+    let newer = [&latest[..8], &2_u32.to_le_bytes(), &latest[12..]].concat();
+    let longer = [&latest[..], b"x"].concat();
+    let middle = latest.len() / 2;
+    let damages: [(Vec<u8>, &str); 10] = [
+        (latest[..middle].to_vec(), "is truncated"),
+        (latest[..latest.len() - 1].to_vec(), "is truncated"),
+        (latest[..10].to_vec(), "is truncated"),
+        (Vec::new(), "is empty"),
+        (flipped(middle), "is damaged"),
+        (flipped(latest.len() - 1), "is damaged"),
+        (flipped(21), "is damaged"),
+        (longer, "is damaged"),
+        (b"PK\x03\x04 an archive of another program".to_vec(), "is no Backburn checkpoint"),
+        (newer, "has format 2; this program reads format 1"),
+    ];
+    for (bytes, message) in &damages {
+        fs::remove_file(whole.join("summary.json")).expect("it is removed");
+        fs::write(&good[2], bytes).expect("it is damaged");
+        let steps = good[2].file_name().unwrap().to_string_lossy();
+        place.trainer(&["eval", "whole", "--checkpoint", "6144"]).expect(2, &[message, &steps]);
+
+        let fragments = ["warning: ", message, &steps, "using whole/checkpoints/step-000000004096"];
+        place.trainer(&["resume", "whole"]).expect(0, &fragments);
+        let mended = fs::read(&good[2]).expect("it is there again");
+        assert_eq!(mended.len(), latest.len(), "{message}");
+    }
+    place.trainer(&run("fresh", &[])).expect(0, &[]);
+    assert_same(&place, "whole", "fresh");
+
+    // With none left there is nothing to go on with, and the run is left as it is.
+    for path in &good {
+        fs::write(path, &latest[..middle]).expect("it is damaged");
+    }
+    let names = ["step-000000002048.ckpt", "step-000000004096.ckpt", "step-000000006144.ckpt"];
+    let ended = place.trainer(&["resume", "whole"]).expect(2, &names);
+    ended.expect(2, &["no checkpoint is usable", "is truncated"]);
+    place.trainer(&["eval", "whole", "--checkpoint", "best"]).expect(0, &[]);
+}
+
+#[test]
+fn a_checkpoint_of_another_configuration_is_refused() {
+    let config = short("ppo");
+    let place = place_with_whole_run(&config, &[]);
+    let path = place.path("whole/config.toml");
+    let resolved = fs::read_to_string(&path).expect("the resolved configuration");
+    let changes = [
+        ("hidden = [64, 64]", "hidden = [8]"),
+        ("num_envs = 8", "num_envs = 4"),
+        ("rollout_steps = 256", "rollout_steps = 128"),
+        ("name = \"pendulum\"", "name = \"reach\""),
+        ("normalize_observations = false", "normalize_observations = true"),
+        ("normalize_rewards = false", "normalize_rewards = true"),
+    ];
+    for (from, to) in &changes {
+        let changed = resolved.replace(from, to);
+        assert_ne!(changed, resolved, "{from}");
+        fs::write(&path, changed).expect("it is changed");
+        let ended = place.trainer(&["resume", "whole"]);
+        ended.expect(2, &["step-000000006144.ckpt: belongs to another configuration"]);
+    }
+    // A longer run is welcome.
+    fs::write(&path, resolved.replace("= 6144", "= 8192")).expect("it is changed");
+    place.trainer(&["resume", "whole", "--quiet"]).expect(0, &[]);
+    assert_eq!(timeless_csv(&place.path("whole")).len(), 1 + 4);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_saves_a_checkpoint_and_the_run_goes_on_from_it() {
+    let place = place_with_whole_run(PPO, &[]);
+    let interrupted = place.path("interrupted");
+    let mut running = Running::start(&place, &run("interrupted", &[]));
+    running.wait_for_checkpoint(&interrupted, None);
+
+    // Meanwhile nobody else may touch the run.
+    let busy = place.trainer(&["resume", "interrupted"]);
+    busy.expect(2, &["another process is working on this run"]);
+
+    let id = running.0.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.expect("kill starts").success());
+    running.end().expect(130, &["interrupted at step", "trainer resume interrupted"]);
+    assert!(!interrupted.join("summary.json").exists());
+
+    place.trainer(&["resume", "interrupted", "--quiet"]).expect(0, &[]);
+    assert_same(&place, "whole", "interrupted");
+}
+
+#[test]
+fn a_number_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_stays() {
+    let place = Place::new();
+    // An entropy bonus without bounds drives the deviation to infinity, once the learning rate
+    // has risen enough.
+    let config =
+        short("ppo").replace("= 6144", "= 20480").replace("minibatch_size = 1024", "").replace(
+            "[agent]",
+            "[agent]\nlearning_rate = { start = 1e-4, end = 10.0 }\nentropy_coef = 1000.0",
+        );
+    place.write("config.toml", config);
+    let ended = place.trainer(&run("diverging", &[]));
+    let ended =
+        ended.expect(1, &["error: iteration ", " is not finite", "the last good checkpoint is "]);
+    let last = checkpoints(&place.path("diverging")).pop().expect("a checkpoint");
+    let name = last.file_name().unwrap().to_string_lossy();
+    assert!(ended.stderr.contains(&*name), "{name} in {ended:?}");
+    Checkpoint::read(&last).expect("it is whole");
+    assert!(!place.path("diverging/summary.json").exists());
+}
+
+#[test]
+fn a_warm_start_takes_over_the_policy() {
+    let place = place_with_whole_run(PPO, &["--set", "total_steps=5000"]);
+    // One iteration that learns nothing: what it ends with is what it began with.
+    let still = ["--set", "agent.learning_rate=0", "--set", "total_steps=128", "--seed", "7"];
+    let warm = ["--set", "warm_start=whole"];
+    place.trainer(&run("warm", &[&still[..], &warm].concat())).expect(0, &[]);
+    place.trainer(&run("cold", &still)).expect(0, &[]);
+    let policy = |run: &str| {
+        let path = checkpoints(&place.path(run)).pop().expect("a checkpoint");
+        Checkpoint::read(&path).expect("a whole checkpoint").agent.policy
+    };
+    assert_eq!(policy("warm"), policy("whole"));
+    assert_ne!(policy("cold"), policy("whole"));
+}
+
+#[test]
+fn an_evaluation_repeats_the_one_at_the_end_of_the_run() {
+    let place = place_with_whole_run(PPO, &["--set", "total_steps=5000"]);
+    let text = fs::read_to_string(place.path("whole/summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let mean = format!("return      {:.2} ", summary["eval"]["mean_return"].as_f64().unwrap());
+    let greedy = place.trainer(&["eval", "whole"]).expect(0, &[]);
+    assert!(greedy.stdout.contains(&mean), "{mean} in {}", greedy.stdout);
+    let sampled = place.trainer(&["eval", "whole", "--stochastic"]).expect(0, &[]);
+    assert_ne!(greedy.stdout, sampled.stdout);
+}

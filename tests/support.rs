@@ -1,0 +1,90 @@
+//! The real `trainer` binary, and what a run of it leaves, for tests that start processes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// The path of the `trainer` binary, built once for each test program.
+pub fn trainer_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let build = Command::new(env!("CARGO"))
+            .args(["build", "--release", "-p", "trainer", "--bin", "trainer"])
+            .args(["--quiet", "--message-format", "json"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo starts");
+        assert!(build.status.success(), "the trainer does not build");
+        String::from_utf8_lossy(&build.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .expect("cargo names the binary")
+    })
+}
+
+/// How a trainer process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; `None` after a signal.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Panics with everything that was printed unless the process ended with this code and printed
+    /// each of these texts to stderr.
+    #[track_caller]
+    pub fn expect(self, code: i32, fragments: &[&str]) -> Ended {
+        assert_eq!(self.code, Some(code), "exit code of {self:#?}");
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        for fragment in fragments {
+            assert!(self.stderr.contains(fragment), "no {fragment:?} in {self:#?}");
+        }
+        self
+    }
+}
+
+/// A directory of its own that the trainer runs in.
+pub struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { directory: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The path of a file or directory in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("the file is written");
+        path
+    }
+
+    /// The trainer with these arguments, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(trainer_binary());
+        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the trainer to its end.
+    pub fn trainer(&self, arguments: &[&str]) -> Ended {
+        let output = self.command(arguments).output().expect("the trainer starts");
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
