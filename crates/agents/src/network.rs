@@ -4,10 +4,13 @@
 //! the network is a linear function, and a linear function of a one-hot observation is a table.
 
 use crate::config::{Activation, Init, NetworkConfig};
-use burn::tensor::{Tensor, activation};
+use crate::kernel::{self, Layer};
+use crate::ops;
+use burn::tensor::Tensor;
 use envs::Rng;
 use rand::RngExt;
 use rand_distr::StandardNormal;
+use std::sync::Arc;
 
 /// A function of an observation batch and a flat parameter vector that gradients flow through.
 pub trait Network {
@@ -35,17 +38,8 @@ pub trait Network {
 /// A multi-layer perceptron: the same nonlinearity after each hidden layer, none after the last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mlp {
-    layers: Vec<Layer>,
-    activation: Activation,
-}
-
-/// One layer's place in the parameter vector.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Layer {
-    inputs: usize,
-    outputs: usize,
-    weights: usize,
-    biases: usize,
+    pub(crate) layers: Arc<[Layer]>,
+    pub(crate) activation: Activation,
 }
 
 impl Mlp {
@@ -59,7 +53,7 @@ impl Mlp {
             layers.push(Layer { inputs, outputs, weights, biases });
             (inputs, weights) = (outputs, biases + outputs);
         }
-        Mlp { layers, activation: config.activation }
+        Mlp { layers: layers.into(), activation: config.activation }
     }
 
     /// Numbers that the network reads.
@@ -72,6 +66,11 @@ impl Mlp {
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.last().outputs
+    }
+
+    /// Units of all hidden layers together.
+    pub(crate) fn hidden_units(&self) -> usize {
+        self.layers[..self.layers.len() - 1].iter().map(|layer| layer.outputs).sum()
     }
 
     fn last(&self) -> &Layer {
@@ -101,19 +100,12 @@ impl Mlp {
         params
     }
 
-    fn activate(&self, x: Tensor<2>) -> Tensor<2> {
-        match self.activation {
-            Activation::Tanh => x.tanh(),
-            Activation::Relu => activation::relu(x),
-        }
-    }
-
-    /// Derivative of the nonlinearity, from its result.
-    fn slope(&self, activated: Tensor<2>) -> Tensor<2> {
-        match self.activation {
-            Activation::Tanh => activated.square().neg().add_scalar(1.0),
-            Activation::Relu => activated.sign(),
-        }
+    /// Everything about the network at `params` that its derivatives there need: activations are
+    /// computed once, however many products with the Jacobian follow.
+    #[must_use]
+    pub fn linearize(&self, params: Tensor<1>, observations: Tensor<2>) -> Linearized {
+        let (_, hidden) = ops::forward(self, params.clone(), observations.clone());
+        Linearized { network: self.clone(), params, observations, hidden }
     }
 
     /// Outputs `[rows][out]` for observations `[rows][in]`, on plain slices: no tensor, no device.
@@ -124,26 +116,18 @@ impl Mlp {
         scratch: &'a mut Scratch,
     ) -> &'a [f32] {
         let rows = observations.len() / self.inputs();
-        let last = self.layers.len() - 1;
-        let Scratch { front, back } = scratch;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let input = if index == 0 { observations } else { &front[..rows * layer.inputs] };
-            back.resize(rows * layer.outputs, 0.0);
-            affine(
-                input,
-                &params[layer.weights..layer.biases],
-                &params[layer.biases..layer.biases + layer.outputs],
-                back,
-            );
-            if index < last {
-                match self.activation {
-                    Activation::Tanh => back.iter_mut().for_each(|x| *x = x.tanh()),
-                    Activation::Relu => back.iter_mut().for_each(|x| *x = x.max(0.0)),
-                }
-            }
-            std::mem::swap(front, back);
-        }
-        &front[..rows * self.outputs()]
+        scratch.hidden.resize(rows * self.hidden_units(), 0.0);
+        scratch.outputs.resize(rows * self.outputs(), 0.0);
+        kernel::forward(
+            &self.layers,
+            self.activation,
+            params,
+            observations,
+            &mut scratch.hidden,
+            &mut scratch.outputs,
+            &mut scratch.kernel,
+        );
+        &scratch.outputs
     }
 }
 
@@ -153,70 +137,46 @@ impl Network for Mlp {
     }
 
     fn forward(&self, params: Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
-        let last = self.layers.len() - 1;
-        let mut x = observations;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let (weights, biases) = layer.split(&params);
-            x = x.matmul(weights) + biases;
-            if index < last {
-                x = self.activate(x);
-            }
-        }
-        x
+        ops::forward(self, params, observations).0
     }
 
     fn jvp(&self, params: Tensor<1>, direction: Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
-        let last = self.layers.len() - 1;
-        let mut x = observations;
-        let mut moved: Option<Tensor<2>> = None;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let (weights, biases) = layer.split(&params);
-            let (weights_direction, biases_direction) = layer.split(&direction);
-            let mut change = x.clone().matmul(weights_direction) + biases_direction;
-            if let Some(moved) = moved {
-                change = change + moved.matmul(weights.clone());
-            }
-            x = x.matmul(weights) + biases;
-            if index < last {
-                x = self.activate(x);
-                change = change * self.slope(x.clone());
-            }
-            moved = Some(change);
-        }
-        moved.unwrap_or(x)
+        self.linearize(params, observations).jvp(direction)
     }
 }
 
-impl Layer {
-    /// Weights `[in, out]` and biases `[1, out]` out of the flat vector.
-    fn split(&self, params: &Tensor<1>) -> (Tensor<2>, Tensor<2>) {
-        let end = self.biases + self.outputs;
-        (
-            params.clone().slice([self.weights..self.biases]).reshape([self.inputs, self.outputs]),
-            params.clone().slice([self.biases..end]).reshape([1, self.outputs]),
-        )
+/// A network's derivative at one parameter vector and batch of observations.
+#[derive(Clone, Debug)]
+pub struct Linearized {
+    network: Mlp,
+    params: Tensor<1>,
+    observations: Tensor<2>,
+    hidden: Tensor<1>,
+}
+
+impl Linearized {
+    /// `J v`: how the outputs `[batch, out]` move when the parameters move along `direction`.
+    #[must_use]
+    pub fn jvp(&self, direction: Tensor<1>) -> Tensor<2> {
+        let Linearized { network, params, observations, hidden } = self.clone();
+        ops::jvp(&network, params, observations, hidden, direction)
+    }
+
+    /// `J' d`: the gradient `[params]` of a loss whose derivative with respect to the outputs
+    /// `[batch, out]` is `derivative`.
+    #[must_use]
+    pub fn vjp(&self, derivative: Tensor<2>) -> Tensor<1> {
+        let Linearized { network, params, observations, hidden } = self.clone();
+        ops::backward(&network, params, observations, hidden, derivative)
     }
 }
 
-/// Room for the layers of [`Mlp::forward_plain`], kept between calls so that acting allocates once.
+/// Room for [`Mlp::forward_plain`], kept between calls so that acting allocates once.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    front: Vec<f32>,
-    back: Vec<f32>,
-}
-
-/// `output [rows][out] = input [rows][in] weights [in][out] + biases [out]`.
-fn affine(input: &[f32], weights: &[f32], biases: &[f32], output: &mut [f32]) {
-    let outputs = biases.len();
-    let inputs = weights.len() / outputs;
-    for (x, y) in input.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs)) {
-        y.copy_from_slice(biases);
-        for (&x, w) in x.iter().zip(weights.chunks_exact(outputs)) {
-            for (y, &w) in y.iter_mut().zip(w) {
-                *y += x * w;
-            }
-        }
-    }
+    hidden: Vec<f32>,
+    outputs: Vec<f32>,
+    kernel: kernel::Scratch,
 }
 
 /// Fills `weights [inputs][outputs]` with a matrix whose shorter side is orthonormal, times `gain`:

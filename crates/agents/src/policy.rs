@@ -5,7 +5,7 @@
 
 use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Actions, Distribution, LN_2PI};
-use crate::network::{Mlp, Network, Scratch};
+use crate::network::{Linearized, Mlp, Network, Scratch};
 use burn::tensor::{Device, Tensor, TensorData};
 use envs::{ObservationNormalizer, Rng, Space};
 use rand::RngExt;
@@ -149,30 +149,12 @@ impl Policy {
         }
     }
 
-    /// Fisher-vector product `F v = J' M J v / N`, `[params]`, of the mean KL at `params`
-    /// (equal to its Hessian there; Schulman et al. 2015, appendix C).
+    /// The Fisher matrix of the mean KL at `params`, as a product.
     #[must_use]
-    pub fn fisher_vector_product(
-        &self,
-        params: &Tensor<1>,
-        observations: &Tensor<2>,
-        vector: &Tensor<1>,
-    ) -> Tensor<1> {
-        let batch = observations.dims()[0] as f64;
-        let direction = self.network_params(vector);
-        let network = self.network_params(params);
-        let change = self.network.jvp(network.clone(), direction, observations.clone());
-        let leaf = network.autodiff().require_grad();
-        let outputs = self.network.forward(leaf.clone(), observations.clone());
-        let metric = self.distribution_of(outputs.clone().inner(), params).metric(change);
-        let mut gradients = (outputs * metric.div_scalar(batch)).sum().backward();
-        let product = leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.inner().zeros_like());
-        if self.head == Head::Categorical {
-            return product;
-        }
-        // A Gaussian's metric is 2 for each log standard deviation.
-        let tail = vector.clone().slice([self.network.num_params()..self.num_params()]);
-        Tensor::cat(vec![product, tail.mul_scalar(2.0)], 0)
+    pub fn fisher(&self, params: &Tensor<1>, observations: Tensor<2>) -> Fisher {
+        let linearized = self.network.linearize(self.network_params(params), observations.clone());
+        let distribution = self.distribution(params, observations);
+        Fisher { num_params: self.network.num_params(), linearized, distribution }
     }
 
     /// Actions from a buffer's rows `[batch][width]`.
@@ -184,6 +166,36 @@ impl Policy {
             Actions::Discrete(Tensor::from_data(TensorData::new(indices, shape), device))
         } else {
             Actions::Continuous(Tensor::from_data(TensorData::new(rows.to_vec(), shape), device))
+        }
+    }
+}
+
+/// The Fisher matrix at a policy, equal there to the Hessian of the mean KL (Schulman et al. 2015,
+/// appendix C). It is never formed.
+#[derive(Clone, Debug)]
+pub struct Fisher {
+    num_params: usize,
+    linearized: Linearized,
+    distribution: Distribution,
+}
+
+impl Fisher {
+    /// Fisher-vector product `F v = J' M J v / N`, `[params]`: `J` the Jacobian of the network's
+    /// outputs, `M` the metric of the distribution, `N` the number of samples.
+    #[must_use]
+    pub fn product(&self, vector: &Tensor<1>) -> Tensor<1> {
+        let change = self.linearized.jvp(vector.clone().slice([0..self.num_params]));
+        let batch = change.dims()[0] as f64;
+        let metric = self.distribution.metric(change).div_scalar(batch);
+        let product = self.linearized.vjp(metric);
+        match self.distribution {
+            Distribution::Categorical { .. } => product,
+            // A Gaussian's metric is 2 for each log standard deviation.
+            Distribution::Gaussian { .. } => {
+                let end = vector.dims()[0];
+                let tail = vector.clone().slice([self.num_params..end]);
+                Tensor::cat(vec![product, tail.mul_scalar(2.0)], 0)
+            }
         }
     }
 }

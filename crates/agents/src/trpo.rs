@@ -8,7 +8,7 @@ use crate::critic::{Critic, gradient, value_gradient};
 use crate::distribution::Distribution;
 use crate::gae::explained_variance;
 use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
-use crate::policy::{Actor, Policy};
+use crate::policy::{Actor, Fisher, Policy};
 use crate::rollout::Batch;
 use crate::samples::{Samples, normalized, read};
 use burn::tensor::{Device, Tensor};
@@ -21,6 +21,7 @@ pub struct TrustRegion<'a> {
     samples: &'a Samples,
     old_params: Tensor<1>,
     old: Distribution,
+    fisher: Fisher,
     damping: f64,
 }
 
@@ -35,7 +36,8 @@ impl<'a> TrustRegion<'a> {
     ) -> TrustRegion<'a> {
         let old_params = Tensor::from_floats(params, &samples.observations.device());
         let old = policy.distribution(&old_params, samples.observations.clone());
-        TrustRegion { policy, samples, old_params, old, damping }
+        let fisher = policy.fisher(&old_params, samples.observations.clone());
+        TrustRegion { policy, samples, old_params, old, fisher, damping }
     }
 
     fn surrogate(&self, distribution: &Distribution) -> Tensor<1> {
@@ -69,11 +71,7 @@ impl<'a> TrustRegion<'a> {
             return Ok(vec![0.0; vector.len()]);
         }
         let unit: Vec<f32> = vector.iter().map(|&x| (x / norm) as f32).collect();
-        let product = self.policy.fisher_vector_product(
-            &self.old_params,
-            &self.samples.observations,
-            &Tensor::from_floats(unit.as_slice(), &device),
-        );
+        let product = self.fisher.product(&Tensor::from_floats(unit.as_slice(), &device));
         let [product] = read([product])?;
         Ok(product
             .iter()
@@ -89,9 +87,9 @@ impl<'a> TrustRegion<'a> {
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
         let params = Tensor::from_floats(params, &self.old_params.device());
         let new = self.policy.distribution(&params, self.samples.observations.clone());
-        let log_ratio = new.log_prob(&self.samples.actions) - self.samples.log_probs.clone();
-        let approx_kl = (log_ratio.clone().exp().sub_scalar(1.0) - log_ratio).mean();
         let log_prob = new.log_prob(&self.samples.actions);
+        let log_ratio = log_prob.clone() - self.samples.log_probs.clone();
+        let approx_kl = (log_ratio.clone().exp().sub_scalar(1.0) - log_ratio).mean();
         let figures = [
             self.surrogate(&new),
             self.old.kl(&new).mean(),

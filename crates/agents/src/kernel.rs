@@ -1,0 +1,474 @@
+//! The arithmetic of multi-layer perceptrons on plain slices, for the CPU.
+//!
+//! Everything is written as loops over short fixed arrays that the compiler turns into vector
+//! instructions. At run time the widest instruction set of the machine is chosen (AVX2 with FMA on
+//! x86-64, NEON on ARM); elsewhere the same code runs without fused multiply-add. Sums run in a
+//! fixed order, so results do not depend on the number of threads.
+
+use crate::config::Activation;
+
+/// One layer's place in the flat parameter vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layer {
+    /// Numbers that the layer reads.
+    pub inputs: usize,
+    /// Numbers that it gives.
+    pub outputs: usize,
+    /// Start of `W [inputs][outputs]`.
+    pub weights: usize,
+    /// Start of `b [outputs]`.
+    pub biases: usize,
+}
+
+impl Layer {
+    fn weights(self, params: &[f32]) -> &[f32] {
+        &params[self.weights..self.biases]
+    }
+
+    fn biases(self, params: &[f32]) -> &[f32] {
+        &params[self.biases..self.biases + self.outputs]
+    }
+}
+
+/// Buffers of a kernel, kept between calls so that nothing is allocated.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    /// Rows of the left factor, packed.
+    packed: Vec<[f32; ROWS]>,
+    /// The last columns of the right factor, padded with zeros.
+    tail: Vec<f32>,
+    /// A weight matrix, transposed.
+    transposed: Vec<f32>,
+    /// Derivatives with respect to a layer's results.
+    front: Vec<f32>,
+    back: Vec<f32>,
+}
+
+/// Rows of a tile of a product: with 16 columns it fills 12 of 16 vector registers.
+const ROWS: usize = 6;
+/// Columns of a wide tile: two AVX registers.
+const WIDE: usize = 16;
+/// Columns of a narrow tile: one AVX register.
+const NARROW: usize = 8;
+/// Samples that go through all layers together, so that they stay in the nearest cache.
+const BLOCK: usize = 96;
+
+/// Defines a public function that runs `$body` with the widest instruction set of the machine.
+macro_rules! dispatched {
+    ($(#[$docs:meta])* $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?)) => {
+        $(#[$docs])*
+        #[allow(clippy::too_many_arguments)]
+        pub fn $name($($argument: $kind),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn wide($($argument: $kind),*) {
+                    $body::<true>($($argument),*);
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: the machine has the instructions, as the line above found.
+                    #[allow(unsafe_code)]
+                    return unsafe { wide($($argument),*) };
+                }
+            }
+            // Fused multiply-add is part of every 64-bit ARM.
+            $body::<{ cfg!(target_arch = "aarch64") }>($($argument),*);
+        }
+    };
+}
+
+dispatched! {
+    /// Outputs `[rows][out]` of a network for observations `[rows][in]`. `hidden` receives the
+    /// results of each hidden layer, one layer `[rows][units]` behind the other; it has `rows` times
+    /// the hidden units numbers.
+    forward = forward_body(
+        layers: &[Layer],
+        activation: Activation,
+        params: &[f32],
+        observations: &[f32],
+        hidden: &mut [f32],
+        outputs: &mut [f32],
+        scratch: &mut Scratch,
+    )
+}
+
+dispatched! {
+    /// Gradient `[params]` of a loss whose derivative with respect to the outputs `[rows][out]` is
+    /// given: `J' d`. `hidden` is what [`forward`] wrote.
+    backward = backward_body(
+        layers: &[Layer],
+        activation: Activation,
+        params: &[f32],
+        observations: &[f32],
+        hidden: &[f32],
+        derivative: &[f32],
+        gradient: &mut [f32],
+        scratch: &mut Scratch,
+    )
+}
+
+dispatched! {
+    /// Change `J v` of the outputs, `[rows][out]`, when the parameters move along `direction`.
+    /// `hidden` is what [`forward`] wrote.
+    jvp = jvp_body(
+        layers: &[Layer],
+        activation: Activation,
+        params: &[f32],
+        observations: &[f32],
+        hidden: &[f32],
+        direction: &[f32],
+        change: &mut [f32],
+        scratch: &mut Scratch,
+    )
+}
+
+#[inline(always)]
+fn forward_body<const FMA: bool>(
+    layers: &[Layer],
+    activation: Activation,
+    params: &[f32],
+    observations: &[f32],
+    hidden: &mut [f32],
+    outputs: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let rows = observations.len() / layers[0].inputs;
+    let last = layers.len() - 1;
+    for first in (0..rows).step_by(BLOCK) {
+        let block = first..rows.min(first + BLOCK);
+        let mut start = 0;
+        for (index, &layer) in layers.iter().enumerate() {
+            // Results of the layer before, `[rows][inputs]`, end where this layer's begin.
+            let (before, after) = hidden.split_at_mut(start);
+            let input =
+                if index == 0 { observations } else { &before[start - rows * layer.inputs..] };
+            let input = &input[block.start * layer.inputs..block.end * layer.inputs];
+            let output = if index < last { after } else { &mut *outputs };
+            let output = &mut output[block.start * layer.outputs..block.end * layer.outputs];
+            for row in output.chunks_exact_mut(layer.outputs) {
+                row.copy_from_slice(layer.biases(params));
+            }
+            let left = Left { data: input, stride: layer.inputs, transposed: false };
+            multiply::<FMA>(
+                left,
+                layer.inputs,
+                layer.weights(params),
+                output,
+                layer.outputs,
+                scratch,
+            );
+            if index < last {
+                activate::<FMA>(activation, output);
+                start += rows * layer.outputs;
+            }
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+fn backward_body<const FMA: bool>(
+    layers: &[Layer],
+    activation: Activation,
+    params: &[f32],
+    observations: &[f32],
+    hidden: &[f32],
+    derivative: &[f32],
+    gradient: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    gradient.fill(0.0);
+    let rows = observations.len() / layers[0].inputs;
+    let outputs = layers[layers.len() - 1].outputs;
+    // Buffers leave the scratch while the products borrow it.
+    let mut current = std::mem::take(&mut scratch.front);
+    let mut next = std::mem::take(&mut scratch.back);
+    let mut transposed = std::mem::take(&mut scratch.transposed);
+    for first in (0..rows).step_by(BLOCK) {
+        let block = first..rows.min(first + BLOCK);
+        current.clear();
+        current.extend_from_slice(&derivative[block.start * outputs..block.end * outputs]);
+        let mut end = hidden.len();
+        for (index, &layer) in layers.iter().enumerate().rev() {
+            let input = if index == 0 {
+                observations
+            } else {
+                end -= rows * layer.inputs;
+                &hidden[end..end + rows * layer.inputs]
+            };
+            let input = &input[block.start * layer.inputs..block.end * layer.inputs];
+            let (weights, biases) = gradient[layer.weights..layer.biases + layer.outputs]
+                .split_at_mut(layer.biases - layer.weights);
+            for row in current.chunks_exact(layer.outputs) {
+                biases.iter_mut().zip(row).for_each(|(sum, d)| *sum += d);
+            }
+            let left = Left { data: input, stride: layer.inputs, transposed: true };
+            multiply::<FMA>(left, block.len(), &current, weights, layer.outputs, scratch);
+            if index > 0 {
+                transpose(layer.weights(params), layer.outputs, &mut transposed);
+                next.clear();
+                next.resize(block.len() * layer.inputs, 0.0);
+                let left = Left { data: &current, stride: layer.outputs, transposed: false };
+                multiply::<FMA>(left, layer.outputs, &transposed, &mut next, layer.inputs, scratch);
+                descend(activation, &mut next, input);
+                std::mem::swap(&mut current, &mut next);
+            }
+        }
+    }
+    (scratch.front, scratch.back, scratch.transposed) = (current, next, transposed);
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+fn jvp_body<const FMA: bool>(
+    layers: &[Layer],
+    activation: Activation,
+    params: &[f32],
+    observations: &[f32],
+    hidden: &[f32],
+    direction: &[f32],
+    change: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let rows = observations.len() / layers[0].inputs;
+    let last = layers.len() - 1;
+    let mut current = std::mem::take(&mut scratch.front);
+    let mut next = std::mem::take(&mut scratch.back);
+    for first in (0..rows).step_by(BLOCK) {
+        let block = first..rows.min(first + BLOCK);
+        let mut start = 0;
+        for (index, &layer) in layers.iter().enumerate() {
+            let input =
+                if index == 0 { observations } else { &hidden[start - rows * layer.inputs..] };
+            let input = &input[block.start * layer.inputs..block.end * layer.inputs];
+            next.clear();
+            for _ in block.clone() {
+                next.extend_from_slice(layer.biases(direction));
+            }
+            let left = Left { data: input, stride: layer.inputs, transposed: false };
+            multiply::<FMA>(
+                left,
+                layer.inputs,
+                layer.weights(direction),
+                &mut next,
+                layer.outputs,
+                scratch,
+            );
+            if index > 0 {
+                let left = Left { data: &current, stride: layer.inputs, transposed: false };
+                multiply::<FMA>(
+                    left,
+                    layer.inputs,
+                    layer.weights(params),
+                    &mut next,
+                    layer.outputs,
+                    scratch,
+                );
+            }
+            if index < last {
+                let results = &hidden[start + block.start * layer.outputs..];
+                descend(activation, &mut next, &results[..block.len() * layer.outputs]);
+                start += rows * layer.outputs;
+            }
+            std::mem::swap(&mut current, &mut next);
+        }
+        let outputs = layers[last].outputs;
+        change[block.start * outputs..block.end * outputs].copy_from_slice(&current);
+    }
+    (scratch.front, scratch.back) = (current, next);
+}
+
+/// The left factor of a product: a matrix of rows of `stride` numbers, read as it is or transposed.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    data: &'a [f32],
+    stride: usize,
+    transposed: bool,
+}
+
+/// `product [m][n] += left [m][depth] right [depth][n]`, where `n = columns`.
+#[inline(always)]
+fn multiply<const FMA: bool>(
+    left: Left<'_>,
+    depth: usize,
+    right: &[f32],
+    product: &mut [f32],
+    columns: usize,
+    scratch: &mut Scratch,
+) {
+    let Scratch { packed, tail, .. } = scratch;
+    let whole = columns - columns % NARROW;
+    if whole < columns {
+        tail.clear();
+        tail.resize(depth * NARROW, 0.0);
+        for (padded, row) in tail.chunks_exact_mut(NARROW).zip(right.chunks_exact(columns)) {
+            padded[..columns - whole].copy_from_slice(&row[whole..]);
+        }
+    }
+    packed.resize(depth, [0.0; ROWS]);
+    let rows = product.len() / columns;
+    for first in (0..rows).step_by(ROWS) {
+        let height = ROWS.min(rows - first);
+        pack(left, first, height, packed);
+        let product = &mut product[first * columns..(first + height) * columns];
+        let mut column = 0;
+        while column + WIDE <= columns {
+            tile::<WIDE, FMA>(
+                packed,
+                &right[column..],
+                columns,
+                &mut product[column..],
+                columns,
+                WIDE,
+            );
+            column += WIDE;
+        }
+        if column + NARROW <= columns {
+            tile::<NARROW, FMA>(
+                packed,
+                &right[column..],
+                columns,
+                &mut product[column..],
+                columns,
+                NARROW,
+            );
+            column += NARROW;
+        }
+        if column < columns {
+            tile::<NARROW, FMA>(
+                packed,
+                tail,
+                NARROW,
+                &mut product[column..],
+                columns,
+                columns - column,
+            );
+        }
+    }
+}
+
+/// Writes `height` rows of the left factor, from `first` on, column by column.
+#[inline(always)]
+fn pack(left: Left<'_>, first: usize, height: usize, packed: &mut [[f32; ROWS]]) {
+    if left.transposed {
+        for (packed, row) in packed.iter_mut().zip(left.data.chunks_exact(left.stride)) {
+            if height == ROWS {
+                packed.copy_from_slice(&row[first..first + ROWS]);
+            } else {
+                packed[..height].copy_from_slice(&row[first..first + height]);
+            }
+        }
+    } else {
+        let rows = left.data[first * left.stride..].chunks_exact(left.stride);
+        for (index, row) in rows.take(height).enumerate() {
+            for (packed, x) in packed.iter_mut().zip(row) {
+                packed[index] = *x;
+            }
+        }
+    }
+}
+
+/// Adds one tile of a product: `packed` holds some rows of the left factor, `right` the columns of
+/// the right factor from the tile's first on, in rows of `stride`. Of the tile's columns the first
+/// `width` are kept, and of its rows as many as `product` has.
+#[inline(always)]
+fn tile<const COLUMNS: usize, const FMA: bool>(
+    packed: &[[f32; ROWS]],
+    right: &[f32],
+    stride: usize,
+    product: &mut [f32],
+    columns: usize,
+    width: usize,
+) {
+    let mut sums = [[0.0_f32; COLUMNS]; ROWS];
+    for (left, right) in packed.iter().zip(right.chunks(stride)) {
+        let Some(right) = right.first_chunk::<COLUMNS>() else { break };
+        for (sums, &x) in sums.iter_mut().zip(left) {
+            for (sum, &y) in sums.iter_mut().zip(right) {
+                *sum = fused::<FMA>(x, y, *sum);
+            }
+        }
+    }
+    for (row, sums) in product.chunks_mut(columns).zip(&sums) {
+        if width == COLUMNS {
+            for (entry, sum) in row[..COLUMNS].iter_mut().zip(sums) {
+                *entry += sum;
+            }
+        } else {
+            row[..width].iter_mut().zip(sums).for_each(|(entry, sum)| *entry += sum);
+        }
+    }
+}
+
+/// `x y + z`, rounded once where the machine can do that as fast as twice.
+#[inline(always)]
+fn fused<const FMA: bool>(x: f32, y: f32, z: f32) -> f32 {
+    if FMA { x.mul_add(y, z) } else { x * y + z }
+}
+
+/// Writes the transpose of `matrix [..][columns]`.
+#[inline(always)]
+fn transpose(matrix: &[f32], columns: usize, transposed: &mut Vec<f32>) {
+    let rows = matrix.len() / columns;
+    transposed.clear();
+    transposed.resize(matrix.len(), 0.0);
+    for (i, row) in matrix.chunks_exact(columns).enumerate() {
+        for (j, &x) in row.iter().enumerate() {
+            transposed[j * rows + i] = x;
+        }
+    }
+}
+
+/// Applies the nonlinearity in place.
+#[inline(always)]
+fn activate<const FMA: bool>(activation: Activation, values: &mut [f32]) {
+    match activation {
+        Activation::Tanh => values.iter_mut().for_each(|x| *x = tanh::<FMA>(*x)),
+        Activation::Relu => values.iter_mut().for_each(|x| *x = x.max(0.0)),
+    }
+}
+
+/// Multiplies derivatives with respect to the nonlinearity's results by its slope at `results`.
+#[inline(always)]
+fn descend(activation: Activation, derivatives: &mut [f32], results: &[f32]) {
+    match activation {
+        Activation::Tanh => {
+            derivatives.iter_mut().zip(results).for_each(|(d, y)| *d *= 1.0 - y * y);
+        }
+        Activation::Relu => {
+            derivatives
+                .iter_mut()
+                .zip(results)
+                .for_each(|(d, y)| *d = if *y > 0.0 { *d } else { 0.0 });
+        }
+    }
+}
+
+/// Hyperbolic tangent within 5e-7, odd and bounded by 1: the ratio of two polynomials in `x^2` (the
+/// minimax fit of degree 13 over 6 on `[-9, 9]` that linear-algebra libraries use, Eigen among
+/// them). Not a number stays so.
+#[inline(always)]
+fn tanh<const FMA: bool>(x: f32) -> f32 {
+    const NUMERATOR: [f32; 7] = [
+        -2.760_768_5e-16,
+        2.000_188e-13,
+        -8.604_672e-11,
+        5.122_297_1e-8,
+        1.485_722_4e-5,
+        6.372_619_3e-4,
+        4.893_524_6e-3,
+    ];
+    const DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525_2e-3];
+    const LIMIT: f32 = 7.905_311_5;
+    // `clamp` keeps a NaN.
+    let x = x.clamp(-LIMIT, LIMIT);
+    let square = x * x;
+    let numerator = NUMERATOR[1..]
+        .iter()
+        .fold(NUMERATOR[0], |sum, &coefficient| fused::<FMA>(sum, square, coefficient));
+    let denominator = DENOMINATOR[1..]
+        .iter()
+        .fold(DENOMINATOR[0], |sum, &coefficient| fused::<FMA>(sum, square, coefficient));
+    (x * numerator / denominator).clamp(-1.0, 1.0)
+}
