@@ -268,3 +268,54 @@ fn required(
     };
     Err(source.error_at(Some(value.span()), Some(&dotted), &message))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Experiment, Source};
+    use envs::Registry;
+    use std::path::Path;
+
+    fn parse(text: &str) -> Experiment {
+        let source = Source::new(Path::new("experiment.toml"), text.to_owned(), &[]);
+        Experiment::parse(&source, &Registry::default()).unwrap()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_reference() {
+        let experiment = parse("env.name = 'cliff'\nagent.algorithm = 'trpo'");
+        assert_eq!(experiment.name, "experiment");
+        assert_eq!((experiment.seed, experiment.total_steps), (1, 100_000));
+        assert_eq!((experiment.eval.episodes, experiment.eval.every_steps), (100, 0));
+        assert_eq!((experiment.checkpoint.every_steps, experiment.checkpoint.keep), (10_000, 3));
+        assert_eq!(experiment.iterations(), 100_000 / (8 * 128));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let everything = "
+            name = 'x'
+            seed = 9223372036854775807
+            backend = 'ndarray'
+            warm_start = 'runs/y'
+            env = { name = 'reach', num_envs = 3, normalize_rewards = true }
+            network = { hidden = [], activation = 'relu', init = 'xavier', log_std_init = -0.1 }
+            [agent]
+            algorithm = 'ppo'
+            learning_rate = { start = 1e-3, end = 0.1 }
+            critic_learning_rate = 1e-300
+            value_clip_range = 0.3
+            target_kl = 0.015
+            ";
+        let penalty = "kl_penalty = { target = 0.02, initial_coef = 2.0 }";
+        for text in [
+            everything.to_owned() + penalty,
+            everything.to_owned() + "clip_range = { start = 0.3, end = 0.1 }",
+            "env.name = 'cliff'\nagent = { algorithm = 'trpo', cg_tolerance = 1e-10 }".to_owned(),
+        ] {
+            let experiment = parse(&text);
+            assert_eq!(parse(&experiment.to_toml().unwrap()), experiment);
+        }
+    }
+}

@@ -101,6 +101,8 @@ impl Whole {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::{CsvSink, Sink};
     use crate::metrics::Record;
 

@@ -130,12 +130,51 @@ fn masked_checksum(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::masked_checksum;
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Event, Scalar, Summary, TensorBoardSink, What, masked_checksum};
+    use crate::metrics::{Record, Sink};
+    use prost::Message;
 
     #[test]
     fn masks_the_checksum_as_tfrecord_does() {
         // The CRC-32C of this text is the algorithm's published check value.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(masked_checksum(b"123456789"), 0xc78a_b0e5);
+    }
+
+    /// Takes a file apart as the format describes it.
+    fn events(mut bytes: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        while !bytes.is_empty() {
+            let length =
+                usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+            let checksum = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+            let payload = &bytes[12..12 + length];
+            assert_eq!(checksum(8), masked_checksum(&bytes[..8]));
+            assert_eq!(checksum(12 + length), masked_checksum(payload));
+            events.push(Event::decode(payload).unwrap());
+            bytes = &bytes[16 + length..];
+        }
+        events
+    }
+
+    #[test]
+    fn a_resumed_run_begins_a_later_file_that_says_where_it_starts() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(TensorBoardSink::create(directory.path(), 0).unwrap());
+        let mut sink = TensorBoardSink::create(directory.path(), 64).unwrap();
+        let figures = vec![("a", Some(0.5)), ("b", None)];
+        sink.record(&Record { steps: 128, figures }).unwrap();
+
+        let names = crate::files::names(directory.path()).unwrap();
+        assert_eq!(names.len(), 2);
+        let events = events(&std::fs::read(directory.path().join(&names[1])).unwrap());
+        assert_eq!(events[0].what, Some(What::FileVersion("brain.Event:2".to_owned())));
+        assert_eq!(events[1].step, 65);
+        assert!(matches!(events[1].what, Some(What::SessionLog(_))));
+        let value = vec![Scalar { tag: "a".to_owned(), simple_value: Some(0.5) }];
+        assert_eq!(events[2].step, 128);
+        assert_eq!(events[2].what, Some(What::Summary(Summary { value })));
     }
 }
