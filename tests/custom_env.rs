@@ -1,0 +1,228 @@
+//! The example of `docs/adding-an-environment.md`, as the book shows it: the parts between ANCHOR
+//! comments are included there. The tests below hold it to what the page says.
+
+// ANCHOR: environment
+use envs::{Action, Entry, Environment, Registry, Rng, Space, StateError, Step};
+use rand::RngExt;
+use std::process::ExitCode;
+
+/// A trolley on a rail, pushed by a motor: stop it at the mark.
+///
+/// State: position `x` in m, the mark at 0, and velocity `v` in m/s. The action is the motor's force
+/// `u` in N. Semi-implicit Euler:
+///
+/// ```text
+/// v = v + (u - b v) / m dt
+/// x = x + v dt
+/// ```
+///
+/// A bumper at each end of the rail stops the trolley. Reward after the step: `-|x| - 0.01 u^2`. The
+/// episode terminates, with success, when the trolley stands at the mark. Observation: `(x, v)`.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Trolley {
+    position: f64,
+    velocity: f64,
+}
+
+impl Trolley {
+    /// Mass, kg.
+    const MASS: f64 = 1.0;
+    /// Viscous friction, N s/m.
+    const FRICTION: f64 = 0.1;
+    /// Largest force, N.
+    const MAX_FORCE: f64 = 1.0;
+    /// Time of a step, s.
+    const TIME_STEP: f64 = 0.1;
+    /// Distance from the mark to each bumper, m.
+    const RAIL: f64 = 2.0;
+    /// No velocity is larger, m/s: the force moves nothing faster than `MAX_FORCE / FRICTION`.
+    const MAX_SPEED: f64 = Self::MAX_FORCE / Self::FRICTION;
+    /// The trolley starts this far from the mark at most, m.
+    const RESET_DISTANCE: f64 = 1.5;
+    /// It stands at the mark when it is this near, m ...
+    const MARK_DISTANCE: f64 = 0.05;
+    /// ... and this slow, m/s.
+    const MARK_SPEED: f64 = 0.1;
+}
+
+impl Environment for Trolley {
+    fn observation_space(&self) -> Space {
+        let (rail, speed) = (Self::RAIL as f32, Self::MAX_SPEED as f32);
+        Space::Box { low: vec![-rail, -speed], high: vec![rail, speed] }
+    }
+
+    fn action_space(&self) -> Space {
+        Space::symmetric_box(1, Self::MAX_FORCE as f32)
+    }
+
+    fn max_episode_steps(&self) -> u32 {
+        100
+    }
+
+    fn reset(&mut self, rng: &mut Rng) {
+        let position = rng.random_range(-Self::RESET_DISTANCE..Self::RESET_DISTANCE);
+        *self = Trolley { position, velocity: 0.0 };
+    }
+
+    fn step(&mut self, action: Action<'_>, _rng: &mut Rng) -> Step {
+        let force = f64::from(action.values()[0]);
+        self.velocity += (force - Self::FRICTION * self.velocity) / Self::MASS * Self::TIME_STEP;
+        self.position += self.velocity * Self::TIME_STEP;
+        if self.position.abs() > Self::RAIL {
+            self.position = self.position.clamp(-Self::RAIL, Self::RAIL);
+            self.velocity = 0.0;
+        }
+        let at_mark =
+            self.position.abs() <= Self::MARK_DISTANCE && self.velocity.abs() <= Self::MARK_SPEED;
+        Step {
+            reward: -self.position.abs() - 0.01 * force * force,
+            terminated: at_mark,
+            truncated: false,
+            success: Some(at_mark),
+        }
+    }
+
+    fn observe(&self, observation: &mut [f32]) {
+        observation.copy_from_slice(&[self.position as f32, self.velocity as f32]);
+    }
+
+    fn state(&self) -> Vec<f64> {
+        vec![self.position, self.velocity]
+    }
+
+    fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
+        let [position, velocity] = StateError::read(state)?;
+        *self = Trolley { position, velocity };
+        Ok(())
+    }
+}
+// ANCHOR_END: environment
+
+// ANCHOR: main
+/// Every environment of this program.
+fn registry() -> Registry {
+    Registry::default().with(Entry::of::<Trolley>("trolley", "stop a trolley at a mark"))
+}
+
+fn main() -> ExitCode {
+    trainer::main(registry())
+}
+// ANCHOR_END: main
+
+/// The configuration of the page.
+const CONFIG: &str = r#"
+# ANCHOR: config
+name = "ppo_trolley"
+total_steps = 40_000
+
+[env]
+name = "trolley"
+num_envs = 8
+
+[agent]
+algorithm = "ppo"
+rollout_steps = 128
+learning_rate = { start = 1e-3, end = 0.0 }
+# ANCHOR_END: config
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agents::{Agent, Collector, evaluate};
+    use envs::{Stream, VectorEnv, stream};
+    use std::path::Path;
+    use trainer::{Experiment, Source};
+
+    #[test]
+    fn one_push_from_rest() {
+        // v = (1 - 0) 0.1, x = 1 + 0.1 v.
+        let mut rng = stream(0, Stream::Environment(0));
+        let mut env = Trolley { position: 1.0, velocity: 0.0 };
+        let step = env.step(Action::Continuous(&[1.0]), &mut rng);
+        assert_eq!(env, Trolley { position: 1.0 + 0.1 * 0.1, velocity: 0.1 });
+        assert!((step.reward + 1.01 + 0.01).abs() < 1e-12);
+        assert!(!step.terminated && step.success == Some(false));
+    }
+
+    #[test]
+    fn standing_at_the_mark_ends_the_episode_and_passing_it_does_not() {
+        let mut rng = stream(0, Stream::Environment(0));
+        let mut at = |velocity| {
+            Trolley { position: 0.0, velocity }.step(Action::Continuous(&[0.0]), &mut rng)
+        };
+        assert!(at(0.05).terminated && at(0.05).success == Some(true));
+        assert!(!at(0.5).terminated && at(0.5).success == Some(false));
+    }
+
+    #[test]
+    fn a_bumper_stops_the_trolley() {
+        let mut rng = stream(0, Stream::Environment(0));
+        let mut env = Trolley { position: 1.95, velocity: 3.0 };
+        env.step(Action::Continuous(&[1.0]), &mut rng);
+        assert_eq!(env, Trolley { position: 2.0, velocity: 0.0 });
+    }
+
+    #[test]
+    fn observations_stay_in_their_space_and_a_saved_state_goes_on_the_same() {
+        let entry = registry().get("trolley").expect("it is registered");
+        let mut envs = VectorEnv::new(&entry, 3, 0, 4);
+        let mut copy = VectorEnv::new(&entry, 4, 0, 4);
+        let Space::Box { low, high } = envs.observation_space().clone() else {
+            panic!("observations are a box")
+        };
+        let mut rng = stream(3, Stream::Sampling);
+        for time in 0..1000 {
+            if time == 500 {
+                copy.set_state(envs.state()).expect("its own state fits");
+            }
+            // Beyond the bounds too: the runner clips them.
+            let actions: Vec<f32> = (0..4).map(|_| rng.random_range(-3.0..3.0)).collect();
+            let transitions = envs.step(&actions).to_vec();
+            for row in envs.observations().chunks(2) {
+                let inside =
+                    row.iter().zip(low.iter().zip(&high)).all(|(x, (l, h))| l <= x && x <= h);
+                assert!(inside, "{row:?} is outside of the observation space");
+            }
+            if time >= 500 {
+                assert_eq!(copy.step(&actions), transitions);
+                assert_eq!(copy.observations(), envs.observations());
+            }
+        }
+    }
+
+    /// What `trainer run` does, in short: the loop of the library.
+    #[test]
+    fn the_configuration_of_the_page_learns_to_stop_at_the_mark() {
+        let registry = registry();
+        let source = Source::new(Path::new("ppo_trolley.toml"), CONFIG.to_owned(), &[]);
+        let experiment = Experiment::parse(&source, &registry).expect("a configuration");
+        let entry = registry.get(&experiment.env.name).expect("it is registered");
+        let envs = VectorEnv::new(&entry, experiment.seed, 0, experiment.env.num_envs);
+        let mut agent = Agent::new(
+            &experiment.agent,
+            &experiment.network,
+            experiment.env.normalize_observations,
+            envs.observation_space(),
+            envs.action_space(),
+            experiment.seed,
+            experiment.backend.open().expect("the CPU is always there"),
+        )
+        .expect("the settings fit the spaces");
+        let normalize_rewards = experiment.env.normalize_rewards;
+        let mut collector = Collector::new(envs, &mut agent, normalize_rewards, experiment.seed)
+            .expect("finite observations");
+
+        for iteration in 0..experiment.iterations() {
+            let progress = iteration as f64 / experiment.iterations() as f64;
+            collector.collect(&mut agent).expect("finite experience");
+            let batch = collector.batch(&agent).expect("finite values");
+            agent.update(batch, progress).expect("a finite update");
+        }
+
+        let evaluation =
+            evaluate(agent.actor(), &entry, 100, experiment.seed, true).expect("finite episodes");
+        let rate = evaluation.success_rate().expect("success is a notion here");
+        assert!(rate >= 0.95, "stops in {rate} of the episodes, {:.2}", evaluation.mean_return());
+    }
+}
