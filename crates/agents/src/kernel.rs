@@ -44,12 +44,11 @@ pub struct Scratch {
     back: Vec<f32>,
 }
 
-/// Rows of a tile of a product: with 16 columns it fills 12 of 16 vector registers.
+/// Rows of a tile of a product: with its columns it fills 12 of 16 vector registers.
 const ROWS: usize = 6;
-/// Columns of a wide tile: two AVX registers.
-const WIDE: usize = 16;
-/// Columns of a narrow tile: one AVX register.
-const NARROW: usize = 8;
+/// Columns of a tile: two AVX registers. Last columns are padded to it: with a narrower tile of their
+/// own the compiler falls back to scalar instructions.
+const COLUMNS: usize = 16;
 /// Samples that go through all layers together, so that they stay in the nearest cache.
 const BLOCK: usize = 96;
 
@@ -298,11 +297,11 @@ fn multiply<const FMA: bool>(
     scratch: &mut Scratch,
 ) {
     let Scratch { packed, tail, .. } = scratch;
-    let whole = columns - columns % NARROW;
+    let whole = columns - columns % COLUMNS;
     if whole < columns {
         tail.clear();
-        tail.resize(depth * NARROW, 0.0);
-        for (padded, row) in tail.chunks_exact_mut(NARROW).zip(right.chunks_exact(columns)) {
+        tail.resize(depth * COLUMNS, 0.0);
+        for (padded, row) in tail.chunks_exact_mut(COLUMNS).zip(right.chunks_exact(columns)) {
             padded[..columns - whole].copy_from_slice(&row[whole..]);
         }
     }
@@ -312,38 +311,18 @@ fn multiply<const FMA: bool>(
         let height = ROWS.min(rows - first);
         pack(left, first, height, packed);
         let product = &mut product[first * columns..(first + height) * columns];
-        let mut column = 0;
-        while column + WIDE <= columns {
-            tile::<WIDE, FMA>(
-                packed,
-                &right[column..],
-                columns,
-                &mut product[column..],
-                columns,
-                WIDE,
-            );
-            column += WIDE;
+        for column in (0..whole).step_by(COLUMNS) {
+            let sums = tile::<FMA>(packed, &right[column..], columns);
+            for (row, sums) in product.chunks_exact_mut(columns).zip(&sums) {
+                let row = &mut row[column..column + COLUMNS];
+                row.iter_mut().zip(sums).for_each(|(entry, sum)| *entry += sum);
+            }
         }
-        if column + NARROW <= columns {
-            tile::<NARROW, FMA>(
-                packed,
-                &right[column..],
-                columns,
-                &mut product[column..],
-                columns,
-                NARROW,
-            );
-            column += NARROW;
-        }
-        if column < columns {
-            tile::<NARROW, FMA>(
-                packed,
-                tail,
-                NARROW,
-                &mut product[column..],
-                columns,
-                columns - column,
-            );
+        if whole < columns {
+            let sums = tile::<FMA>(packed, tail, COLUMNS);
+            for (row, sums) in product.chunks_exact_mut(columns).zip(&sums) {
+                row[whole..].iter_mut().zip(sums).for_each(|(entry, sum)| *entry += sum);
+            }
         }
     }
 }
@@ -369,18 +348,14 @@ fn pack(left: Left<'_>, first: usize, height: usize, packed: &mut [[f32; ROWS]])
     }
 }
 
-/// Adds one tile of a product: `packed` holds some rows of the left factor, `right` the columns of
-/// the right factor from the tile's first on, in rows of `stride`. Of the tile's columns the first
-/// `width` are kept, and of its rows as many as `product` has.
+/// One tile of a product: `packed` holds some rows of the left factor, `right` the columns of the
+/// right factor from the tile's first on, in rows of `stride`.
 #[inline(always)]
-fn tile<const COLUMNS: usize, const FMA: bool>(
+fn tile<const FMA: bool>(
     packed: &[[f32; ROWS]],
     right: &[f32],
     stride: usize,
-    product: &mut [f32],
-    columns: usize,
-    width: usize,
-) {
+) -> [[f32; COLUMNS]; ROWS] {
     let mut sums = [[0.0_f32; COLUMNS]; ROWS];
     for (left, right) in packed.iter().zip(right.chunks(stride)) {
         let Some(right) = right.first_chunk::<COLUMNS>() else { break };
@@ -390,15 +365,7 @@ fn tile<const COLUMNS: usize, const FMA: bool>(
             }
         }
     }
-    for (row, sums) in product.chunks_mut(columns).zip(&sums) {
-        if width == COLUMNS {
-            for (entry, sum) in row[..COLUMNS].iter_mut().zip(sums) {
-                *entry += sum;
-            }
-        } else {
-            row[..width].iter_mut().zip(sums).for_each(|(entry, sum)| *entry += sum);
-        }
-    }
+    sums
 }
 
 /// `x y + z`, rounded once where the machine can do that as fast as twice.
