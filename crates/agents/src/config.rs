@@ -264,7 +264,7 @@ pub struct TrpoConfig {
     /// Decay lambda of generalised advantage estimation, in `[0, 1]`.
     pub gae_lambda: f64,
     /// Trust region: largest mean KL(old, new) of a step, in nats.
-    pub max_kl: f64,
+    pub max_kl: Schedule,
     /// Conjugate-gradient iterations at most.
     pub cg_iterations: usize,
     /// Conjugate gradient stops when the squared residual falls below this.
@@ -294,7 +294,7 @@ impl Default for TrpoConfig {
             rollout_steps: 128,
             gamma: 0.99,
             gae_lambda: 0.95,
-            max_kl: 0.01,
+            max_kl: Schedule::constant(0.01),
             cg_iterations: 10,
             cg_tolerance: 1e-10,
             damping: 0.1,
@@ -432,7 +432,8 @@ impl PpoConfig {
 
 impl TrpoConfig {
     fn validate(&self, check: &mut Check, batch: usize) -> Result<(), ConfigError> {
-        check.positive("max_kl", self.max_kl)?;
+        check.positive("max_kl", self.max_kl.start)?;
+        check.positive("max_kl", self.max_kl.end)?;
         let iterations = self.cg_iterations;
         check.that(
             "cg_iterations",

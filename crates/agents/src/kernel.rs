@@ -439,3 +439,41 @@ fn tanh<const FMA: bool>(x: f32) -> f32 {
         .fold(DENOMINATOR[0], |sum, &coefficient| fused::<FMA>(sum, square, coefficient));
     (x * numerator / denominator).clamp(-1.0, 1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tanh_is_within_a_millionth_everywhere() {
+        for i in -200_000..=200_000 {
+            let x = i as f32 * 1e-4;
+            let exact = f64::from(x).tanh();
+            for found in [tanh::<true>(x), tanh::<false>(x)] {
+                assert!(
+                    (f64::from(found) - exact).abs() <= 5e-7,
+                    "tanh({x}) = {found}, not {exact}"
+                );
+                assert!(found.abs() <= 1.0, "tanh({x}) = {found}");
+            }
+        }
+        assert!((tanh::<true>(f32::INFINITY) - 1.0).abs() <= 5e-7);
+        assert!(tanh::<true>(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_product_worked_by_hand() {
+        // [1 2; 3 4; 5 6] [1 0 2; 0 1 3] = [1 2 8; 3 4 18; 5 6 28]
+        let data = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let left = Left { data: &data, stride: 2, transposed: false };
+        let mut product = [0.5; 9];
+        let right = [1.0, 0.0, 2.0, 0.0, 1.0, 3.0];
+        multiply::<true>(left, 2, &right, &mut product, 3, &mut Scratch::default());
+        assert_eq!(product, [1.5, 2.5, 8.5, 3.5, 4.5, 18.5, 5.5, 6.5, 28.5]);
+        // The transposed left factor [1 3 5; 2 4 6] times [1; 1; 1] = [9; 12].
+        let left = Left { data: &data, stride: 2, transposed: true };
+        let mut product = [0.0; 2];
+        multiply::<false>(left, 3, &[1.0; 3], &mut product, 1, &mut Scratch::default());
+        assert_eq!(product, [9.0, 12.0]);
+    }
+}

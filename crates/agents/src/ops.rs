@@ -344,3 +344,94 @@ impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
         (outputs, <Self as burn::backend::AutodiffBackend>::from_inner(hidden))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NetworkConfig;
+    use crate::network::Network;
+    use burn::tensor::{Device, activation};
+    use envs::{Stream, stream};
+    use rand::RngExt;
+
+    fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+        let mut rng = stream(seed, Stream::Sampling);
+        let data: Vec<f32> =
+            (0..shape.iter().product()).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
+        Tensor::from_data(TensorData::new(data, shape), device)
+    }
+
+    fn largest_difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+        let (a, b): (Vec<f32>, Vec<f32>) =
+            (a.into_data().try_into_vec().unwrap(), b.into_data().try_into_vec().unwrap());
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(&b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+    }
+
+    /// The network in tensor operations that autodiff records one by one.
+    fn composed(network: &Mlp, params: &Tensor<1>, x: Tensor<2>) -> Tensor<2> {
+        let last = network.layers.len() - 1;
+        network.layers.iter().enumerate().fold(x, |x, (index, layer)| {
+            let weights = params.clone().slice([layer.weights..layer.biases]);
+            let biases = params.clone().slice([layer.biases..layer.biases + layer.outputs]);
+            let x = x.matmul(weights.reshape([layer.inputs, layer.outputs]))
+                + biases.reshape([1, layer.outputs]);
+            match network.activation {
+                _ if index == last => x,
+                Activation::Tanh => x.tanh(),
+                Activation::Relu => activation::relu(x),
+            }
+        })
+    }
+
+    #[test]
+    fn agrees_with_autodiff_over_composed_operations() {
+        let shapes: [(usize, &[usize], usize, usize); 7] = [
+            (1, &[], 1, 1),
+            (48, &[], 4, 100),
+            (4, &[64, 64], 2, 97),
+            (3, &[5], 1, 7),
+            (10, &[17, 33, 16], 18, 193),
+            (6, &[32, 1], 3, 6),
+            (2, &[128], 16, 300),
+        ];
+        #[allow(deprecated)]
+        let devices = [Device::flex(), Device::ndarray()];
+        for (case, (inputs, hidden, outputs, rows)) in shapes.into_iter().enumerate() {
+            for activation in [Activation::Tanh, Activation::Relu] {
+                let config =
+                    NetworkConfig { hidden: hidden.to_vec(), activation, ..Default::default() };
+                let network = Mlp::new(inputs, outputs, &config);
+                for device in &devices {
+                    let what = format!(
+                        "{inputs} {hidden:?} {outputs}, {rows} rows, {activation:?}, {device:?}"
+                    );
+                    let x = random([rows, inputs], 1, device);
+                    let params = random([network.num_params()], 2 + case as u64, device);
+                    let derivative = random([rows, outputs], 3, device);
+                    let direction = random([network.num_params()], 4, device);
+
+                    let leaf = params.clone().autodiff().require_grad();
+                    let value = composed(&network, &leaf, x.clone());
+                    let mut gradients = (value.clone() * derivative.clone()).sum().backward();
+                    let gradient = leaf.grad_remove(&mut gradients).unwrap();
+
+                    let fused_leaf = params.clone().autodiff().require_grad();
+                    let fused = network.forward(fused_leaf.clone(), x.clone());
+                    let mut gradients = (fused.clone() * derivative.clone()).sum().backward();
+                    let fused_gradient = fused_leaf.grad_remove(&mut gradients).unwrap();
+                    assert!(largest_difference(fused.inner(), value.inner()) < 5e-6, "{what}");
+                    assert!(largest_difference(fused_gradient, gradient.clone()) < 2e-5, "{what}");
+
+                    let linearized = network.linearize(params, x);
+                    let gradient_by_vjp = linearized.vjp(derivative.clone());
+                    assert!(largest_difference(gradient_by_vjp, gradient.clone()) < 2e-5, "{what}");
+                    // d . (J v) = (J' d) . v
+                    let change = (linearized.jvp(direction.clone()) * derivative).sum();
+                    let product = (gradient * direction).sum();
+                    assert!(largest_difference(change, product) < 1e-4, "{what}");
+                }
+            }
+        }
+    }
+}

@@ -183,6 +183,7 @@ impl Trpo {
             samples.advantages = normalized(samples.advantages);
         }
 
+        let max_kl = config.max_kl.at(progress);
         let region = TrustRegion::new(&actor.policy, &actor.params, &samples, config.damping);
         let (old_surrogate, gradient) = region.gradient()?;
         AgentError::check_finite("policy loss", old_surrogate)?;
@@ -198,14 +199,14 @@ impl Trpo {
         let curvature = dot(&solution.x, &region.damped_fisher_product(&solution.x)?);
         let mut taken = None;
         let mut tried = 0;
-        if let Some(scale) = step_scale(curvature, config.max_kl) {
+        if let Some(scale) = step_scale(curvature, max_kl) {
             let full_step: Vec<f64> = solution.x.iter().map(|s| scale * s).collect();
             let mut fraction = 1.0;
             while tried < config.line_search_steps && taken.is_none() {
                 tried += 1;
                 let params = moved(&actor.params, &full_step, fraction);
                 let candidate = region.at(&params)?;
-                if candidate.accepted(old_surrogate, config.max_kl) {
+                if candidate.accepted(old_surrogate, max_kl) {
                     taken = Some((params, candidate, fraction));
                 } else {
                     fraction *= config.line_search_shrink;
