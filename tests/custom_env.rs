@@ -126,13 +126,43 @@ learning_rate = { start = 1e-3, end = 0.0 }
 # ANCHOR_END: config
 "#;
 
+// ANCHOR: loop
+use agents::{Agent, Collector};
+use envs::VectorEnv;
+use std::error::Error;
+use trainer::Experiment;
+
+/// What `trainer run` does, without its files: act, judge, improve.
+fn train(experiment: &Experiment, entry: &Entry) -> Result<Agent, Box<dyn Error>> {
+    let Experiment { seed, env, network, agent, backend, .. } = experiment;
+    let envs = VectorEnv::new(entry, *seed, 0, env.num_envs);
+    let mut agent = Agent::new(
+        agent,
+        network,
+        env.normalize_observations,
+        envs.observation_space(),
+        envs.action_space(),
+        *seed,
+        backend.open()?,
+    )?;
+    let mut collector = Collector::new(envs, &mut agent, env.normalize_rewards, *seed)?;
+    for iteration in 0..experiment.iterations() {
+        let progress = iteration as f64 / experiment.iterations() as f64;
+        collector.collect(&mut agent)?;
+        let batch = collector.batch(&agent)?;
+        agent.update(batch, progress)?;
+    }
+    Ok(agent)
+}
+// ANCHOR_END: loop
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agents::{Agent, Collector, evaluate};
-    use envs::{Stream, VectorEnv, stream};
+    use agents::evaluate;
+    use envs::{Stream, stream};
     use std::path::Path;
-    use trainer::{Experiment, Source};
+    use trainer::Source;
 
     #[test]
     fn one_push_from_rest() {
@@ -191,34 +221,13 @@ mod tests {
         }
     }
 
-    /// What `trainer run` does, in short: the loop of the library.
     #[test]
     fn the_configuration_of_the_page_learns_to_stop_at_the_mark() {
         let registry = registry();
         let source = Source::new(Path::new("ppo_trolley.toml"), CONFIG.to_owned(), &[]);
         let experiment = Experiment::parse(&source, &registry).expect("a configuration");
         let entry = registry.get(&experiment.env.name).expect("it is registered");
-        let envs = VectorEnv::new(&entry, experiment.seed, 0, experiment.env.num_envs);
-        let mut agent = Agent::new(
-            &experiment.agent,
-            &experiment.network,
-            experiment.env.normalize_observations,
-            envs.observation_space(),
-            envs.action_space(),
-            experiment.seed,
-            experiment.backend.open().expect("the CPU is always there"),
-        )
-        .expect("the settings fit the spaces");
-        let normalize_rewards = experiment.env.normalize_rewards;
-        let mut collector = Collector::new(envs, &mut agent, normalize_rewards, experiment.seed)
-            .expect("finite observations");
-
-        for iteration in 0..experiment.iterations() {
-            let progress = iteration as f64 / experiment.iterations() as f64;
-            collector.collect(&mut agent).expect("finite experience");
-            let batch = collector.batch(&agent).expect("finite values");
-            agent.update(batch, progress).expect("a finite update");
-        }
+        let agent = train(&experiment, &entry).expect("nothing fails");
 
         let evaluation =
             evaluate(agent.actor(), &entry, 100, experiment.seed, true).expect("finite episodes");
