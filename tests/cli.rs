@@ -286,6 +286,26 @@ fn run_directories_that_can_not_be_used() {
     assert!(!place.path("b").exists(), "nothing is left of a run that never began");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_backend_without_a_device() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    let mut command = place.command(&["run", "good.toml", "--backend", "wgpu"]);
+    // Vulkan's and EGL's loaders find no driver.
+    for list in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"] {
+        command.env(list, "/nonexistent");
+    }
+    let output = command.output().expect("the trainer starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("backend wgpu: no GPU") && stderr.contains("flex, ndarray"),
+        "{stderr}"
+    );
+    assert!(!place.path("runs").exists(), "nothing is left of a run that never began");
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
     let place = Place::new();
