@@ -1,5 +1,6 @@
 //! Backends by name, and opening one without a panic.
 
+use burn::backend::DispatchDevice;
 use burn::tensor::{Device, DeviceType};
 
 /// Where the update runs.
@@ -86,5 +87,18 @@ impl Backend {
 impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Runs two independent pieces of work on two cores where the device is the CPU. On a GPU both are
+/// only queued, which one thread does best.
+pub(crate) fn side_by_side<A: Send, B: Send>(
+    device: &Device,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(_) => (first(), second()),
+        _ => rayon::join(first, second),
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::adam::{Adam, AdamState};
 use crate::agent::AgentError;
-use crate::config::{PpoConfig, Schedule};
+use crate::backend::side_by_side;
+use crate::config::PpoConfig;
 use crate::critic::{Critic, gradient, value_gradient};
 use crate::gae::explained_variance;
 use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
+use crate::network::Mlp;
 use crate::policy::{Actor, Policy};
 use crate::rollout::Batch;
 use crate::samples::{Samples, normalized, read};
@@ -148,80 +150,39 @@ impl Ppo {
         device: &Device,
     ) -> Result<UpdateMetrics, AgentError> {
         let config = &self.config;
-        let proximity = self.proximity(progress);
         let learning_rate = config.learning_rate.at(progress);
-        let critic_rate = config
-            .critic_learning_rate
-            .as_ref()
-            .map_or(learning_rate, |rate: &Schedule| rate.at(progress));
-
+        let critic_rate =
+            config.critic_learning_rate.map_or(learning_rate, |rate| rate.at(progress));
+        let proximity = self.proximity(progress);
         let samples = Samples::upload(batch, actor, device);
         let old_params = Tensor::from_floats(actor.params.as_slice(), device);
-        let mut policy_params = old_params.clone();
-        let mut critic_params = Tensor::from_floats(critic.params.as_slice(), device);
-        let mut policy_adam = Adam::new(&self.state.policy_optimizer, config.adam_epsilon, device);
-        let mut critic_adam = Adam::new(&self.state.critic_optimizer, config.adam_epsilon, device);
+        let mut descent = Descent {
+            config,
+            proximity,
+            policy: &actor.policy,
+            critic: &critic.network,
+            policy_params: old_params.clone(),
+            critic_params: Tensor::from_floats(critic.params.as_slice(), device),
+            old_params,
+            policy_adam: Adam::new(&self.state.policy_optimizer, config.adam_epsilon, device),
+            critic_adam: Adam::new(&self.state.critic_optimizer, config.adam_epsilon, device),
+            rates: (learning_rate, critic_rate),
+            totals: Means::default(),
+            epoch_kl: Means::default(),
+        };
         let mut shuffling = self.state.shuffling.clone();
-
-        let mut totals = Means::default();
-        let mut epoch_kl = Means::default();
         let mut epochs = 0;
         'epochs: while epochs < config.epochs {
             epochs += 1;
-            epoch_kl = Means::default();
-            for mut minibatch in samples.shuffled(&mut shuffling).minibatches(config.minibatch_size)
-            {
-                if config.normalize_advantages {
-                    minibatch.advantages = normalized(minibatch.advantages);
+            descent.epoch_kl = Means::default();
+            for minibatch in samples.shuffled(&mut shuffling).minibatches(config.minibatch_size) {
+                if !descent.step(minibatch)? {
+                    break 'epochs;
                 }
-                let leaf = policy_params.clone().autodiff().require_grad();
-                let policy_loss = policy_loss(
-                    &actor.policy,
-                    &leaf,
-                    &old_params,
-                    &minibatch,
-                    proximity,
-                    config.entropy_coef,
-                );
-                epoch_kl.add([policy_loss.kl, policy_loss.approx_kl.clone()]);
-                if let Some(target) = config.target_kl {
-                    let [approx_kl] = read([policy_loss.approx_kl])?;
-                    if f64::from(approx_kl[0]) > EARLY_STOP * target {
-                        break 'epochs;
-                    }
-                }
-                let policy_gradient = gradient(&leaf, policy_loss.loss)?;
-                let (value_loss, value_gradient) = value_gradient(
-                    &critic.network,
-                    &critic_params,
-                    &minibatch,
-                    config.value_clip_range,
-                )?;
-                let value_gradient = value_gradient.mul_scalar(config.value_coef);
-
-                let norm = (policy_gradient.clone().square().sum()
-                    + value_gradient.clone().square().sum())
-                .sqrt();
-                let scale = norm
-                    .clone()
-                    .add_scalar(1e-6)
-                    .recip()
-                    .mul_scalar(config.max_grad_norm)
-                    .clamp_max(1.0);
-                policy_params =
-                    policy_adam.step(policy_params, policy_gradient * scale.clone(), learning_rate);
-                critic_params =
-                    critic_adam.step(critic_params, value_gradient * scale, critic_rate);
-                totals.add([
-                    policy_loss.objective.neg(),
-                    value_loss,
-                    policy_loss.entropy,
-                    policy_loss.clip_fraction,
-                    norm,
-                ]);
             }
         }
 
+        let Descent { policy_params, critic_params, policy_adam, critic_adam, .. } = descent;
         let [policy, critic_new, first, second, critic_first, critic_second, totals, epoch_kl] =
             read([
                 policy_params,
@@ -230,8 +191,8 @@ impl Ppo {
                 policy_adam.second,
                 critic_adam.first,
                 critic_adam.second,
-                totals.mean(5, device),
-                epoch_kl.mean(2, device),
+                descent.totals.mean(5, device),
+                descent.epoch_kl.mean(2, device),
             ])?;
         let figure = |values: &[f32], index: usize| f64::from(values[index]);
         for (name, value) in [
@@ -293,6 +254,78 @@ pub fn adapted(coef: f64, kl: f64, target: f64) -> f64 {
         coef
     };
     next.clamp(1e-6, 1e6)
+}
+
+/// Both networks on their way down the loss, on the device.
+struct Descent<'a> {
+    config: &'a PpoConfig,
+    proximity: Proximity,
+    policy: &'a Policy,
+    critic: &'a Mlp,
+    old_params: Tensor<1>,
+    policy_params: Tensor<1>,
+    critic_params: Tensor<1>,
+    policy_adam: Adam,
+    critic_adam: Adam,
+    /// Learning rates of policy and critic.
+    rates: (f64, f64),
+    /// Policy loss, value loss, entropy, clip fraction and gradient norm of all minibatches.
+    totals: Means,
+    /// Exact and approximate KL of the epoch's minibatches.
+    epoch_kl: Means,
+}
+
+impl Descent<'_> {
+    /// Takes one step on a minibatch; false, and no step, when the KL has become too large.
+    fn step(&mut self, mut minibatch: Samples) -> Result<bool, AgentError> {
+        let config = self.config;
+        if config.normalize_advantages {
+            minibatch.advantages = normalized(minibatch.advantages);
+        }
+        let (policy_side, critic_side) = side_by_side(
+            &minibatch.advantages.device(),
+            || {
+                let leaf = self.policy_params.clone().autodiff().require_grad();
+                let loss = policy_loss(
+                    self.policy,
+                    &leaf,
+                    &self.old_params,
+                    &minibatch,
+                    self.proximity,
+                    config.entropy_coef,
+                );
+                let gradient = gradient(&leaf, loss.loss.clone());
+                gradient.map(|gradient| (loss, gradient))
+            },
+            || {
+                let clip_range = config.value_clip_range;
+                value_gradient(self.critic, &self.critic_params, &minibatch, clip_range)
+            },
+        );
+        let (loss, policy_gradient) = policy_side?;
+        let (value_loss, value_gradient) = critic_side?;
+        self.epoch_kl.add([loss.kl, loss.approx_kl.clone()]);
+        if let Some(target) = config.target_kl {
+            let [approx_kl] = read([loss.approx_kl])?;
+            if f64::from(approx_kl[0]) > EARLY_STOP * target {
+                return Ok(false);
+            }
+        }
+
+        let value_gradient = value_gradient.mul_scalar(config.value_coef);
+        let norm =
+            (policy_gradient.clone().square().sum() + value_gradient.clone().square().sum()).sqrt();
+        let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(config.max_grad_norm);
+        let scale = scale.clamp_max(1.0);
+        let params = self.policy_params.clone();
+        self.policy_params =
+            self.policy_adam.step(params, policy_gradient * scale.clone(), self.rates.0);
+        let params = self.critic_params.clone();
+        self.critic_params = self.critic_adam.step(params, value_gradient * scale, self.rates.1);
+        let policy_loss = loss.objective.neg();
+        self.totals.add([policy_loss, value_loss, loss.entropy, loss.clip_fraction, norm]);
+        Ok(true)
+    }
 }
 
 /// Running sums of figures that stay on the device.

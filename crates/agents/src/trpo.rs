@@ -2,6 +2,7 @@
 
 use crate::adam::{Adam, AdamState};
 use crate::agent::AgentError;
+use crate::backend::side_by_side;
 use crate::config::TrpoConfig;
 use crate::conjugate_gradient::{conjugate_gradient, dot};
 use crate::critic::{Critic, gradient, value_gradient};
@@ -182,77 +183,43 @@ impl Trpo {
         if config.normalize_advantages {
             samples.advantages = normalized(samples.advantages);
         }
-
-        let max_kl = config.max_kl.at(progress);
-        let region = TrustRegion::new(&actor.policy, &actor.params, &samples, config.damping);
-        let (old_surrogate, gradient) = region.gradient()?;
-        AgentError::check_finite("policy loss", old_surrogate)?;
-        let gradient_norm = dot(&gradient, &gradient).sqrt();
-        AgentError::check_finite("gradient norm", gradient_norm)?;
-
-        let solution = conjugate_gradient(
-            |v| region.damped_fisher_product(v),
-            &gradient,
-            config.cg_iterations,
-            config.cg_tolerance,
-        )?;
-        let curvature = dot(&solution.x, &region.damped_fisher_product(&solution.x)?);
-        let mut taken = None;
-        let mut tried = 0;
-        if let Some(scale) = step_scale(curvature, max_kl) {
-            let full_step: Vec<f64> = solution.x.iter().map(|s| scale * s).collect();
-            let mut fraction = 1.0;
-            while tried < config.line_search_steps && taken.is_none() {
-                tried += 1;
-                let params = moved(&actor.params, &full_step, fraction);
-                let candidate = region.at(&params)?;
-                if candidate.accepted(old_surrogate, max_kl) {
-                    taken = Some((params, candidate, fraction));
-                } else {
-                    fraction *= config.line_search_shrink;
-                }
-            }
-        }
-        let accepted = taken.is_some();
-        let (policy_params, candidate, step_size) = match taken {
-            Some(taken) => taken,
-            None => (actor.params.clone(), region.at(&actor.params)?, 0.0),
-        };
-
         let learning_rate = config.critic_learning_rate.at(progress);
-        let value_loss = self.fit(critic, &samples, learning_rate, device)?;
-        actor.params = policy_params;
+        let max_kl = config.max_kl.at(progress);
+        let (step, fit) = side_by_side(
+            device,
+            || take_step(config, &actor.policy, &actor.params, &samples, max_kl),
+            || self.fit(critic, &samples, learning_rate),
+        );
+        let (step, fit) = (step?, fit?);
+
+        actor.params = step.params;
+        critic.params = fit.params;
+        self.state = fit.state;
         Ok(UpdateMetrics {
-            policy_loss: -candidate.surrogate,
-            value_loss,
-            entropy: candidate.entropy,
-            kl: candidate.kl,
-            approx_kl: candidate.approx_kl,
+            policy_loss: -step.reached.surrogate,
+            value_loss: fit.loss,
+            entropy: step.reached.entropy,
+            kl: step.reached.kl,
+            approx_kl: step.reached.approx_kl,
             explained_variance: explained_variance(&batch.values, &batch.returns),
-            gradient_norm,
+            gradient_norm: step.gradient_norm,
             learning_rate,
-            algorithm: AlgorithmMetrics::Trpo {
-                cg_residual: solution.residual,
-                cg_iterations: solution.iterations,
-                step_size,
-                line_search_steps: tried,
-                accepted,
-            },
+            algorithm: step.metrics,
         })
     }
 
-    /// Fits the critic to the returns by minibatch regression; returns the mean loss.
+    /// Fits the critic to the returns by minibatch regression.
     fn fit(
-        &mut self,
-        critic: &mut Critic,
+        &self,
+        critic: &Critic,
         samples: &Samples,
         learning_rate: f64,
-        device: &Device,
-    ) -> Result<f64, AgentError> {
+    ) -> Result<Fit, AgentError> {
         let config = &self.config;
+        let device = samples.returns.device();
         let mut shuffling = self.state.shuffling.clone();
-        let mut adam = Adam::new(&self.state.critic_optimizer, config.adam_epsilon, device);
-        let mut params = Tensor::from_floats(critic.params.as_slice(), device);
+        let mut adam = Adam::new(&self.state.critic_optimizer, config.adam_epsilon, &device);
+        let mut params = Tensor::from_floats(critic.params.as_slice(), &device);
         let mut losses = Vec::new();
         for _ in 0..config.critic_epochs {
             for minibatch in
@@ -265,11 +232,78 @@ impl Trpo {
         }
         let [params, first, second, loss] =
             read([params, adam.first, adam.second, Tensor::cat(losses, 0).mean()])?;
-        AgentError::check_finite("value loss", loss[0].into())?;
+        let loss = f64::from(loss[0]);
+        AgentError::check_finite("value loss", loss)?;
         AgentError::check_finite("critic's parameters", params.iter().sum::<f32>().into())?;
-        critic.params = params;
-        self.state.critic_optimizer = AdamState { first, second, steps: adam.steps };
-        self.state.shuffling = shuffling;
-        Ok(loss[0].into())
+        let critic_optimizer = AdamState { first, second, steps: adam.steps };
+        Ok(Fit { params, loss, state: TrpoState { critic_optimizer, shuffling } })
     }
+}
+
+/// What fitting the critic led to.
+struct Fit {
+    params: Vec<f32>,
+    loss: f64,
+    state: TrpoState,
+}
+
+/// What the step of the policy led to.
+struct Step {
+    params: Vec<f32>,
+    reached: Candidate,
+    gradient_norm: f64,
+    metrics: AlgorithmMetrics,
+}
+
+/// One trust-region step: the natural gradient by conjugate gradient, scaled to the region's border,
+/// then shortened until the surrogate and the KL agree to it. Without agreement the parameters stay.
+fn take_step(
+    config: &TrpoConfig,
+    policy: &Policy,
+    params: &[f32],
+    samples: &Samples,
+    max_kl: f64,
+) -> Result<Step, AgentError> {
+    let region = TrustRegion::new(policy, params, samples, config.damping);
+    let (old_surrogate, gradient) = region.gradient()?;
+    AgentError::check_finite("policy loss", old_surrogate)?;
+    let gradient_norm = dot(&gradient, &gradient).sqrt();
+    AgentError::check_finite("gradient norm", gradient_norm)?;
+
+    let solution = conjugate_gradient(
+        |v| region.damped_fisher_product(v),
+        &gradient,
+        config.cg_iterations,
+        config.cg_tolerance,
+    )?;
+    let curvature = dot(&solution.x, &region.damped_fisher_product(&solution.x)?);
+    let mut taken = None;
+    let mut tried = 0;
+    if let Some(scale) = step_scale(curvature, max_kl) {
+        let full_step: Vec<f64> = solution.x.iter().map(|s| scale * s).collect();
+        let mut fraction = 1.0;
+        while tried < config.line_search_steps && taken.is_none() {
+            tried += 1;
+            let params = moved(params, &full_step, fraction);
+            let candidate = region.at(&params)?;
+            if candidate.accepted(old_surrogate, max_kl) {
+                taken = Some((params, candidate, fraction));
+            } else {
+                fraction *= config.line_search_shrink;
+            }
+        }
+    }
+    let accepted = taken.is_some();
+    let (params, reached, step_size) = match taken {
+        Some(taken) => taken,
+        None => (params.to_vec(), region.at(params)?, 0.0),
+    };
+    let metrics = AlgorithmMetrics::Trpo {
+        cg_residual: solution.residual,
+        cg_iterations: solution.iterations,
+        step_size,
+        line_search_steps: tried,
+        accepted,
+    };
+    Ok(Step { params, reached, gradient_norm, metrics })
 }
