@@ -530,8 +530,11 @@ fn the_sampled_surrogate_has_the_exact_gradient() {
 fn a_trust_region_step_improves_the_true_return() {
     let mut rng = stream(5, Stream::Sampling);
     for hidden in [&[] as &[usize], &[16]] {
-        let config =
-            TrpoConfig { max_kl: 1e-6, normalize_advantages: false, ..TrpoConfig::default() };
+        let config = TrpoConfig {
+            max_kl: Schedule::constant(1e-6),
+            normalize_advantages: false,
+            ..TrpoConfig::default()
+        };
         let mut agent = random_agent(config, hidden, &mut rng);
         let old = Solved::new(policy_of(&agent), 0.9);
         let metrics = agent.update(&exact_batch(&agent, &old), 0.0).unwrap();

@@ -47,7 +47,7 @@ fn split_fences<'a>(text: &'a str, language: &str) -> (Vec<&'a str>, Vec<&'a str
     (prose, code)
 }
 
-/// The links `[text](target)` of a page.
+/// The links `[text](target)` of a page to other files here.
 fn links(text: &str) -> Vec<(String, String)> {
     let prose = split_fences(text, "").0.join("\n");
     let link = |(middle, _): (usize, &str)| {
@@ -55,7 +55,11 @@ fn links(text: &str) -> Vec<(String, String)> {
         let end = middle + 2 + prose[middle + 2..].find(')')?;
         Some((prose[start..middle].to_owned(), prose[middle + 2..end].to_owned()))
     };
-    prose.match_indices("](").filter_map(link).collect()
+    prose
+        .match_indices("](")
+        .filter_map(link)
+        .filter(|(_, target)| !target.contains("://"))
+        .collect()
 }
 
 /// What `code` spans of a page hold, outside of fences.
@@ -78,7 +82,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 fn every_link_leads_somewhere() {
     let pages = pages();
     for (path, text) in &pages {
-        for (_, target) in links(text).iter().filter(|(_, target)| !target.contains("://")) {
+        for (_, target) in links(text) {
             let (file, anchor) = match target.split_once('#') {
                 Some((file, anchor)) => (file, Some(anchor)),
                 None => (target.as_str(), None),
@@ -359,4 +363,15 @@ fn commands_use_verbs_flags_keys_and_files_that_exist() {
         }
     }
     assert!(checked > 10, "only {checked} commands were found");
+}
+
+#[test]
+fn every_value_of_the_configurations_says_why() {
+    let files = fs::read_dir(root().join("configs")).expect("the configurations");
+    for path in files.map(|entry| entry.expect("an entry").path()) {
+        for line in text_of(&path).lines().filter(|line| line.contains(" = ")) {
+            let comment = line.split_once(" # ").map_or("", |(_, comment)| comment);
+            assert!(comment.trim().len() > 5, "{}: no comment on {line}", path.display());
+        }
+    }
 }

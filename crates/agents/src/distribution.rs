@@ -11,6 +11,7 @@ pub(crate) const LN_2PI: f64 = 1.837_877_066_409_345_5;
 
 /// Categorical or diagonal Gaussian, a batch of them.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // two handles instead of one; there are never many
 pub enum Distribution {
     /// One of `n` choices.
     Categorical {

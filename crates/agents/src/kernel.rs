@@ -426,7 +426,7 @@ fn tanh<const FMA: bool>(x: f32) -> f32 {
         6.372_619_3e-4,
         4.893_524_6e-3,
     ];
-    const DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525_2e-3];
+    const DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
     const LIMIT: f32 = 7.905_311_5;
     // `clamp` keeps a NaN.
     let x = x.clamp(-LIMIT, LIMIT);

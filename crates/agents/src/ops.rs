@@ -372,8 +372,8 @@ mod tests {
     fn composed(network: &Mlp, params: &Tensor<1>, x: Tensor<2>) -> Tensor<2> {
         let last = network.layers.len() - 1;
         network.layers.iter().enumerate().fold(x, |x, (index, layer)| {
-            let weights = params.clone().slice([layer.weights..layer.biases]);
-            let biases = params.clone().slice([layer.biases..layer.biases + layer.outputs]);
+            let weights = params.clone().slice_dim(0, layer.weights..layer.biases);
+            let biases = params.clone().slice_dim(0, layer.biases..layer.biases + layer.outputs);
             let x = x.matmul(weights.reshape([layer.inputs, layer.outputs]))
                 + biases.reshape([1, layer.outputs]);
             match network.activation {

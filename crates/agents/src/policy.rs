@@ -123,13 +123,13 @@ impl Policy {
         if self.head == Head::Categorical {
             return Distribution::categorical(outputs);
         }
-        let log_std = params.clone().slice([self.network.num_params()..self.num_params()]);
+        let log_std = params.clone().slice_dim(0, self.network.num_params()..self.num_params());
         let width = self.log_stds();
         Distribution::gaussian(outputs, log_std.reshape([1, width]))
     }
 
     fn network_params(&self, params: &Tensor<1>) -> Tensor<1> {
-        params.clone().slice([0..self.network.num_params()])
+        params.clone().slice_dim(0, 0..self.network.num_params())
     }
 
     /// Mean entropy, `[1]`, for the entropy bonus. A squashed Gaussian has no closed form: there it
@@ -184,7 +184,7 @@ impl Fisher {
     /// outputs, `M` the metric of the distribution, `N` the number of samples.
     #[must_use]
     pub fn product(&self, vector: &Tensor<1>) -> Tensor<1> {
-        let change = self.linearized.jvp(vector.clone().slice([0..self.num_params]));
+        let change = self.linearized.jvp(vector.clone().slice_dim(0, 0..self.num_params));
         let batch = change.dims()[0] as f64;
         let metric = self.distribution.metric(change).div_scalar(batch);
         let product = self.linearized.vjp(metric);
@@ -193,7 +193,7 @@ impl Fisher {
             // A Gaussian's metric is 2 for each log standard deviation.
             Distribution::Gaussian { .. } => {
                 let end = vector.dims()[0];
-                let tail = vector.clone().slice([self.num_params..end]);
+                let tail = vector.clone().slice_dim(0, self.num_params..end);
                 Tensor::cat(vec![product, tail.mul_scalar(2.0)], 0)
             }
         }
