@@ -1,0 +1,97 @@
+//! Learning, with the configurations that ship: each is trained to its end, and its final policy must
+//! solve the task in 100 greedy episodes.
+
+use std::path::Path;
+
+use agents::{Agent, Collector, Evaluation, evaluate};
+use envs::{Registry, VectorEnv};
+use trainer::{Experiment, Override};
+
+/// Trains as `trainer run configs/NAME.toml --seed SEED` does, and evaluates as it does at the end.
+fn train(name: &str, seed: u64) -> Evaluation {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.toml"));
+    let registry = Registry::default();
+    let overrides = [Override::flag("seed", seed)];
+    let (experiment, _) = Experiment::read(&path, &overrides, &registry).unwrap();
+    let Experiment { env, eval, .. } = &experiment;
+    assert_eq!(eval.episodes, 100, "{name}: episodes of the evaluation");
+
+    let entry = registry.get(&env.name).unwrap();
+    let envs = VectorEnv::new(&entry, seed, 0, env.num_envs);
+    let mut agent = Agent::new(
+        &experiment.agent,
+        &experiment.network,
+        env.normalize_observations,
+        envs.observation_space(),
+        envs.action_space(),
+        seed,
+        experiment.backend.open().unwrap(),
+    )
+    .unwrap();
+    let mut collector = Collector::new(envs, &mut agent, env.normalize_rewards, seed).unwrap();
+    for iteration in 0..experiment.iterations() {
+        collector.collect(&mut agent).unwrap();
+        let progress = iteration as f64 / experiment.iterations() as f64;
+        agent.update(collector.batch(&agent).unwrap(), progress).unwrap();
+    }
+    evaluate(agent.actor(), &entry, eval.episodes, seed, true).unwrap()
+}
+
+/// The mean return over the evaluation must be at least `bar`.
+fn check(name: &str, seed: u64, bar: f64) {
+    let evaluation = train(name, seed);
+    let returns: Vec<f64> = evaluation.episodes().iter().map(|e| e.episode_return).collect();
+    assert_eq!(returns.len(), 100, "{name}, seed {seed}: episodes");
+    let mean = returns.iter().sum::<f64>() / 100.0;
+    assert!(
+        mean >= bar,
+        "{name}, seed {seed}: mean return {mean} (from {} to {}), the bar is {bar}",
+        evaluation.min_return(),
+        evaluation.max_return()
+    );
+}
+
+/// The most that an episode of 500 steps gives: every one of the 100 must be kept up to its end.
+const CARTPOLE: f64 = 500.0;
+/// Sutton and Barto's safest path; the shortest gives -13.
+const CLIFF: f64 = -17.0;
+
+#[test]
+fn ppo_solves_cartpole() {
+    check("ppo_cartpole", 1, CARTPOLE);
+}
+
+#[test]
+fn ppo_solves_cartpole_from_another_seed() {
+    check("ppo_cartpole", 2, CARTPOLE);
+}
+
+#[test]
+fn trpo_solves_cartpole() {
+    check("trpo_cartpole", 1, CARTPOLE);
+}
+
+#[test]
+fn trpo_solves_cartpole_from_another_seed() {
+    check("trpo_cartpole", 2, CARTPOLE);
+}
+
+#[test]
+fn ppo_walks_along_the_cliff() {
+    check("ppo_cliff", 1, CLIFF);
+}
+
+#[test]
+fn ppo_walks_along_the_cliff_from_another_seed() {
+    check("ppo_cliff", 2, CLIFF);
+}
+
+#[test]
+fn trpo_walks_along_the_cliff() {
+    check("trpo_cliff", 1, CLIFF);
+}
+
+#[test]
+fn trpo_walks_along_the_cliff_from_another_seed() {
+    check("trpo_cliff", 2, CLIFF);
+}
