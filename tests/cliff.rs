@@ -268,21 +268,18 @@ fn fit_critic(hidden: &[usize], policy: Vec<f32>, learning_rate: f64) -> Learned
 fn check_critic(learned: &Learned, exact: &[f64], typical: f64, worst: f64) {
     let steps: usize = learned.visits.iter().sum();
     let (mut seen, mut square) = (0, 0.0);
-    for state in 0..STATES {
-        let visits = learned.visits[state];
-        if 100 * visits >= steps {
-            let (found, expected) = (learned.values[state], exact[state]);
-            let error = (found - expected).abs();
-            assert!(
-                error <= worst,
-                "cell {state}: the critic has {found:.2}, the policy's value is {expected:.2}; \
-                 {} episodes were truncated, {} terminated",
-                learned.truncated,
-                learned.terminated
-            );
-            seen += visits;
-            square += visits as f64 * error * error;
-        }
+    let states = learned.values.iter().zip(exact).zip(&learned.visits).enumerate();
+    for (state, ((found, expected), &visits)) in states.filter(|(_, (_, v))| 100 * **v >= steps) {
+        let error = (found - expected).abs();
+        assert!(
+            error <= worst,
+            "cell {state}: the critic has {found:.2}, the policy's value is {expected:.2}; \
+             {} episodes were truncated, {} terminated",
+            learned.truncated,
+            learned.terminated
+        );
+        seen += visits;
+        square += visits as f64 * error * error;
     }
     let error = (square / seen as f64).sqrt();
     assert!(error <= typical, "the critic is off by {error:.2} (root mean square)");
