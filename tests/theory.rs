@@ -470,7 +470,7 @@ fn actions_are_drawn_from_the_distribution_that_is_learned() {
     let network = NetworkConfig { hidden: Vec::new(), ..NetworkConfig::default() };
     const COUNT: usize = 40_000;
 
-    let logits = [0.4 * 0.5 + 1.0, 0.4 * -1.0 - 0.5, 0.4 * 2.0_f64];
+    let logits = [1.2, -0.9, 0.8_f64];
     let params = [0.5, -1.0, 2.0, 1.0, -0.5, 0.0];
     let agent = agent_with(&params, &Space::Discrete { n: 3 }, &network);
     let choices = draws(&agent, COUNT, &mut rng);
