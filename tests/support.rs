@@ -11,7 +11,7 @@ pub fn trainer_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let build = Command::new(env!("CARGO"))
-            .args(["build", "--release", "-p", "trainer", "--bin", "trainer"])
+            .args(["build", "--release", "--workspace", "--bin", "trainer"])
             .args(["--quiet", "--message-format", "json"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stderr(Stdio::inherit())

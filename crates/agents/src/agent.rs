@@ -27,6 +27,9 @@ pub enum AgentError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
+    /// An environment or a backend panicked.
+    #[error("the environment or the backend broke down: {0}")]
+    Fault(String),
 }
 
 impl AgentError {

@@ -1,7 +1,9 @@
 //! Backends by name, and opening one without a panic.
 
 use burn::backend::DispatchDevice;
-use burn::tensor::{Device, DeviceType};
+use burn::tensor::Device;
+use burn::tensor::wgpu::WgpuBackend;
+use std::sync::OnceLock;
 
 /// Where the update runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,8 +47,7 @@ impl Backend {
     pub fn devices(self) -> Vec<String> {
         match self {
             Backend::Flex | Backend::NdArray => vec!["CPU".into()],
-            Backend::Wgpu => Device::enumerate(DeviceType::Wgpu)
-                .into_vec()
+            Backend::Wgpu => gpu()
                 .iter()
                 .map(|device| match device.identity() {
                     Some(identity) => identity.name,
@@ -65,13 +66,9 @@ impl Backend {
             Backend::Flex => return Ok(Device::flex()),
             #[allow(deprecated)] // kept because users know it
             Backend::NdArray => return Ok(Device::ndarray()),
-            // An adapter that is there can still fail to open; one that is not would panic later.
-            Backend::Wgpu if self.devices().is_empty() => {
-                "no GPU was found through Vulkan, Metal or DirectX 12".to_owned()
-            }
-            Backend::Wgpu => match Device::wgpu_options().init() {
+            Backend::Wgpu => match gpu() {
                 Ok(device) => return Ok(device),
-                Err(error) => format!("the GPU could not be opened ({error})"),
+                Err(reason) => reason,
             },
         };
         let available: Vec<&str> = Backend::ALL
@@ -88,6 +85,24 @@ impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// The system's first GPU, opened once a process, through one graphics interface: the automatic choice
+/// tries OpenGL too, which complains on a machine without a display.
+fn gpu() -> Result<Device, String> {
+    static DEVICE: OnceLock<Result<Device, String>> = OnceLock::new();
+    let interface = if cfg!(target_vendor = "apple") {
+        WgpuBackend::Metal
+    } else if cfg!(windows) {
+        WgpuBackend::Dx12
+    } else {
+        WgpuBackend::Vulkan
+    };
+    let open = || {
+        let device = Device::wgpu_options().graphics_api(interface).init();
+        device.map_err(|error| format!("no GPU could be opened through {interface:?} ({error})"))
+    };
+    DEVICE.get_or_init(open).clone()
 }
 
 /// Runs two independent pieces of work on two cores where the device is the CPU. On a GPU both are

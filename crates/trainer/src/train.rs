@@ -6,6 +6,7 @@ use crate::metrics::{Record, Sink};
 use crate::run_dir::RunDir;
 use crate::session::Session;
 use agents::{AgentError, Evaluation, UpdateMetrics};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 /// Trains to the end and returns the evaluation of the final policy.
@@ -72,8 +73,17 @@ pub fn train(
     }
 }
 
-/// One iteration: act, judge what came of it, improve.
+/// One iteration: act, judge what came of it, improve. A panic in an environment or a backend (a GPU
+/// without memory, say) ends the run like any other failure: the checkpoints are as they were.
 fn iterate(session: &mut Session) -> Result<UpdateMetrics, AgentError> {
+    catch_unwind(AssertUnwindSafe(|| attempt(session))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(AgentError::Fault(text.unwrap_or("no message").to_owned()))
+    })
+}
+
+fn attempt(session: &mut Session) -> Result<UpdateMetrics, AgentError> {
     let started = Instant::now();
     let done = session.progress.iterations as f64 / session.experiment.iterations() as f64;
 
