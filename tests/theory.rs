@@ -367,8 +367,7 @@ fn squashed_entropy(agent: &Agent, samples: &[[f32; 2]]) -> f64 {
     let params = Tensor::<1>::from_floats(agent.actor().params(), &Device::flex());
     let distribution = policy.distribution(&params, column(&vec![0.0; samples.len()]));
     let actions = policy.actions(&samples.concat(), &Device::flex());
-    let log_prob = distribution.log_prob(&actions);
-    numbers(policy.entropy(&distribution, &actions, &log_prob))[0]
+    numbers(policy.entropy(&distribution, &actions))[0]
 }
 
 /// Where squashing takes a sample, in dimension `k`.

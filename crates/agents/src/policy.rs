@@ -133,17 +133,21 @@ impl Policy {
     }
 
     /// Mean entropy, `[1]`, for the entropy bonus. A squashed Gaussian has no closed form: there it
-    /// is estimated by the mean of `-log_prob` (of the squashed action) over the samples.
+    /// is estimated by the mean of `-log_prob` (of the squashed action) over the samples, which move
+    /// along with the parameters (`x = mean + std * noise`), so that the bonus has its true gradient.
     #[must_use]
-    pub fn entropy(
-        &self,
-        distribution: &Distribution,
-        actions: &Actions,
-        log_prob: &Tensor<2>,
-    ) -> Tensor<1> {
-        match (&self.head, actions) {
-            (Head::Squashed { half, .. }, Actions::Continuous(samples)) => {
-                log_prob.clone().neg().mean() + log_slope(samples, half).mean()
+    pub fn entropy(&self, distribution: &Distribution, actions: &Actions) -> Tensor<1> {
+        match (&self.head, distribution, actions) {
+            (
+                Head::Squashed { half, .. },
+                Distribution::Gaussian { mean, log_std },
+                Actions::Continuous(samples),
+            ) => {
+                let std = log_std.clone().exp();
+                let noise = ((samples.clone() - mean.clone()) / std.clone()).detach();
+                let samples = mean.clone() + std * noise;
+                let slope = log_slope(&samples, half);
+                (slope - distribution.log_prob(&Actions::Continuous(samples))).mean()
             }
             _ => distribution.entropy().mean(),
         }
@@ -302,5 +306,47 @@ impl Actor {
         if let Some(normalizer) = &self.normalizer {
             normalizer.normalize(observations);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::critic::gradient;
+    use envs::{Stream, stream};
+
+    /// Entropy of a squashed policy at `params`, with given noise, and its gradient.
+    fn squashed_entropy(params: &[f32], noise: &[f32]) -> (f32, Vec<f32>) {
+        let config = NetworkConfig { hidden: vec![], squash: true, ..NetworkConfig::default() };
+        let policy =
+            Policy::new(&Space::symmetric_box(1, 1.0), &Space::symmetric_box(1, 2.0), &config)
+                .unwrap();
+        let device = Device::flex();
+        let observations = Tensor::<2>::ones([noise.len(), 1], &device);
+        let mean = params[0] + params[1];
+        let rows: Vec<f32> = noise.iter().map(|noise| mean + params[2].exp() * noise).collect();
+        let leaf = Tensor::<1>::from_floats(params, &device).autodiff().require_grad();
+        let entropy = policy
+            .entropy(&policy.distribution(&leaf, observations), &policy.actions(&rows, &device));
+        let value = entropy.clone().inner().into_scalar();
+        (value, gradient(&leaf, entropy).unwrap().into_data().try_into_vec().unwrap())
+    }
+
+    #[test]
+    fn the_entropy_bonus_of_a_squashed_policy_has_its_true_gradient() {
+        let mut rng = stream(1, Stream::Sampling);
+        let noise: Vec<f32> = (0..1000).map(|_| rng.sample(StandardNormal)).collect();
+        let params = [0.3, 0.2, -0.4];
+        let (_, gradient) = squashed_entropy(&params, &noise);
+        for i in 0..3 {
+            let at = |step: f32| {
+                let mut moved = params;
+                moved[i] += step;
+                squashed_entropy(&moved, &noise).0
+            };
+            let slope = (at(0.01) - at(-0.01)) / 0.02;
+            assert!((gradient[i] - slope).abs() < 1e-3, "{i}: {} and {slope}", gradient[i]);
+        }
+        assert!(gradient[2] > 0.1, "a wider Gaussian has more entropy here: {gradient:?}");
     }
 }

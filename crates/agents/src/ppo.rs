@@ -80,7 +80,7 @@ pub fn policy_loss(
             (objective, Tensor::zeros([1], &samples.advantages.device()))
         }
     };
-    let entropy = policy.entropy(&new, &samples.actions, &log_prob);
+    let entropy = policy.entropy(&new, &samples.actions);
     let mut loss = objective.clone().neg();
     if entropy_coef > 0.0 {
         loss = loss - entropy.clone().mul_scalar(entropy_coef);

@@ -88,14 +88,13 @@ impl<'a> TrustRegion<'a> {
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
         let params = Tensor::from_floats(params, &self.old_params.device());
         let new = self.policy.distribution(&params, self.samples.observations.clone());
-        let log_prob = new.log_prob(&self.samples.actions);
-        let log_ratio = log_prob.clone() - self.samples.log_probs.clone();
+        let log_ratio = new.log_prob(&self.samples.actions) - self.samples.log_probs.clone();
         let approx_kl = (log_ratio.clone().exp().sub_scalar(1.0) - log_ratio).mean();
         let figures = [
             self.surrogate(&new),
             self.old.kl(&new).mean(),
             approx_kl,
-            self.policy.entropy(&new, &self.samples.actions, &log_prob),
+            self.policy.entropy(&new, &self.samples.actions),
         ];
         let [figures] = read([Tensor::cat(figures.to_vec(), 0)])?;
         let [surrogate, kl, approx_kl, entropy] = [0, 1, 2, 3].map(|i| f64::from(figures[i]));

@@ -84,6 +84,14 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Measure how fast a configuration runs on each backend of this machine
+    ///
+    /// Prints environment steps a second of the environments alone, of acting (with values and
+    /// advantages), of the update, and of training as a whole. Nothing is written.
+    Bench {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// List environments, algorithms, and backends with the devices found
     List,
 }

@@ -1,5 +1,6 @@
 //! What each verb of the command line does.
 
+use crate::bench::bench;
 use crate::cli::{Command, ConfigArgs};
 use crate::config::{ALGORITHMS, Experiment, Override, Source};
 use crate::error::Error;
@@ -30,6 +31,11 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             eval(run, episodes, !stochastic, checkpoint, seed, registry)
         }
         Command::Check { config } => check(&config, registry),
+        Command::Bench { config } => {
+            let (experiment, source) = read(&config, registry)?;
+            let entry = session::entry(&experiment, registry)?;
+            bench(&experiment, &entry, &source)
+        }
         Command::List => {
             list(registry);
             Ok(())

@@ -3,6 +3,7 @@
 //! [`main`] is the whole program for the environments of a registry, so that a crate with
 //! environments of its own is one line: `trainer::main(Registry::default().with(...))`.
 
+mod bench;
 mod checkpoint;
 mod cli;
 mod commands;

@@ -1,0 +1,95 @@
+//! `trainer bench`: how fast a configuration runs on this machine, on each backend.
+
+use crate::config::{Experiment, Source};
+use crate::error::Error;
+use crate::session::{self, Session};
+use crate::terminal::say;
+use agents::Backend;
+use envs::{Entry, Space, VectorEnv};
+use std::time::{Duration, Instant};
+
+/// Each figure is measured at least this long ...
+const TIME: Duration = Duration::from_secs(1);
+/// ... and at least this often.
+const RUNS: usize = 3;
+
+/// Prints environment, acting and update throughput, in environment steps per second.
+///
+/// # Errors
+/// When an iteration fails, as in training.
+pub fn bench(experiment: &Experiment, entry: &Entry, source: &Source) -> Result<(), Error> {
+    let steps = experiment.steps_per_iteration() as f64;
+    say(&format!(
+        "{} on {}, {steps} steps in an iteration; environment steps a second, medians\n",
+        experiment.agent.name(),
+        entry.name
+    ));
+    say(&format!("  {:<14} {:>12.0}\n", "environments", environments(experiment, entry)));
+    say(&format!("  {:<14} {:>12} {:>12} {:>12}\n", "", "acting", "update", "training"));
+    for backend in Backend::ALL {
+        if backend.devices().is_empty() {
+            say(&format!("  {:<14} {:>12}\n", backend.name(), "no device"));
+            continue;
+        }
+        let agent = session::agent(experiment, entry, source, backend)?;
+        let mut session = Session::new(experiment.clone(), *entry, agent)?;
+        let (mut acting, mut updates) = (Vec::new(), Vec::new());
+        // The first iteration warms up: buffers, caches, a GPU's kernels.
+        iterate(&mut session)?;
+        let started = Instant::now();
+        while acting.len() < RUNS || started.elapsed() < TIME {
+            let (act, update) = iterate(&mut session)?;
+            acting.push(act);
+            updates.push(update);
+        }
+        let (act, update) = (median(acting), median(updates));
+        say(&format!(
+            "  {:<14} {:>12.0} {:>12.0} {:>12.0}\n",
+            backend.name(),
+            steps / act,
+            steps / update,
+            steps / (act + update)
+        ));
+    }
+    Ok(())
+}
+
+/// Seconds of acting, values and advantages included, and of the update.
+fn iterate(session: &mut Session) -> Result<(f64, f64), Error> {
+    let started = Instant::now();
+    session.collector.collect(&mut session.agent).map_err(Error::Agent)?;
+    let batch = session.collector.batch(&session.agent).map_err(Error::Agent)?;
+    let act = started.elapsed().as_secs_f64();
+    session.agent.update(batch, 0.0).map_err(Error::Agent)?;
+    Ok((act, started.elapsed().as_secs_f64() - act))
+}
+
+/// Steps per second of the environments alone, always with the same action.
+fn environments(experiment: &Experiment, entry: &Entry) -> f64 {
+    let num_envs = experiment.env.num_envs;
+    let mut envs = VectorEnv::new(entry, experiment.seed, 0, num_envs);
+    let action = match envs.action_space() {
+        Space::Discrete { .. } => vec![0.0],
+        Space::Box { low, high } => {
+            low.iter().zip(high).map(|(l, h)| 0.0_f32.clamp(*l, *h)).collect()
+        }
+    };
+    let actions = action.repeat(num_envs);
+    // Long enough that reading the clock does not count.
+    let calls = 1 + 10_000 / num_envs;
+    let mut seconds = Vec::new();
+    let started = Instant::now();
+    while seconds.len() < RUNS || started.elapsed() < TIME {
+        let before = Instant::now();
+        for _ in 0..calls {
+            envs.step(&actions);
+        }
+        seconds.push(before.elapsed().as_secs_f64());
+    }
+    (calls * num_envs) as f64 / median(seconds)
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
