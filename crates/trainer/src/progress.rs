@@ -31,7 +31,7 @@ impl ProgressSink {
         }
         let bar = ProgressBar::new(total).with_position(steps);
         // Without a colour in it, so that there is nothing for NO_COLOR to take away.
-        let template = "{bar:12} {percent}% {msg} ETA {eta}";
+        let template = "{bar:8} {human_pos}/{human_len} {wide_msg} ETA {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
