@@ -306,6 +306,30 @@ fn a_backend_without_a_device() {
     assert!(!place.path("runs").exists(), "nothing is left of a run that never began");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn bench_has_a_row_for_each_backend() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    let mut command = place.command(&["bench", "good.toml"]);
+    for list in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"] {
+        command.env(list, "/nonexistent");
+    }
+    let output = command.output().expect("the trainer starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for backend in ["flex", "ndarray"] {
+        let row = stdout.lines().find(|line| line.trim_start().starts_with(backend));
+        let figures: Vec<f64> =
+            row.unwrap_or_default().split_whitespace().skip(1).flat_map(str::parse).collect();
+        assert_eq!(figures.len(), 3, "{stdout}");
+        let [acting, update, training] = figures[..] else { unreachable!() };
+        assert!(training > 0.0 && training <= acting.min(update), "{stdout}");
+    }
+    assert!(stdout.contains("no device"), "{stdout}");
+    assert!(!place.path("runs").exists(), "a benchmark writes nothing");
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
     let place = Place::new();

@@ -103,3 +103,69 @@ fn failure(session: &Session, source: AgentError) -> Error {
     let iteration = session.progress.iterations + 1;
     Error::Training { iteration, source, last_good: session.saved.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Experiment, Source};
+    use crate::session;
+    use agents::Backend;
+    use envs::{Action, Entry, Environment, Registry, Rng, Space, StateError, Step};
+
+    /// An environment that breaks in its third step.
+    #[derive(Default)]
+    struct Brittle {
+        steps: u32,
+    }
+
+    impl Environment for Brittle {
+        fn observation_space(&self) -> Space {
+            Space::symmetric_box(1, 1.0)
+        }
+
+        fn action_space(&self) -> Space {
+            Space::Discrete { n: 2 }
+        }
+
+        fn max_episode_steps(&self) -> u32 {
+            10
+        }
+
+        fn reset(&mut self, _rng: &mut Rng) {}
+
+        fn step(&mut self, _action: Action<'_>, _rng: &mut Rng) -> Step {
+            self.steps += 1;
+            assert!(self.steps < 3, "a spring broke");
+            Step::default()
+        }
+
+        fn observe(&self, observation: &mut [f32]) {
+            observation[0] = 0.0;
+        }
+
+        fn state(&self) -> Vec<f64> {
+            vec![]
+        }
+
+        fn set_state(&mut self, _state: &[f64]) -> Result<(), StateError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_in_an_environment_is_an_error_with_its_message() {
+        let registry = Registry::default().with(Entry::of::<Brittle>("brittle", "breaks"));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("brittle.toml");
+        let config = "[env]\nname = 'brittle'\n[agent]\nalgorithm = 'ppo'\n";
+        std::fs::write(&path, config).unwrap();
+        let (experiment, source): (Experiment, Source) =
+            Experiment::read(&path, &[], &registry).unwrap();
+        let entry = session::entry(&experiment, &registry).unwrap();
+        let agent = session::agent(&experiment, &entry, &source, Backend::Flex).unwrap();
+        let mut session = Session::new(experiment, entry, agent).unwrap();
+        let error = iterate(&mut session).unwrap_err();
+        assert!(matches!(&error, AgentError::Fault(text) if text == "a spring broke"), "{error:?}");
+        assert_eq!(session.progress.iterations, 0);
+    }
+}
