@@ -356,7 +356,7 @@ fn squashed() -> Agent {
     agent_with(&params, &actions, &network)
 }
 
-const BOX: [(f32, f32); 2] = [(-2.0, 2.0), (0.5, 1.5)];
+const BOX: [(f32, f32); 2] = [(-1.0, 2.0), (0.5, 1.5)];
 const MEAN: [f32; 2] = [0.3, -0.5];
 const STD: [f32; 2] = [0.7, 0.4];
 
