@@ -105,8 +105,8 @@ impl Mlp {
     /// computed once, however many products with the Jacobian follow.
     #[must_use]
     pub fn linearize(&self, params: Tensor<1>, observations: Tensor<2>) -> Linearized {
-        let (_, hidden) = ops::forward(self, params.clone(), observations.clone());
-        Linearized { network: self.clone(), params, observations, hidden }
+        let (outputs, hidden) = ops::forward(self, params.clone(), observations.clone());
+        Linearized { network: self.clone(), params, observations, hidden, outputs }
     }
 
     /// Outputs `[rows][out]` for observations `[rows][in]`, on plain slices: no tensor, no device.
@@ -153,13 +153,20 @@ pub struct Linearized {
     params: Tensor<1>,
     observations: Tensor<2>,
     hidden: Tensor<1>,
+    outputs: Tensor<2>,
 }
 
 impl Linearized {
+    /// The network's outputs `[batch, out]`.
+    #[must_use]
+    pub fn outputs(&self) -> Tensor<2> {
+        self.outputs.clone()
+    }
+
     /// `J v`: how the outputs `[batch, out]` move when the parameters move along `direction`.
     #[must_use]
     pub fn jvp(&self, direction: Tensor<1>) -> Tensor<2> {
-        let Linearized { network, params, observations, hidden } = self.clone();
+        let Linearized { network, params, observations, hidden, .. } = self.clone();
         ops::jvp(&network, params, observations, hidden, direction)
     }
 
@@ -167,7 +174,7 @@ impl Linearized {
     /// `[batch, out]` is `derivative`.
     #[must_use]
     pub fn vjp(&self, derivative: Tensor<2>) -> Tensor<1> {
-        let Linearized { network, params, observations, hidden } = self.clone();
+        let Linearized { network, params, observations, hidden, .. } = self.clone();
         ops::backward(&network, params, observations, hidden, derivative)
     }
 }

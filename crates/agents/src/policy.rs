@@ -156,8 +156,8 @@ impl Policy {
     /// The Fisher matrix of the mean KL at `params`, as a product.
     #[must_use]
     pub fn fisher(&self, params: &Tensor<1>, observations: Tensor<2>) -> Fisher {
-        let linearized = self.network.linearize(self.network_params(params), observations.clone());
-        let distribution = self.distribution(params, observations);
+        let linearized = self.network.linearize(self.network_params(params), observations);
+        let distribution = self.distribution_of(linearized.outputs(), params);
         Fisher { num_params: self.network.num_params(), linearized, distribution }
     }
 
@@ -184,6 +184,12 @@ pub struct Fisher {
 }
 
 impl Fisher {
+    /// The distributions of actions at the policy.
+    #[must_use]
+    pub fn distribution(&self) -> &Distribution {
+        &self.distribution
+    }
+
     /// Fisher-vector product `F v = J' M J v / N`, `[params]`: `J` the Jacobian of the network's
     /// outputs, `M` the metric of the distribution, `N` the number of samples.
     #[must_use]

@@ -21,7 +21,6 @@ pub struct TrustRegion<'a> {
     policy: &'a Policy,
     samples: &'a Samples,
     old_params: Tensor<1>,
-    old: Distribution,
     fisher: Fisher,
     damping: f64,
 }
@@ -36,9 +35,8 @@ impl<'a> TrustRegion<'a> {
         damping: f64,
     ) -> TrustRegion<'a> {
         let old_params = Tensor::from_floats(params, &samples.observations.device());
-        let old = policy.distribution(&old_params, samples.observations.clone());
         let fisher = policy.fisher(&old_params, samples.observations.clone());
-        TrustRegion { policy, samples, old_params, old, fisher, damping }
+        TrustRegion { policy, samples, old_params, fisher, damping }
     }
 
     fn surrogate(&self, distribution: &Distribution) -> Tensor<1> {
@@ -92,7 +90,7 @@ impl<'a> TrustRegion<'a> {
         let approx_kl = (log_ratio.clone().exp().sub_scalar(1.0) - log_ratio).mean();
         let figures = [
             self.surrogate(&new),
-            self.old.kl(&new).mean(),
+            self.fisher.distribution().kl(&new).mean(),
             approx_kl,
             self.policy.entropy(&new, &self.samples.actions),
         ];
