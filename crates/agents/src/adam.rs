@@ -1,6 +1,8 @@
 //! Adam over one flat parameter vector (Kingma and Ba 2015).
 
 use crate::agent::AgentError;
+use crate::fused;
+use crate::kernel::AdamStep;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -55,19 +57,52 @@ impl Adam {
         }
     }
 
-    /// The parameters after one step against `gradient`, with bias correction.
+    /// The parameters after one step against `scale [1]` times `gradient`, with bias correction.
     #[must_use]
-    pub fn step(&mut self, params: Tensor<1>, gradient: Tensor<1>, rate: f64) -> Tensor<1> {
+    pub fn step(
+        &mut self,
+        params: &Tensor<1>,
+        gradient: &Tensor<1>,
+        scale: &Tensor<1>,
+        rate: f64,
+    ) -> Tensor<1> {
         self.steps += 1;
         let steps = self.steps as f64;
         let first_share = 1.0 - BETA_1.powf(steps);
         let second_root = (1.0 - BETA_2.powf(steps)).sqrt();
+        let rate = rate * second_root / first_share;
+        let epsilon = self.epsilon * second_root;
+        let step = AdamStep {
+            scale: 1.0,
+            betas: [BETA_1, BETA_2],
+            epsilon: epsilon as f32,
+            rate: rate as f32,
+        };
+        let moments = [&self.first, &self.second];
+        if let Some([first, second, params]) = fused::adam(moments, params, gradient, scale, step) {
+            (self.first, self.second) = (first, second);
+            return params;
+        }
+        let gradient = gradient.clone() * scale.clone();
         let squared = gradient.clone().square();
         self.first = self.first.clone().mul_scalar(BETA_1) + gradient.mul_scalar(1.0 - BETA_1);
         self.second = self.second.clone().mul_scalar(BETA_2) + squared.mul_scalar(1.0 - BETA_2);
-        let scale = self.second.clone().sqrt().add_scalar(self.epsilon * second_root);
-        params - (self.first.clone() / scale).mul_scalar(rate * second_root / first_share)
+        let scale = self.second.clone().sqrt().add_scalar(epsilon);
+        params.clone() - (self.first.clone() / scale).mul_scalar(rate)
     }
+}
+
+/// Euclidean norm `[1]` of two gradients together, and the factor `[1]` that shortens them to
+/// `max_norm` where they are longer.
+#[must_use]
+pub fn clip(gradients: [&Tensor<1>; 2], max_norm: f64) -> (Tensor<1>, Tensor<1>) {
+    if let Some(clipped) = fused::clip(gradients, max_norm) {
+        return clipped;
+    }
+    let [first, second] = gradients.map(|gradient| gradient.clone().square().sum());
+    let norm = (first + second).sqrt();
+    let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    (norm, scale)
 }
 
 #[cfg(test)]
@@ -80,7 +115,9 @@ mod tests {
         let mut adam = Adam::new(&AdamState::new(2), 1e-8, &device);
         let params = Tensor::from_floats([1.0, 1.0], &device);
         let gradient = Tensor::from_floats([0.5, -4.0], &device);
-        let moved: Vec<f32> = adam.step(params, gradient, 0.1).into_data().try_into_vec().unwrap();
+        let one = Tensor::ones([1], &device);
+        let moved = adam.step(&params, &gradient, &one, 0.1);
+        let moved: Vec<f32> = moved.into_data().try_into_vec().unwrap();
         assert!((moved[0] - 0.9).abs() < 1e-6 && (moved[1] - 1.1).abs() < 1e-6, "{moved:?}");
     }
 
@@ -90,7 +127,10 @@ mod tests {
         let mut adam = Adam::new(&AdamState::new(1), 0.1, &device);
         let mut params = Tensor::from_floats([0.0], &device);
         for gradient in [1.0, 3.0] {
-            params = adam.step(params, Tensor::from_floats([gradient], &device), 0.01);
+            // Half of the double, to see that the scale counts.
+            let gradient = Tensor::from_floats([2.0 * gradient], &device);
+            let half = Tensor::from_floats([0.5], &device);
+            params = adam.step(&params, &gradient, &half, 0.01);
         }
         let first = 0.9 * 0.1 + 0.1 * 3.0;
         let second = 0.999 * 0.001 + 0.001 * 9.0;

@@ -1,5 +1,6 @@
 //! Actor, critic and algorithm together.
 
+use crate::backend::in_pool;
 use crate::config::{AgentConfig, ConfigError, NetworkConfig};
 use crate::critic::Critic;
 use crate::metrics::UpdateMetrics;
@@ -176,10 +177,10 @@ impl Agent {
     /// When a loss or a gradient is not finite; the agent must not be used then.
     pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<UpdateMetrics, AgentError> {
         let Agent { actor, critic, algorithm, device, .. } = self;
-        match algorithm {
+        in_pool(device, || match algorithm {
             Algorithm::Ppo(ppo) => ppo.update(actor, critic, batch, progress, device),
             Algorithm::Trpo(trpo) => trpo.update(actor, critic, batch, progress, device),
-        }
+        })
     }
 
     /// A copy of all state.

@@ -105,6 +105,15 @@ fn gpu() -> Result<Device, String> {
     DEVICE.get_or_init(open).clone()
 }
 
+/// Runs an update where [`side_by_side`] finds its second core waiting: from outside of the thread
+/// pool each call of it would have to wake two threads.
+pub(crate) fn in_pool<T: Send>(device: &Device, update: impl FnOnce() -> T + Send) -> T {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(_) => update(),
+        _ => rayon::scope(|_| update()),
+    }
+}
+
 /// Runs two independent pieces of work on two cores where the device is the CPU. On a GPU both are
 /// only queued, which one thread does best.
 pub(crate) fn side_by_side<A: Send, B: Send>(

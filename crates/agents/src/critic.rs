@@ -1,6 +1,7 @@
 //! The critic: a network that predicts the discounted return, fitted by regression.
 
 use crate::agent::AgentError;
+use crate::fused;
 use crate::network::{Mlp, Network, Scratch};
 use crate::samples::Samples;
 use burn::tensor::Tensor;
@@ -45,7 +46,7 @@ pub fn value_loss(
     error.max_pair((clipped - samples.returns.clone()).square()).mean()
 }
 
-/// Value loss `[1]` and its gradient `[params]`.
+/// Value loss `[1]` and the gradient `[params]` of `coef` times it.
 ///
 /// # Errors
 /// When the loss does not depend on the parameters.
@@ -54,10 +55,14 @@ pub fn value_gradient(
     params: &Tensor<1>,
     samples: &Samples,
     clip_range: Option<f64>,
+    coef: f64,
 ) -> Result<(Tensor<1>, Tensor<1>), AgentError> {
+    if let Some(found) = fused::value_gradient(network, params, samples, clip_range, coef) {
+        return Ok(found);
+    }
     let leaf = params.clone().autodiff().require_grad();
     let loss = value_loss(network, leaf.clone(), samples, clip_range);
-    Ok((loss.clone().inner(), gradient(&leaf, loss)?))
+    Ok((loss.clone().inner(), gradient(&leaf, loss.mul_scalar(coef))?))
 }
 
 /// Gradient of a loss `[1]` with respect to a leaf.

@@ -37,8 +37,10 @@ pub struct Scratch {
     packed: Vec<[f32; ROWS]>,
     /// The last columns of the right factor, padded with zeros.
     tail: Vec<f32>,
-    /// A weight matrix, transposed.
+    /// Weight matrices, transposed, at the places of the originals.
     transposed: Vec<f32>,
+    /// A narrow factor or product, transposed.
+    turned: Vec<f32>,
     /// Derivatives with respect to a layer's results.
     front: Vec<f32>,
     back: Vec<f32>,
@@ -49,21 +51,26 @@ const ROWS: usize = 6;
 /// Columns of a tile: two AVX registers. Last columns are padded to it: with a narrower tile of their
 /// own the compiler falls back to scalar instructions.
 const COLUMNS: usize = 16;
+/// A right factor of at most so many columns would leave most of a tile empty.
+const NARROW: usize = 3;
 /// Samples that go through all layers together, so that they stay in the nearest cache.
 const BLOCK: usize = 96;
 
 /// Defines a public function that runs `$body` with the widest instruction set of the machine.
 macro_rules! dispatched {
-    ($(#[$docs:meta])* $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?)) => {
+    (
+        $(#[$docs:meta])*
+        $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)?
+    ) => {
         $(#[$docs])*
         #[allow(clippy::too_many_arguments)]
-        pub fn $name($($argument: $kind),*) {
+        pub fn $name($($argument: $kind),*) $(-> $output)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                fn wide($($argument: $kind),*) {
-                    $body::<true>($($argument),*);
+                fn wide($($argument: $kind),*) $(-> $output)? {
+                    $body::<true>($($argument),*)
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                     // SAFETY: the machine has the instructions, as the line above found.
@@ -72,7 +79,7 @@ macro_rules! dispatched {
                 }
             }
             // Fused multiply-add is part of every 64-bit ARM.
-            $body::<{ cfg!(target_arch = "aarch64") }>($($argument),*);
+            $body::<{ cfg!(target_arch = "aarch64") }>($($argument),*)
         }
     };
 }
@@ -120,6 +127,69 @@ dispatched! {
         change: &mut [f32],
         scratch: &mut Scratch,
     )
+}
+
+dispatched! {
+    /// One step of Adam, in place: `params`, the first and the second moment, each `[params]`.
+    adam = adam_body(
+        params: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        gradient: &[f32],
+        step: AdamStep,
+    )
+}
+
+dispatched! {
+    /// Sum of the squares, in f64.
+    sum_of_squares = sum_of_squares_body(numbers: &[f32]) -> f64
+}
+
+/// Constants of one step of Adam.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    /// Factor of the gradient.
+    pub scale: f32,
+    /// Decay of the two moments.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Learning rate.
+    pub rate: f32,
+}
+
+#[inline(always)]
+fn adam_body<const FMA: bool>(
+    params: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradient: &[f32],
+    step: AdamStep,
+) {
+    let AdamStep { scale, betas, epsilon, rate } = step;
+    let [keep_first, keep_second] = betas.map(|beta| beta as f32);
+    let [add_first, add_second] = betas.map(|beta| (1.0 - beta) as f32);
+    for (((param, first), second), slope) in
+        params.iter_mut().zip(first).zip(second).zip(gradient)
+    {
+        let slope = scale * slope;
+        *first = keep_first * *first + add_first * slope;
+        *second = keep_second * *second + add_second * slope * slope;
+        *param -= rate * *first / (second.sqrt() + epsilon);
+    }
+}
+
+#[inline(always)]
+fn sum_of_squares_body<const FMA: bool>(numbers: &[f32]) -> f64 {
+    let mut lanes = [0.0_f64; 16];
+    let (chunks, rest) = numbers.as_chunks::<16>();
+    for chunk in chunks {
+        for (sum, &x) in lanes.iter_mut().zip(chunk) {
+            *sum += f64::from(x) * f64::from(x);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    lanes.iter().sum::<f64>() + rest
 }
 
 #[inline(always)]
@@ -184,6 +254,11 @@ fn backward_body<const FMA: bool>(
     let mut current = std::mem::take(&mut scratch.front);
     let mut next = std::mem::take(&mut scratch.back);
     let mut transposed = std::mem::take(&mut scratch.transposed);
+    transposed.resize(params.len(), 0.0);
+    for &layer in &layers[1..] {
+        let place = layer.weights..layer.biases;
+        transpose(layer.weights(params), layer.outputs, &mut transposed[place]);
+    }
     for first in (0..rows).step_by(BLOCK) {
         let block = first..rows.min(first + BLOCK);
         current.clear();
@@ -205,11 +280,11 @@ fn backward_body<const FMA: bool>(
             let left = Left { data: input, stride: layer.inputs, transposed: true };
             multiply::<FMA>(left, block.len(), &current, weights, layer.outputs, scratch);
             if index > 0 {
-                transpose(layer.weights(params), layer.outputs, &mut transposed);
+                let transposed = layer.weights(&transposed);
                 next.clear();
                 next.resize(block.len() * layer.inputs, 0.0);
                 let left = Left { data: &current, stride: layer.outputs, transposed: false };
-                multiply::<FMA>(left, layer.outputs, &transposed, &mut next, layer.inputs, scratch);
+                multiply::<FMA>(left, layer.outputs, transposed, &mut next, layer.inputs, scratch);
                 descend(activation, &mut next, input);
                 std::mem::swap(&mut current, &mut next);
             }
@@ -296,6 +371,59 @@ fn multiply<const FMA: bool>(
     columns: usize,
     scratch: &mut Scratch,
 ) {
+    if columns > NARROW {
+        return multiply_tiles::<FMA>(left, depth, right, product, columns, scratch);
+    }
+    let mut turned = std::mem::take(&mut scratch.turned);
+    turned.clear();
+    if left.transposed {
+        // The transposed product: then the long side fills the tiles.
+        turned.resize(product.len(), 0.0);
+        let swapped = Left { data: right, stride: columns, transposed: true };
+        multiply_tiles::<FMA>(swapped, depth, left.data, &mut turned, left.stride, scratch);
+        for (j, sums) in turned.chunks_exact(left.stride).enumerate() {
+            let rows = product.chunks_exact_mut(columns);
+            rows.zip(sums).for_each(|(row, sum)| row[j] += sum);
+        }
+    } else {
+        turned.resize(right.len(), 0.0);
+        transpose(right, columns, &mut turned);
+        for (row, product) in
+            left.data.chunks_exact(left.stride).zip(product.chunks_exact_mut(columns))
+        {
+            for (column, entry) in turned.chunks_exact(depth).zip(product) {
+                *entry += dot::<FMA>(row, column);
+            }
+        }
+    }
+    scratch.turned = turned;
+}
+
+/// Sum of the products of two rows' numbers.
+#[inline(always)]
+fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut lanes = [0.0_f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *sum = fused::<FMA>(a, b, *sum);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).fold(0.0, |sum, (&a, &b)| fused::<FMA>(a, b, sum));
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h)) + rest
+}
+
+/// The product, tile by tile.
+#[inline(always)]
+fn multiply_tiles<const FMA: bool>(
+    left: Left<'_>,
+    depth: usize,
+    right: &[f32],
+    product: &mut [f32],
+    columns: usize,
+    scratch: &mut Scratch,
+) {
     let Scratch { packed, tail, .. } = scratch;
     let whole = columns - columns % COLUMNS;
     if whole < columns {
@@ -374,15 +502,24 @@ fn fused<const FMA: bool>(x: f32, y: f32, z: f32) -> f32 {
     if FMA { x.mul_add(y, z) } else { x * y + z }
 }
 
-/// Writes the transpose of `matrix [..][columns]`.
+/// Writes the transpose of `matrix [..][columns]`, eight of its rows at a time.
 #[inline(always)]
-fn transpose(matrix: &[f32], columns: usize, transposed: &mut Vec<f32>) {
+fn transpose(matrix: &[f32], columns: usize, transposed: &mut [f32]) {
     let rows = matrix.len() / columns;
-    transposed.clear();
-    transposed.resize(matrix.len(), 0.0);
-    for (i, row) in matrix.chunks_exact(columns).enumerate() {
-        for (j, &x) in row.iter().enumerate() {
-            transposed[j * rows + i] = x;
+    for (group, eight) in matrix.chunks(8 * columns).enumerate() {
+        let first = 8 * group;
+        if eight.len() == 8 * columns {
+            let [a, b, c, d, e, f, g, h]: [&[f32]; 8] =
+                std::array::from_fn(|row| &eight[row * columns..(row + 1) * columns]);
+            for (j, line) in transposed.chunks_exact_mut(rows).enumerate() {
+                let eight = [a[j], b[j], c[j], d[j], e[j], f[j], g[j], h[j]];
+                line[first..first + 8].copy_from_slice(&eight);
+            }
+        } else {
+            for (i, row) in eight.chunks_exact(columns).enumerate() {
+                let lines = transposed.chunks_exact_mut(rows);
+                lines.zip(row).for_each(|(line, x)| line[first + i] = *x);
+            }
         }
     }
 }

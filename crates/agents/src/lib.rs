@@ -13,6 +13,7 @@ pub mod conjugate_gradient;
 pub mod critic;
 pub mod distribution;
 mod evaluate;
+mod fused;
 pub mod gae;
 pub mod kernel;
 mod metrics;

@@ -130,6 +130,28 @@ impl Mlp {
         );
         &scratch.outputs
     }
+
+    /// Writes the gradient `[params]` of a loss whose derivative with respect to the outputs
+    /// `[rows][out]` is given; `scratch` must come from [`Mlp::forward_plain`] of the same arguments.
+    pub(crate) fn backward_plain(
+        &self,
+        params: &[f32],
+        observations: &[f32],
+        derivative: &[f32],
+        gradient: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        kernel::backward(
+            &self.layers,
+            self.activation,
+            params,
+            observations,
+            &scratch.hidden,
+            derivative,
+            gradient,
+            &mut scratch.kernel,
+        );
+    }
 }
 
 impl Network for Mlp {

@@ -74,6 +74,18 @@ impl Policy {
         self.network.num_params() + self.log_stds()
     }
 
+    pub(crate) fn network(&self) -> &Mlp {
+        &self.network
+    }
+
+    /// Half-widths of the box that actions are squashed into.
+    pub(crate) fn half_widths(&self) -> Option<&[f32]> {
+        match &self.head {
+            Head::Squashed { half, .. } => Some(half),
+            _ => None,
+        }
+    }
+
     /// Numbers in an observation.
     #[must_use]
     pub fn observation_width(&self) -> usize {

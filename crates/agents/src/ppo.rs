@@ -1,10 +1,11 @@
 //! Proximal policy optimisation (Schulman et al. 2017).
 
-use crate::adam::{Adam, AdamState};
+use crate::adam::{Adam, AdamState, clip};
 use crate::agent::AgentError;
 use crate::backend::side_by_side;
 use crate::config::PpoConfig;
 use crate::critic::{Critic, gradient, value_gradient};
+use crate::fused;
 use crate::gae::explained_variance;
 use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
 use crate::network::Mlp;
@@ -96,6 +97,31 @@ pub fn policy_loss(
     }
 }
 
+/// The figures `[5]` of a minibatch (policy loss without the entropy bonus, entropy, clip fraction,
+/// exact and approximate KL) and the gradient `[params]` of [`policy_loss`].
+///
+/// # Errors
+/// When the loss does not depend on the parameters.
+pub fn policy_gradient(
+    policy: &Policy,
+    params: &Tensor<1>,
+    old_params: &Tensor<1>,
+    samples: &Samples,
+    proximity: Proximity,
+    entropy_coef: f64,
+) -> Result<(Tensor<1>, Tensor<1>), AgentError> {
+    let fused =
+        fused::policy_gradient(policy, params, old_params, samples, proximity, entropy_coef);
+    if let Some(found) = fused {
+        return Ok(found);
+    }
+    let leaf = params.clone().autodiff().require_grad();
+    let loss = policy_loss(policy, &leaf, old_params, samples, proximity, entropy_coef);
+    let figures =
+        vec![loss.objective.neg(), loss.entropy, loss.clip_fraction, loss.kl, loss.approx_kl];
+    Ok((Tensor::cat(figures, 0), gradient(&leaf, loss.loss)?))
+}
+
 /// PPO's part of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PpoState {
@@ -167,14 +193,14 @@ impl Ppo {
             policy_adam: Adam::new(&self.state.policy_optimizer, config.adam_epsilon, device),
             critic_adam: Adam::new(&self.state.critic_optimizer, config.adam_epsilon, device),
             rates: (learning_rate, critic_rate),
-            totals: Means::default(),
-            epoch_kl: Means::default(),
+            figures: Vec::new(),
         };
         let mut shuffling = self.state.shuffling.clone();
         let mut epochs = 0;
+        let mut last_epoch = 0;
         'epochs: while epochs < config.epochs {
             epochs += 1;
-            descent.epoch_kl = Means::default();
+            last_epoch = descent.figures.len();
             for minibatch in samples.shuffled(&mut shuffling).minibatches(config.minibatch_size) {
                 if !descent.step(minibatch)? {
                     break 'epochs;
@@ -182,25 +208,30 @@ impl Ppo {
             }
         }
 
-        let Descent { policy_params, critic_params, policy_adam, critic_adam, .. } = descent;
-        let [policy, critic_new, first, second, critic_first, critic_second, totals, epoch_kl] =
-            read([
-                policy_params,
-                critic_params,
-                policy_adam.first,
-                policy_adam.second,
-                critic_adam.first,
-                critic_adam.second,
-                descent.totals.mean(5, device),
-                descent.epoch_kl.mean(2, device),
-            ])?;
-        let figure = |values: &[f32], index: usize| f64::from(values[index]);
+        let Descent { policy_params, critic_params, policy_adam, critic_adam, figures, .. } =
+            descent;
+        let [policy, critic_new, first, second, critic_first, critic_second, figures] = read([
+            policy_params,
+            critic_params,
+            policy_adam.first,
+            policy_adam.second,
+            critic_adam.first,
+            critic_adam.second,
+            Tensor::cat(figures, 0),
+        ])?;
+        let (figures, _) = figures.as_chunks::<FIGURES>();
+        let mean = |figures: &[[f32; FIGURES]], index: usize| {
+            figures.iter().map(|row| f64::from(row[index])).sum::<f64>() / figures.len() as f64
+        };
+        let [policy_loss, entropy, clip_fraction, _, _, value_loss, gradient_norm] =
+            std::array::from_fn(|index| mean(figures, index));
+        let [kl, approx_kl] = [3, 4].map(|index| mean(&figures[last_epoch..], index));
         for (name, value) in [
-            ("policy loss", figure(&totals, 0)),
-            ("value loss", figure(&totals, 1)),
-            ("entropy", figure(&totals, 2)),
-            ("gradient norm", figure(&totals, 4)),
-            ("KL divergence", figure(&epoch_kl, 0)),
+            ("policy loss", policy_loss),
+            ("value loss", value_loss),
+            ("entropy", entropy),
+            ("gradient norm", gradient_norm),
+            ("KL divergence", kl),
             ("policy's parameters", policy.iter().copied().sum::<f32>().into()),
             ("critic's parameters", critic_new.iter().copied().sum::<f32>().into()),
         ] {
@@ -208,16 +239,16 @@ impl Ppo {
         }
 
         let metrics = UpdateMetrics {
-            policy_loss: figure(&totals, 0),
-            value_loss: figure(&totals, 1),
-            entropy: figure(&totals, 2),
-            kl: figure(&epoch_kl, 0),
-            approx_kl: figure(&epoch_kl, 1),
+            policy_loss,
+            value_loss,
+            entropy,
+            kl,
+            approx_kl,
             explained_variance: explained_variance(&batch.values, &batch.returns),
-            gradient_norm: figure(&totals, 4),
+            gradient_norm,
             learning_rate,
             algorithm: AlgorithmMetrics::Ppo {
-                clip_fraction: figure(&totals, 3),
+                clip_fraction,
                 clip_range: match proximity {
                     Proximity::Clip { range } => Some(range),
                     Proximity::KlPenalty { .. } => None,
@@ -269,11 +300,13 @@ struct Descent<'a> {
     critic_adam: Adam,
     /// Learning rates of policy and critic.
     rates: (f64, f64),
-    /// Policy loss, value loss, entropy, clip fraction and gradient norm of all minibatches.
-    totals: Means,
-    /// Exact and approximate KL of the epoch's minibatches.
-    epoch_kl: Means,
+    /// Of each minibatch: those of [`policy_gradient`], then value loss and gradient norm,
+    /// `[FIGURES]`.
+    figures: Vec<Tensor<1>>,
 }
+
+/// Figures of a minibatch.
+const FIGURES: usize = 7;
 
 impl Descent<'_> {
     /// Takes one step on a minibatch; false, and no step, when the KL has become too large.
@@ -282,74 +315,38 @@ impl Descent<'_> {
         if config.normalize_advantages {
             minibatch.advantages = normalized(minibatch.advantages);
         }
+        let device = minibatch.advantages.device();
         let (policy_side, critic_side) = side_by_side(
-            &minibatch.advantages.device(),
+            &device,
             || {
-                let leaf = self.policy_params.clone().autodiff().require_grad();
-                let loss = policy_loss(
+                policy_gradient(
                     self.policy,
-                    &leaf,
+                    &self.policy_params,
                     &self.old_params,
                     &minibatch,
                     self.proximity,
                     config.entropy_coef,
-                );
-                let gradient = gradient(&leaf, loss.loss.clone());
-                gradient.map(|gradient| (loss, gradient))
+                )
             },
             || {
-                let clip_range = config.value_clip_range;
-                value_gradient(self.critic, &self.critic_params, &minibatch, clip_range)
+                let (clip_range, coef) = (config.value_clip_range, config.value_coef);
+                value_gradient(self.critic, &self.critic_params, &minibatch, clip_range, coef)
             },
         );
-        let (loss, policy_gradient) = policy_side?;
+        let (figures, policy_gradient) = policy_side?;
         let (value_loss, value_gradient) = critic_side?;
-        self.epoch_kl.add([loss.kl, loss.approx_kl.clone()]);
+        let (norm, scale) = clip([&policy_gradient, &value_gradient], config.max_grad_norm);
+        self.figures.push(Tensor::cat(vec![figures.clone(), value_loss, norm], 0));
         if let Some(target) = config.target_kl {
-            let [approx_kl] = read([loss.approx_kl])?;
-            if f64::from(approx_kl[0]) > EARLY_STOP * target {
+            let [figures] = read([figures])?;
+            if f64::from(figures[4]) > EARLY_STOP * target {
                 return Ok(false);
             }
         }
-
-        let value_gradient = value_gradient.mul_scalar(config.value_coef);
-        let norm =
-            (policy_gradient.clone().square().sum() + value_gradient.clone().square().sum()).sqrt();
-        let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(config.max_grad_norm);
-        let scale = scale.clamp_max(1.0);
-        let params = self.policy_params.clone();
-        self.policy_params =
-            self.policy_adam.step(params, policy_gradient * scale.clone(), self.rates.0);
-        let params = self.critic_params.clone();
-        self.critic_params = self.critic_adam.step(params, value_gradient * scale, self.rates.1);
-        let policy_loss = loss.objective.neg();
-        self.totals.add([policy_loss, value_loss, loss.entropy, loss.clip_fraction, norm]);
+        let Descent { policy_params, critic_params, policy_adam, critic_adam, .. } = self;
+        let (policy_rate, critic_rate) = self.rates;
+        *policy_params = policy_adam.step(policy_params, &policy_gradient, &scale, policy_rate);
+        *critic_params = critic_adam.step(critic_params, &value_gradient, &scale, critic_rate);
         Ok(true)
-    }
-}
-
-/// Running sums of figures that stay on the device.
-#[derive(Debug, Default)]
-struct Means {
-    sum: Option<Tensor<1>>,
-    count: usize,
-}
-
-impl Means {
-    fn add<const N: usize>(&mut self, figures: [Tensor<1>; N]) {
-        let figures = Tensor::cat(figures.to_vec(), 0);
-        self.sum = Some(match self.sum.take() {
-            Some(sum) => sum + figures,
-            None => figures,
-        });
-        self.count += 1;
-    }
-
-    /// The means, or zeros when nothing was added.
-    fn mean(self, width: usize, device: &Device) -> Tensor<1> {
-        match self.sum {
-            Some(sum) => sum.div_scalar(self.count as f64),
-            None => Tensor::zeros([width], device),
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::agent::AgentError;
 use crate::distribution::Actions;
+use crate::fused;
 use crate::policy::Actor;
 use crate::rollout::Batch;
 use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};
@@ -107,6 +108,9 @@ impl Samples {
 pub fn normalized(column: Tensor<2>) -> Tensor<2> {
     let size = column.dims()[0];
     if size < 2 {
+        return column;
+    }
+    if let Some(column) = fused::normalized(&column) {
         return column;
     }
     let centered = column.clone() - column.mean().reshape([1, 1]);

@@ -217,13 +217,14 @@ impl Trpo {
         let mut shuffling = self.state.shuffling.clone();
         let mut adam = Adam::new(&self.state.critic_optimizer, config.adam_epsilon, &device);
         let mut params = Tensor::from_floats(critic.params.as_slice(), &device);
+        let unclipped = Tensor::ones([1], &device);
         let mut losses = Vec::new();
         for _ in 0..config.critic_epochs {
             for minibatch in
                 samples.shuffled(&mut shuffling).minibatches(config.critic_minibatch_size)
             {
-                let (loss, gradient) = value_gradient(&critic.network, &params, &minibatch, None)?;
-                params = adam.step(params, gradient, learning_rate);
+                let (loss, gradient) = value_gradient(&critic.network, &params, &minibatch, None, 1.0)?;
+                params = adam.step(&params, &gradient, &unclipped, learning_rate);
                 losses.push(loss);
             }
         }

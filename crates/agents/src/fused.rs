@@ -1,0 +1,362 @@
+//! The innermost loop of the updates on Burn's CPU backend `flex`.
+//!
+//! Each function does in one pass over plain slices what its namesake spells out in tensor
+//! operations: [`crate::ppo::policy_gradient`], [`crate::critic::value_gradient`],
+//! [`crate::samples::normalized`], [`crate::adam::clip`] and [`crate::adam::Adam::step`]. It gives
+//! `None` when the tensors live on another backend. Sums over samples run in order, in f64.
+
+use crate::distribution::{Actions, LN_2PI};
+use crate::kernel;
+use crate::network::{Mlp, Network, Scratch};
+use crate::policy::Policy;
+use crate::ppo::Proximity;
+use crate::samples::Samples;
+use burn::backend::{Flex, tensor::FloatTensor};
+use burn::tensor::{Int, Tensor, TensorData};
+use std::cell::RefCell;
+
+thread_local! {
+    static SCRATCH: RefCell<(Scratch, Vec<f32>)> = RefCell::default();
+}
+
+/// The tensor on `flex`, contiguous.
+fn flex<const D: usize>(tensor: &Tensor<D>) -> Option<FloatTensor<Flex>> {
+    let tensor = tensor.clone().try_into_primitive::<Flex>().ok()?;
+    Some(if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
+}
+
+/// The numbers of a column on `flex`, whatever its integers' width.
+fn indices(column: &Tensor<2, Int>) -> Option<Vec<usize>> {
+    let column = column.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+    match (column.as_slice::<i64>(), column.as_slice::<i32>()) {
+        (Some(numbers), _) => Some(numbers.iter().map(|&number| number as usize).collect()),
+        (_, Some(numbers)) => Some(numbers.iter().map(|&number| number as usize).collect()),
+        _ => None,
+    }
+}
+
+fn tensor(numbers: Vec<f32>, like: &Tensor<1>) -> Tensor<1> {
+    let size = numbers.len();
+    Tensor::from_data(TensorData::new(numbers, [size]), &like.device())
+}
+
+/// Figures `[5]` and gradient `[params]` of PPO's policy loss; see [`crate::ppo::policy_gradient`].
+pub(crate) fn policy_gradient(
+    policy: &Policy,
+    params: &Tensor<1>,
+    old_params: &Tensor<1>,
+    samples: &Samples,
+    proximity: Proximity,
+    entropy_coef: f64,
+) -> Option<(Tensor<1>, Tensor<1>)> {
+    let [parameters, old_parameters] = [flex(params)?, flex(old_params)?];
+    let observations = flex(&samples.observations)?;
+    let [log_probs, old_outputs] = [flex(&samples.log_probs)?, flex(&samples.outputs)?];
+    let advantages = flex(&samples.advantages)?;
+    let (parameters, old_parameters) = (parameters.as_slice()?, old_parameters.as_slice()?);
+    let (weights, log_std) = parameters.split_at(policy.network().num_params());
+    let minibatch = Minibatch {
+        log_probs: log_probs.as_slice()?,
+        advantages: advantages.as_slice()?,
+        old_outputs: old_outputs.as_slice()?,
+        proximity,
+        entropy_coef: entropy_coef as f32,
+    };
+    let mut gradient = vec![0.0; parameters.len()];
+    let (weights_gradient, log_std_gradient) = gradient.split_at_mut(weights.len());
+    let figures = SCRATCH.with_borrow_mut(|(scratch, derivative)| {
+        let observations = observations.as_slice()?;
+        let outputs = policy.network().forward_plain(weights, observations, scratch);
+        derivative.resize(outputs.len(), 0.0);
+        let figures = match &samples.actions {
+            Actions::Discrete(choices) => {
+                minibatch.categorical(outputs, &indices(choices)?, derivative)
+            }
+            Actions::Continuous(actions) => {
+                let gaussian = Gaussian {
+                    log_std,
+                    old_log_std: &old_parameters[weights.len()..],
+                    half: policy.half_widths(),
+                };
+                let actions = flex(actions)?;
+                let actions = actions.as_slice()?;
+                minibatch.gaussian(&gaussian, outputs, actions, derivative, log_std_gradient)
+            }
+        };
+        let network = policy.network();
+        network.backward_plain(weights, observations, derivative, weights_gradient, scratch);
+        Some(figures)
+    })?;
+    Some((tensor(figures, params), tensor(gradient, params)))
+}
+
+/// One minibatch's columns, one number or row per sample, and the terms of the loss.
+struct Minibatch<'a> {
+    log_probs: &'a [f32],
+    advantages: &'a [f32],
+    old_outputs: &'a [f32],
+    proximity: Proximity,
+    entropy_coef: f32,
+}
+
+/// What a Gaussian policy has beside its means.
+struct Gaussian<'a> {
+    log_std: &'a [f32],
+    old_log_std: &'a [f32],
+    /// Half-widths of the box that actions are squashed into.
+    half: Option<&'a [f32]>,
+}
+
+/// Sums over the samples.
+#[derive(Default)]
+struct Sums {
+    objective: f64,
+    entropy: f64,
+    outside: usize,
+    kl: f64,
+    approx_kl: f64,
+}
+
+impl Sums {
+    /// Counts a sample; gives the derivative of its surrogate with respect to its log-probability.
+    fn add(&mut self, log_ratio: f32, advantage: f32, proximity: Proximity) -> f32 {
+        let ratio = log_ratio.exp();
+        self.approx_kl += f64::from(ratio - 1.0 - log_ratio);
+        let unclipped = ratio * advantage;
+        let Proximity::Clip { range } = proximity else {
+            self.objective += f64::from(unclipped);
+            return unclipped;
+        };
+        let range = range as f32;
+        self.outside += usize::from((ratio - 1.0).abs() > range);
+        let clipped = ratio.clamp(1.0 - range, 1.0 + range) * advantage;
+        if clipped < unclipped {
+            self.objective += f64::from(clipped);
+            return 0.0;
+        }
+        self.objective += f64::from(unclipped);
+        unclipped
+    }
+}
+
+impl Minibatch<'_> {
+    fn kl_coef(&self) -> f32 {
+        match self.proximity {
+            Proximity::Clip { .. } => 0.0,
+            Proximity::KlPenalty { coef } => coef as f32,
+        }
+    }
+
+    /// Means, in the order of [`crate::ppo::policy_gradient`]'s figures.
+    fn figures(&self, sums: &Sums) -> Vec<f32> {
+        let size = self.advantages.len() as f64;
+        let kl = sums.kl / size;
+        let objective = match self.proximity {
+            Proximity::Clip { .. } => sums.objective / size,
+            Proximity::KlPenalty { coef } => sums.objective / size - coef * kl,
+        };
+        let figures =
+            [-objective, sums.entropy / size, sums.outside as f64 / size, kl, sums.approx_kl / size];
+        figures.map(|figure| figure as f32).to_vec()
+    }
+
+    /// Figures for logits `[samples][n]`; writes the loss's derivative with respect to them.
+    fn categorical(
+        &self,
+        logits: &[f32],
+        choices: &[usize],
+        derivative: &mut [f32],
+    ) -> Vec<f32> {
+        let width = logits.len() / self.advantages.len();
+        let scale = 1.0 / self.advantages.len() as f32;
+        let kl_coef = self.kl_coef();
+        let mut sums = Sums::default();
+        for (i, &choice) in choices.iter().enumerate() {
+            let row = i * width..(i + 1) * width;
+            let (logits, old) = (&logits[row.clone()], &self.old_outputs[row.clone()]);
+            let derivative = &mut derivative[row];
+            let (log_total, old_log_total) = (log_sum_exp(logits), log_sum_exp(old));
+            let log_ratio = logits[choice] - log_total - self.log_probs[i];
+            let slope = sums.add(log_ratio, self.advantages[i], self.proximity);
+            let (mut entropy, mut kl) = (0.0, 0.0);
+            for ((derivative, logit), old) in derivative.iter_mut().zip(logits).zip(old) {
+                let (log_p, old_log_p) = (logit - log_total, old - old_log_total);
+                let (p, old_p) = (log_p.exp(), old_log_p.exp());
+                entropy -= p * log_p;
+                kl += old_p * (old_log_p - log_p);
+                *derivative = slope * p + kl_coef * (p - old_p);
+            }
+            derivative[choice] -= slope;
+            for (derivative, logit) in derivative.iter_mut().zip(logits) {
+                if self.entropy_coef > 0.0 {
+                    let log_p = logit - log_total;
+                    *derivative += self.entropy_coef * log_p.exp() * (log_p + entropy);
+                }
+                *derivative *= scale;
+            }
+            sums.entropy += f64::from(entropy);
+            sums.kl += f64::from(kl);
+        }
+        self.figures(&sums)
+    }
+
+    /// Figures for means `[samples][width]`; writes the loss's derivatives with respect to them and
+    /// to the log standard deviations.
+    fn gaussian(
+        &self,
+        gaussian: &Gaussian<'_>,
+        means: &[f32],
+        actions: &[f32],
+        derivative: &mut [f32],
+        log_std_derivative: &mut [f32],
+    ) -> Vec<f32> {
+        let Gaussian { log_std, old_log_std, half } = *gaussian;
+        let width = log_std.len();
+        let scale = 1.0 / self.advantages.len() as f32;
+        let (kl_coef, entropy_coef) = (self.kl_coef(), self.entropy_coef);
+        let inverse: Vec<f32> = log_std.iter().map(|s| (-s).exp()).collect();
+        let old_variance: Vec<f32> = old_log_std.iter().map(|s| (2.0 * s).exp()).collect();
+        // Of the log-probability, of the KL and of the entropy: what no sample changes.
+        let constant: f32 = log_std.iter().map(|s| s + 0.5 * LN_2PI as f32).sum();
+        let shift: f32 = log_std.iter().zip(old_log_std).map(|(new, old)| new - old - 0.5).sum();
+        let box_entropy: f32 = half.map_or(0.0, |half| half.iter().map(|half| half.ln()).sum());
+        let mut totals = vec![0.0_f64; width];
+        let mut sums = Sums::default();
+        for (i, (&advantage, old_log_prob)) in
+            self.advantages.iter().zip(self.log_probs).enumerate()
+        {
+            let row = i * width..(i + 1) * width;
+            let (means, actions) = (&means[row.clone()], &actions[row.clone()]);
+            let (old, derivative) = (&self.old_outputs[row.clone()], &mut derivative[row]);
+            let squares: f32 = means
+                .iter()
+                .zip(actions)
+                .zip(&inverse)
+                .map(|((mean, action), inverse)| ((action - mean) * inverse).powi(2))
+                .sum();
+            let log_prob = -0.5 * squares - constant;
+            let slope = sums.add(log_prob - old_log_prob, advantage, self.proximity);
+            let mut kl = shift;
+            // Of a Gaussian in closed form; of a squashed one by its samples.
+            let mut entropy = if half.is_some() { box_entropy - log_prob } else { constant + 0.5 * width as f32 };
+            for d in 0..width {
+                let distance = actions[d] - means[d];
+                let noise = distance * inverse[d];
+                let precision = inverse[d] * inverse[d];
+                let moved = means[d] - old[d];
+                let spread = (moved * moved + old_variance[d]) * precision;
+                kl += 0.5 * spread;
+                let mut along_mean = kl_coef * moved * precision - slope * noise * inverse[d];
+                let mut along_log_std =
+                    kl_coef * (1.0 - spread) - slope * (noise * noise - 1.0) - entropy_coef;
+                if half.is_some() {
+                    let magnitude = actions[d].abs();
+                    let softplus = (-2.0 * magnitude).exp().ln_1p();
+                    entropy += 2.0 * (std::f32::consts::LN_2 - magnitude - softplus);
+                    if entropy_coef > 0.0 {
+                        let pull = 2.0 * entropy_coef * actions[d].tanh();
+                        along_mean += pull;
+                        along_log_std += pull * distance;
+                    }
+                }
+                derivative[d] = along_mean * scale;
+                totals[d] += f64::from(along_log_std);
+            }
+            sums.kl += f64::from(kl);
+            sums.entropy += f64::from(entropy);
+        }
+        for (derivative, total) in log_std_derivative.iter_mut().zip(&totals) {
+            *derivative = *total as f32 * scale;
+        }
+        self.figures(&sums)
+    }
+}
+
+/// `ln sum exp x`
+fn log_sum_exp(row: &[f32]) -> f32 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    max + row.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
+}
+
+/// Loss `[1]` and gradient `[params]` of the critic; see [`crate::critic::value_gradient`].
+pub(crate) fn value_gradient(
+    network: &Mlp,
+    params: &Tensor<1>,
+    samples: &Samples,
+    clip_range: Option<f64>,
+    coef: f64,
+) -> Option<(Tensor<1>, Tensor<1>)> {
+    let [weights, observations] = [flex(params)?, flex(&samples.observations)?];
+    let [returns, old_values] = [flex(&samples.returns)?, flex(&samples.values)?];
+    let (weights, observations) = (weights.as_slice()?, observations.as_slice()?);
+    let (returns, old_values) = (returns.as_slice::<f32>()?, old_values.as_slice::<f32>()?);
+    let mut gradient = vec![0.0; weights.len()];
+    let loss = SCRATCH.with_borrow_mut(|(scratch, derivative)| {
+        let values = network.forward_plain(weights, observations, scratch);
+        derivative.resize(values.len(), 0.0);
+        let scale = 2.0 * coef as f32 / values.len() as f32;
+        let mut sum = 0.0;
+        for (i, derivative) in derivative.iter_mut().enumerate() {
+            let mut error = values[i] - returns[i];
+            let mut slope = error;
+            if let Some(range) = clip_range {
+                let moved = values[i] - old_values[i];
+                let kept = moved.clamp(-range as f32, range as f32);
+                let clipped = old_values[i] + kept - returns[i];
+                if clipped * clipped > error * error {
+                    error = clipped;
+                    slope = if kept == moved { clipped } else { 0.0 };
+                }
+            }
+            sum += f64::from(error * error);
+            *derivative = scale * slope;
+        }
+        let loss = sum / values.len() as f64;
+        network.backward_plain(weights, observations, derivative, &mut gradient, scratch);
+        loss as f32
+    });
+    Some((tensor(vec![loss], params), tensor(gradient, params)))
+}
+
+/// See [`crate::samples::normalized`].
+pub(crate) fn normalized(column: &Tensor<2>) -> Option<Tensor<2>> {
+    let numbers = flex(column)?;
+    let numbers = numbers.as_slice::<f32>()?;
+    let size = numbers.len();
+    let mean = numbers.iter().map(|&x| f64::from(x)).sum::<f64>() / size as f64;
+    let squares: f64 = numbers.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+    let scale = 1.0 / ((squares / (size - 1) as f64).sqrt() + 1e-8);
+    let scaled: Vec<f32> =
+        numbers.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32).collect();
+    Some(Tensor::from_data(TensorData::new(scaled, [size, 1]), &column.device()))
+}
+
+/// Norm and scale `[1]`; see [`crate::adam::clip`].
+pub(crate) fn clip(gradients: [&Tensor<1>; 2], max_norm: f64) -> Option<(Tensor<1>, Tensor<1>)> {
+    let [first, second] = [flex(gradients[0])?, flex(gradients[1])?];
+    let squares = [first.as_slice()?, second.as_slice()?].map(kernel::sum_of_squares);
+    let norm = (squares[0] + squares[1]).sqrt();
+    let scale = (max_norm / (norm + 1e-6)).min(1.0);
+    // `min` would hide a norm that is not a number.
+    let scale = if norm.is_nan() { norm } else { scale };
+    let like = gradients[0];
+    Some((tensor(vec![norm as f32], like), tensor(vec![scale as f32], like)))
+}
+
+/// First and second moment and parameters after a step; see [`crate::adam::Adam::step`].
+pub(crate) fn adam(
+    moments: [&Tensor<1>; 2],
+    params: &Tensor<1>,
+    gradient: &Tensor<1>,
+    scale: &Tensor<1>,
+    step: kernel::AdamStep,
+) -> Option<[Tensor<1>; 3]> {
+    let [first, second] = [flex(moments[0])?, flex(moments[1])?];
+    let [old, slope, scale] = [flex(params)?, flex(gradient)?, flex(scale)?];
+    let mut first = first.as_slice::<f32>()?.to_vec();
+    let mut second = second.as_slice::<f32>()?.to_vec();
+    let mut new = old.as_slice::<f32>()?.to_vec();
+    let step = kernel::AdamStep { scale: scale.as_slice()?[0], ..step };
+    kernel::adam(&mut new, &mut first, &mut second, slope.as_slice()?, step);
+    Some([first, second, new].map(|numbers| tensor(numbers, params)))
+}
