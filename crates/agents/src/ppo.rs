@@ -197,11 +197,12 @@ impl Ppo {
         };
         let mut shuffling = self.state.shuffling.clone();
         let mut epochs = 0;
-        let mut last_epoch = 0;
+        let (mut minibatches, mut last_epoch) = (0, 0);
         'epochs: while epochs < config.epochs {
             epochs += 1;
-            last_epoch = descent.figures.len();
+            last_epoch = minibatches;
             for minibatch in samples.shuffled(&mut shuffling).minibatches(config.minibatch_size) {
+                minibatches += 1;
                 if !descent.step(minibatch)? {
                     break 'epochs;
                 }
@@ -300,8 +301,8 @@ struct Descent<'a> {
     critic_adam: Adam,
     /// Learning rates of policy and critic.
     rates: (f64, f64),
-    /// Of each minibatch: those of [`policy_gradient`], then value loss and gradient norm,
-    /// `[FIGURES]`.
+    /// Of each minibatch: those of [`policy_gradient`], then value loss and gradient norm, in all
+    /// [`FIGURES`] numbers.
     figures: Vec<Tensor<1>>,
 }
 
@@ -336,7 +337,7 @@ impl Descent<'_> {
         let (figures, policy_gradient) = policy_side?;
         let (value_loss, value_gradient) = critic_side?;
         let (norm, scale) = clip([&policy_gradient, &value_gradient], config.max_grad_norm);
-        self.figures.push(Tensor::cat(vec![figures.clone(), value_loss, norm], 0));
+        self.figures.extend([figures.clone(), value_loss, norm]);
         if let Some(target) = config.target_kl {
             let [figures] = read([figures])?;
             if f64::from(figures[4]) > EARLY_STOP * target {
@@ -345,8 +346,11 @@ impl Descent<'_> {
         }
         let Descent { policy_params, critic_params, policy_adam, critic_adam, .. } = self;
         let (policy_rate, critic_rate) = self.rates;
-        *policy_params = policy_adam.step(policy_params, &policy_gradient, &scale, policy_rate);
-        *critic_params = critic_adam.step(critic_params, &value_gradient, &scale, critic_rate);
+        side_by_side(
+            &device,
+            || *policy_params = policy_adam.step(policy_params, &policy_gradient, &scale, policy_rate),
+            || *critic_params = critic_adam.step(critic_params, &value_gradient, &scale, critic_rate),
+        );
         Ok(true)
     }
 }
