@@ -57,15 +57,14 @@ impl Adam {
         }
     }
 
-    /// The parameters after one step against `scale [1]` times `gradient`, with bias correction.
-    #[must_use]
+    /// Moves the parameters by one step against `scale [1]` times `gradient`, with bias correction.
     pub fn step(
         &mut self,
-        params: &Tensor<1>,
+        params: &mut Tensor<1>,
         gradient: &Tensor<1>,
         scale: &Tensor<1>,
         rate: f64,
-    ) -> Tensor<1> {
+    ) {
         self.steps += 1;
         let steps = self.steps as f64;
         let first_share = 1.0 - BETA_1.powf(steps);
@@ -78,17 +77,16 @@ impl Adam {
             epsilon: epsilon as f32,
             rate: rate as f32,
         };
-        let moments = [&self.first, &self.second];
-        if let Some([first, second, params]) = fused::adam(moments, params, gradient, scale, step) {
-            (self.first, self.second) = (first, second);
-            return params;
+        let moments = [&mut self.first, &mut self.second];
+        if fused::adam(moments, params, gradient, scale, step).is_some() {
+            return;
         }
         let gradient = gradient.clone() * scale.clone();
         let squared = gradient.clone().square();
         self.first = self.first.clone().mul_scalar(BETA_1) + gradient.mul_scalar(1.0 - BETA_1);
         self.second = self.second.clone().mul_scalar(BETA_2) + squared.mul_scalar(1.0 - BETA_2);
         let scale = self.second.clone().sqrt().add_scalar(epsilon);
-        params.clone() - (self.first.clone() / scale).mul_scalar(rate)
+        *params = params.clone() - (self.first.clone() / scale).mul_scalar(rate);
     }
 }
 
@@ -113,11 +111,10 @@ mod tests {
     fn the_first_step_has_the_length_of_the_learning_rate() {
         let device = Device::flex();
         let mut adam = Adam::new(&AdamState::new(2), 1e-8, &device);
-        let params = Tensor::from_floats([1.0, 1.0], &device);
+        let mut params = Tensor::from_floats([1.0, 1.0], &device);
         let gradient = Tensor::from_floats([0.5, -4.0], &device);
-        let one = Tensor::ones([1], &device);
-        let moved = adam.step(&params, &gradient, &one, 0.1);
-        let moved: Vec<f32> = moved.into_data().try_into_vec().unwrap();
+        adam.step(&mut params, &gradient, &Tensor::ones([1], &device), 0.1);
+        let moved: Vec<f32> = params.into_data().try_into_vec().unwrap();
         assert!((moved[0] - 0.9).abs() < 1e-6 && (moved[1] - 1.1).abs() < 1e-6, "{moved:?}");
     }
 
@@ -130,7 +127,7 @@ mod tests {
             // Half of the double, to see that the scale counts.
             let gradient = Tensor::from_floats([2.0 * gradient], &device);
             let half = Tensor::from_floats([0.5], &device);
-            params = adam.step(&params, &gradient, &half, 0.01);
+            adam.step(&mut params, &gradient, &half, 0.01);
         }
         let first = 0.9 * 0.1 + 0.1 * 3.0;
         let second = 0.999 * 0.001 + 0.001 * 9.0;

@@ -12,22 +12,29 @@ use crate::policy::Policy;
 use crate::ppo::Proximity;
 use crate::samples::Samples;
 use burn::backend::{Flex, tensor::FloatTensor};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::kind::Basic;
+use burn::tensor::{BackendPrimitive, DType, Int, Tensor, TensorData};
 use std::cell::RefCell;
 
 thread_local! {
     static SCRATCH: RefCell<(Scratch, Vec<f32>)> = RefCell::default();
 }
 
+/// A tensor on `flex`, whatever kind of numbers it holds.
+type Array = FloatTensor<Flex>;
+
 /// The tensor on `flex`, contiguous.
-fn flex<const D: usize>(tensor: &Tensor<D>) -> Option<FloatTensor<Flex>> {
+fn flex<const D: usize, K>(tensor: &Tensor<D, K>) -> Option<Array>
+where
+    K: Basic + BackendPrimitive<Flex, Primitive = Array>,
+{
     let tensor = tensor.clone().try_into_primitive::<Flex>().ok()?;
     Some(if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
 }
 
 /// The numbers of a column on `flex`, whatever its integers' width.
 fn indices(column: &Tensor<2, Int>) -> Option<Vec<usize>> {
-    let column = column.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+    let column = flex(column)?;
     match (column.as_slice::<i64>(), column.as_slice::<i32>()) {
         (Some(numbers), _) => Some(numbers.iter().map(|&number| number as usize).collect()),
         (_, Some(numbers)) => Some(numbers.iter().map(|&number| number as usize).collect()),
@@ -155,18 +162,18 @@ impl Minibatch<'_> {
             Proximity::Clip { .. } => sums.objective / size,
             Proximity::KlPenalty { coef } => sums.objective / size - coef * kl,
         };
-        let figures =
-            [-objective, sums.entropy / size, sums.outside as f64 / size, kl, sums.approx_kl / size];
+        let figures = [
+            -objective,
+            sums.entropy / size,
+            sums.outside as f64 / size,
+            kl,
+            sums.approx_kl / size,
+        ];
         figures.map(|figure| figure as f32).to_vec()
     }
 
     /// Figures for logits `[samples][n]`; writes the loss's derivative with respect to them.
-    fn categorical(
-        &self,
-        logits: &[f32],
-        choices: &[usize],
-        derivative: &mut [f32],
-    ) -> Vec<f32> {
+    fn categorical(&self, logits: &[f32], choices: &[usize], derivative: &mut [f32]) -> Vec<f32> {
         let width = logits.len() / self.advantages.len();
         let scale = 1.0 / self.advantages.len() as f32;
         let kl_coef = self.kl_coef();
@@ -238,7 +245,8 @@ impl Minibatch<'_> {
             let slope = sums.add(log_prob - old_log_prob, advantage, self.proximity);
             let mut kl = shift;
             // Of a Gaussian in closed form; of a squashed one by its samples.
-            let mut entropy = if half.is_some() { box_entropy - log_prob } else { constant + 0.5 * width as f32 };
+            let mut entropy =
+                if half.is_some() { box_entropy - log_prob } else { constant + 0.5 * width as f32 };
             for d in 0..width {
                 let distance = actions[d] - means[d];
                 let noise = distance * inverse[d];
@@ -343,20 +351,51 @@ pub(crate) fn clip(gradients: [&Tensor<1>; 2], max_norm: f64) -> Option<(Tensor<
     Some((tensor(vec![norm as f32], like), tensor(vec![scale as f32], like)))
 }
 
-/// First and second moment and parameters after a step; see [`crate::adam::Adam::step`].
+/// Moves the parameters and both moments in place; false on another backend. See
+/// [`crate::adam::Adam::step`].
 pub(crate) fn adam(
-    moments: [&Tensor<1>; 2],
-    params: &Tensor<1>,
+    moments: [&mut Tensor<1>; 2],
+    params: &mut Tensor<1>,
     gradient: &Tensor<1>,
     scale: &Tensor<1>,
     step: kernel::AdamStep,
-) -> Option<[Tensor<1>; 3]> {
-    let [first, second] = [flex(moments[0])?, flex(moments[1])?];
-    let [old, slope, scale] = [flex(params)?, flex(gradient)?, flex(scale)?];
-    let mut first = first.as_slice::<f32>()?.to_vec();
-    let mut second = second.as_slice::<f32>()?.to_vec();
-    let mut new = old.as_slice::<f32>()?.to_vec();
-    let step = kernel::AdamStep { scale: scale.as_slice()?[0], ..step };
-    kernel::adam(&mut new, &mut first, &mut second, slope.as_slice()?, step);
-    Some([first, second, new].map(|numbers| tensor(numbers, params)))
+) -> Option<()> {
+    let (slope, scale) = (flex(gradient)?, flex(scale)?);
+    let (slope, scale) = (slope.as_slice()?, scale.as_slice()?[0]);
+    // Leaving the gradient in its place makes each vector's memory this function's own.
+    let take = |tensor: &mut Tensor<1>| {
+        std::mem::replace(tensor, gradient.clone()).try_into_primitive::<Flex>().ok()
+    };
+    let [first, second] = moments;
+    let (mut p, mut m, mut v) = (take(params)?, take(first)?, take(second)?);
+    let step = kernel::AdamStep { scale, ..step };
+    kernel::adam(p.storage_mut(), m.storage_mut(), v.storage_mut(), slope, step);
+    for (tensor, moved) in [(params, p), (first, m), (second, v)] {
+        *tensor = Tensor::from_primitive::<Flex>(moved);
+    }
+    Some(())
+}
+
+/// Some rows of a column, in this order.
+pub(crate) fn rows<K>(column: &Tensor<2, K>, order: &[i32]) -> Option<Tensor<2, K>>
+where
+    K: Basic + BackendPrimitive<Flex, Primitive = Array>,
+{
+    let column = flex(column)?;
+    let shape = [order.len(), column.layout().shape()[1]];
+    let rows = match column.dtype() {
+        DType::F32 => TensorData::new(picked(column.as_slice::<f32>()?, shape[1], order), shape),
+        DType::I32 => TensorData::new(picked(column.as_slice::<i32>()?, shape[1], order), shape),
+        DType::I64 => TensorData::new(picked(column.as_slice::<i64>()?, shape[1], order), shape),
+        _ => return None,
+    };
+    Some(Tensor::from_primitive::<Flex>(Array::from_data(rows)))
+}
+
+fn picked<T: Copy>(numbers: &[T], width: usize, order: &[i32]) -> Vec<T> {
+    if width == 1 {
+        return order.iter().map(|&row| numbers[row as usize]).collect();
+    }
+    let rows = order.iter().map(|&row| row as usize * width);
+    rows.flat_map(|start| numbers[start..start + width].iter().copied()).collect()
 }

@@ -169,8 +169,7 @@ fn adam_body<const FMA: bool>(
     let AdamStep { scale, betas, epsilon, rate } = step;
     let [keep_first, keep_second] = betas.map(|beta| beta as f32);
     let [add_first, add_second] = betas.map(|beta| (1.0 - beta) as f32);
-    for (((param, first), second), slope) in
-        params.iter_mut().zip(first).zip(second).zip(gradient)
+    for (((param, first), second), slope) in params.iter_mut().zip(first).zip(second).zip(gradient)
     {
         let slope = scale * slope;
         *first = keep_first * *first + add_first * slope;

@@ -201,7 +201,7 @@ impl Ppo {
         'epochs: while epochs < config.epochs {
             epochs += 1;
             last_epoch = minibatches;
-            for minibatch in samples.shuffled(&mut shuffling).minibatches(config.minibatch_size) {
+            for minibatch in samples.minibatches(config.minibatch_size, &mut shuffling) {
                 minibatches += 1;
                 if !descent.step(minibatch)? {
                     break 'epochs;
@@ -348,8 +348,8 @@ impl Descent<'_> {
         let (policy_rate, critic_rate) = self.rates;
         side_by_side(
             &device,
-            || *policy_params = policy_adam.step(policy_params, &policy_gradient, &scale, policy_rate),
-            || *critic_params = critic_adam.step(critic_params, &value_gradient, &scale, critic_rate),
+            || policy_adam.step(policy_params, &policy_gradient, &scale, policy_rate),
+            || critic_adam.step(critic_params, &value_gradient, &scale, critic_rate),
         );
         Ok(true)
     }

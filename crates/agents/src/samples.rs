@@ -59,26 +59,21 @@ impl Samples {
         self.len() == 0
     }
 
-    /// The same samples in another order.
-    #[must_use]
-    pub fn shuffled(&self, rng: &mut Rng) -> Samples {
+    /// Minibatches of `size` samples that take each sample once, in random order; the last may be
+    /// smaller.
+    pub fn minibatches(&self, size: usize, rng: &mut Rng) -> impl Iterator<Item = Samples> {
         let mut order: Vec<i32> = (0..self.len() as i32).collect();
         order.shuffle(rng);
-        let size = order.len();
         let device = self.observations.device();
-        let order = Tensor::<1, Int>::from_data(TensorData::new(order, [size]), &device);
-        self.each(&|column| column.select(0, order.clone()), &|choices| {
-            choices.select(0, order.clone())
-        })
-    }
-
-    /// Consecutive minibatches; the last may be smaller.
-    pub fn minibatches(&self, size: usize) -> impl Iterator<Item = Samples> + '_ {
-        (0..self.len()).step_by(size).map(move |start| {
-            let end = (start + size).min(self.len());
-            self.each(&|column| column.slice_dim(0, start..end), &|choices| {
-                choices.slice_dim(0, start..end)
-            })
+        let all = TensorData::new(order.clone(), [order.len()]);
+        let all = Tensor::<1, Int>::from_data(all, &device);
+        (0..order.len()).step_by(size).map(move |start| {
+            let end = (start + size).min(order.len());
+            let (order, rows) = (&order[start..end], || all.clone().slice_dim(0, start..end));
+            self.each(
+                &|column| fused::rows(&column, order).unwrap_or_else(|| column.select(0, rows())),
+                &|column| fused::rows(&column, order).unwrap_or_else(|| column.select(0, rows())),
+            )
         })
     }
 

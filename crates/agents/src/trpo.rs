@@ -220,11 +220,10 @@ impl Trpo {
         let unclipped = Tensor::ones([1], &device);
         let mut losses = Vec::new();
         for _ in 0..config.critic_epochs {
-            for minibatch in
-                samples.shuffled(&mut shuffling).minibatches(config.critic_minibatch_size)
-            {
-                let (loss, gradient) = value_gradient(&critic.network, &params, &minibatch, None, 1.0)?;
-                params = adam.step(&params, &gradient, &unclipped, learning_rate);
+            for minibatch in samples.minibatches(config.critic_minibatch_size, &mut shuffling) {
+                let (loss, gradient) =
+                    value_gradient(&critic.network, &params, &minibatch, None, 1.0)?;
+                adam.step(&mut params, &gradient, &unclipped, learning_rate);
                 losses.push(loss);
             }
         }
