@@ -5,7 +5,7 @@ use agents::conjugate_gradient::{conjugate_gradient, dot};
 use agents::critic::gradient;
 use agents::gae::{Trajectory, gae};
 use agents::policy::Policy;
-use agents::ppo::{Proximity, policy_loss};
+use agents::ppo::{Proximity, policy_gradient, policy_loss};
 use agents::samples::Samples;
 use agents::trpo::{TrustRegion, moved, step_scale};
 use agents::{Activation, NetworkConfig};
@@ -288,6 +288,21 @@ fn ppo_matches_pytorch() {
         check(found.loss.clone().inner(), expected.loss, "loss");
         let gradient = numbers(gradient(&theta, found.loss).unwrap());
         assert_match(&gradient, &expected.gradient, 1e-4, place("gradient"));
+        // The same in one pass, as training computes it.
+        let (figures, gradient) = policy_gradient(
+            &policy,
+            &vector(&case.theta),
+            &vector(&case.old_theta),
+            &samples,
+            Proximity::Clip { range: expected.clip_range },
+            expected.entropy_coef,
+        )
+        .unwrap();
+        let figures = numbers(figures);
+        let expected_figures = [-expected.clipped_objective, expected.entropy, expected.kl_old_new];
+        let found = [figures[0], figures[1], figures[3]];
+        assert_match(&found, &expected_figures, 1e-4, place("figures"));
+        assert_match(&numbers(gradient), &expected.gradient, 1e-4, place("gradient"));
         let distribution = policy.distribution(&vector(&case.theta), samples.observations.clone());
         let log_prob = numbers(distribution.log_prob(&samples.actions));
         assert_match(&log_prob, &expected.log_prob, 1e-4, place("log_prob"));

@@ -399,3 +399,161 @@ fn picked<T: Copy>(numbers: &[T], width: usize, order: &[i32]) -> Vec<T> {
     let rows = order.iter().map(|&row| row as usize * width);
     rows.flat_map(|start| numbers[start..start + width].iter().copied()).collect()
 }
+
+/// Here the other backend, which has no fused pass, computes what must come out.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adam::{Adam, AdamState, clip};
+    use crate::config::NetworkConfig;
+    use crate::critic::value_gradient;
+    use crate::ppo::policy_gradient;
+    use crate::samples::normalized;
+    use burn::tensor::Device;
+    use envs::{Rng, Space, Stream, stream};
+    use rand::RngExt;
+
+    #[allow(deprecated)] // `ndarray` has no other successor than `flex` itself.
+    fn devices() -> [Device; 2] {
+        [Device::flex(), Device::ndarray()]
+    }
+
+    fn random(size: usize, scale: f32, rng: &mut Rng) -> Vec<f32> {
+        (0..size).map(|_| scale * (2.0 * rng.random::<f32>() - 1.0)).collect()
+    }
+
+    fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+        assert_eq!(found.len(), expected.len(), "{what}");
+        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let error = (found - expected).abs() / expected.abs().max(1.0);
+            assert!(error < 2e-5, "{what}: number {i} is {found}, not {expected}");
+        }
+    }
+
+    /// 61 samples for a policy, with ratios on both sides of the clip.
+    fn samples(policy: &Policy, device: &Device) -> (Tensor<1>, Tensor<1>, Samples) {
+        let mut rng = stream(3, Stream::Sampling);
+        let size = 61;
+        let params = random(policy.num_params(), 0.7, &mut rng);
+        let old_params: Vec<f32> =
+            params.iter().zip(random(params.len(), 0.1, &mut rng)).map(|(p, d)| p + d).collect();
+        let rows = |width: usize, scale: f32, rng: &mut Rng| {
+            let data = TensorData::new(random(size * width, scale, rng), [size, width]);
+            Tensor::<2>::from_data(data, device)
+        };
+        let observations = rows(policy.observation_width(), 2.0, &mut rng);
+        let [params, old_params] =
+            [params, old_params].map(|params| Tensor::<1>::from_floats(params.as_slice(), device));
+        let outputs = policy.outputs(&old_params, observations.clone());
+        let width = policy.action_width();
+        let actions: Vec<f32> = if width < policy.output_width() {
+            (0..size).map(|_| rng.random_range(0..policy.output_width()) as f32).collect()
+        } else {
+            random(size * width, 2.0, &mut rng)
+        };
+        let actions = policy.actions(&actions, device);
+        let old = policy.distribution_of(outputs.clone(), &old_params);
+        let samples = Samples {
+            log_probs: old.log_prob(&actions) + rows(1, 0.3, &mut rng),
+            advantages: rows(1, 3.0, &mut rng),
+            returns: rows(1, 3.0, &mut rng),
+            values: rows(1, 1.0, &mut rng),
+            observations,
+            actions,
+            outputs,
+        };
+        (params, old_params, samples)
+    }
+
+    #[test]
+    fn the_policy_gradient_is_that_of_the_composed_loss() {
+        let box_of = |width| Space::symmetric_box(width, 1.5);
+        for (actions, squash) in [
+            (Space::Discrete { n: 2 }, false),
+            (Space::Discrete { n: 5 }, false),
+            (box_of(1), false),
+            (box_of(3), false),
+            (box_of(2), true),
+        ] {
+            let network = NetworkConfig { hidden: vec![9, 7], squash, ..Default::default() };
+            let policy = Policy::new(&box_of(4), &actions, &network).unwrap();
+            for proximity in [Proximity::Clip { range: 0.2 }, Proximity::KlPenalty { coef: 0.7 }] {
+                for entropy_coef in [0.0, 0.05] {
+                    let [(figures, gradient), (expected, expected_gradient)] =
+                        devices().map(|device| {
+                            let (params, old, samples) = samples(&policy, &device);
+                            policy_gradient(
+                                &policy,
+                                &params,
+                                &old,
+                                &samples,
+                                proximity,
+                                entropy_coef,
+                            )
+                            .unwrap()
+                        });
+                    let what = format!("{actions:?} {squash} {proximity:?} {entropy_coef}");
+                    let figures = numbers(figures);
+                    if let Proximity::Clip { .. } = proximity {
+                        assert!(figures[2] > 0.1 && figures[2] < 0.9, "{what}: some are clipped");
+                    }
+                    assert_close(&figures, &numbers(expected), &what);
+                    assert_close(&numbers(gradient), &numbers(expected_gradient), &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_critic_the_clip_adam_and_the_gathering_are_the_composed_ones() {
+        let space = Space::symmetric_box(4, 1.0);
+        let network = NetworkConfig { hidden: vec![8], ..Default::default() };
+        let policy = Policy::new(&space, &Space::symmetric_box(1, 1.0), &network).unwrap();
+        for clip_range in [None, Some(0.3)] {
+            let [found, expected] = devices().map(|device| {
+                let (params, _, samples) = samples(&policy, &device);
+                let critic = policy.network();
+                let params = params.slice_dim(0, 0..critic.num_params());
+                let mut order = stream(1, Stream::Shuffling);
+                let mut batches = samples.minibatches(25, &mut order);
+                let batch = batches.next().unwrap();
+                assert_eq!(batches.map(|batch| batch.len()).collect::<Vec<_>>(), [25, 11]);
+                let (loss, slope) =
+                    value_gradient(critic, &params, &batch, clip_range, 0.4).unwrap();
+                let other = slope.clone().mul_scalar(-3.0);
+                let (norm, scale) = clip([&slope, &other], 0.5);
+                let mut adam = Adam::new(&AdamState::new(critic.num_params()), 1e-5, &device);
+                let mut moved = params;
+                adam.step(&mut moved, &slope, &scale, 0.1);
+                adam.step(&mut moved, &other, &scale, 0.1);
+                let column = normalized(batch.advantages);
+                [loss, slope, norm, scale, moved, adam.first, adam.second, column.reshape([-1])]
+                    .map(numbers)
+            });
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert_close(found, expected, &format!("result {i}, {clip_range:?}"));
+            }
+            assert!(found[3][0] < 1.0, "the gradient is long enough to be clipped");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_shows_in_the_figures() {
+        let space = Space::symmetric_box(3, 1.0);
+        let network = NetworkConfig { hidden: vec![4], ..Default::default() };
+        let policy = Policy::new(&space, &Space::Discrete { n: 3 }, &network).unwrap();
+        let (params, old, mut samples) = samples(&policy, &Device::flex());
+        samples.advantages = samples.advantages.mul_scalar(f32::NAN);
+        samples.returns = samples.returns.mul_scalar(f32::INFINITY);
+        let proximity = Proximity::Clip { range: 0.2 };
+        let (figures, gradient) =
+            policy_gradient(&policy, &params, &old, &samples, proximity, 0.0).unwrap();
+        assert!(numbers(figures)[0].is_nan());
+        let (norm, scale) = clip([&gradient, &gradient], 0.5);
+        assert!(numbers(norm)[0].is_nan() && numbers(scale)[0].is_nan());
+    }
+}
