@@ -1,22 +1,22 @@
-"""Trains the peers with the settings of our own configuration files, and prints steps per second.
+"""Trains a peer with the settings of one of our own configuration files, and prints steps per second.
 
-    peers.py CONFIG.toml [--steps N]
+    peers.py CONFIG.toml [--peer sb3|sbx] [--steps N]
 
-Stable-Baselines3 for PPO, sb3-contrib for TRPO, on Gymnasium's environments; `run.sh` beside this file
-installs them. The networks are separate for actor and critic, as ours are.
+Stable-Baselines3 or sbx for PPO, sb3-contrib for TRPO, on Gymnasium's environments and on reach.py;
+`run.sh` beside this file installs them. The networks are separate for actor and critic, as ours are.
 """
 
 import argparse
+import sys
 import time
 import tomllib
 
 import gymnasium
-import torch
-from sb3_contrib import TRPO
-from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-ENVIRONMENTS = {"cartpole": "CartPole-v1", "pendulum": "Pendulum-v1"}
+import reach
+
+ENVIRONMENTS = {"cartpole": "CartPole-v1", "pendulum": "Pendulum-v1", "reach": reach.make}
 
 
 def schedule(value):
@@ -30,14 +30,30 @@ def schedule(value):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config")
+    parser.add_argument("--peer", choices=["sb3", "sbx"], default="sb3")
     parser.add_argument("--steps", type=int, help="instead of the configuration's total_steps")
     arguments = parser.parse_args()
     with open(arguments.config, "rb") as file:
         config = tomllib.load(file)
     agent, network = config["agent"], config.get("network", {})
-    activation = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[network.get("activation", "tanh")]
+    activation = network.get("activation", "tanh")
+    if arguments.peer == "sbx":
+        import flax.linen
+        import jax
+        from sbx import PPO
+
+        versions = f"jax {jax.__version__}"
+        activation = {"tanh": flax.linen.tanh, "relu": flax.linen.relu}[activation]
+    else:
+        import torch
+        from sb3_contrib import TRPO
+        from stable_baselines3 import PPO
+
+        versions = f"torch {torch.__version__}"
+        activation = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[activation]
     hidden = network.get("hidden", [64, 64])
-    policy = {"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": activation}
+    arch = hidden if arguments.peer == "sbx" else {"pi": hidden, "vf": hidden}
+    policy = {"net_arch": arch, "activation_fn": activation}
     common = {
         "n_steps": agent["rollout_steps"],
         "gamma": agent.get("gamma", 0.99),
@@ -59,6 +75,7 @@ def main():
             ent_coef=agent.get("entropy_coef", 0.0),
             vf_coef=agent.get("value_coef", 0.5),
             max_grad_norm=agent.get("max_grad_norm", 0.5),
+            target_kl=agent.get("target_kl"),
             **common,
         )
     else:
@@ -74,12 +91,13 @@ def main():
             **common,
         )
     steps = arguments.steps or config["total_steps"]
+    if arguments.peer == "sbx":
+        model.learn(2 * agent["rollout_steps"] * config["env"]["num_envs"])  # XLA compiles
     started = time.perf_counter()
     model.learn(steps)
     seconds = time.perf_counter() - started
-    print(f"{config['name']}: {model.num_timesteps} steps in {seconds:.1f} s, "
-          f"{model.num_timesteps / seconds:.0f} steps/s "
-          f"(gymnasium {gymnasium.__version__}, torch {torch.__version__})")
+    print(f"{model.num_timesteps / seconds:.0f}")
+    print(f"{arguments.peer}, {versions}, gymnasium {gymnasium.__version__}", file=sys.stderr)
 
 
 if __name__ == "__main__":

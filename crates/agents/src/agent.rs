@@ -149,6 +149,12 @@ impl Agent {
         &self.critic
     }
 
+    /// Parameters of policy and critic together.
+    #[must_use]
+    pub fn num_params(&self) -> usize {
+        self.actor.params.len() + self.critic.params.len()
+    }
+
     pub(crate) fn normalizer_mut(&mut self) -> Option<&mut ObservationNormalizer> {
         self.actor.normalizer.as_mut()
     }

@@ -4,7 +4,7 @@ use crate::config::{Experiment, Source};
 use crate::error::Error;
 use crate::session::{self, Session};
 use crate::terminal::say;
-use agents::Backend;
+use agents::{Agent, AgentConfig, Backend};
 use envs::{Entry, Space, VectorEnv};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const TIME: Duration = Duration::from_secs(1);
 /// ... and at least this often.
 const RUNS: usize = 3;
+/// Floating-point operations in a gradient from which on a GPU is likely to be the faster backend:
+/// what two cores do in the time that starting a gradient's kernels takes (docs/performance.md).
+const WORTH_A_GPU: f64 = 5e8;
 
 /// Prints environment, acting and update throughput, in environment steps per second.
 ///
@@ -52,6 +55,42 @@ pub fn bench(experiment: &Experiment, entry: &Entry, source: &Source) -> Result<
         ));
     }
     Ok(())
+}
+
+/// A line for the user whose backend is the slower one at this size; `None` when it is not, or when
+/// no other is to be had.
+#[must_use]
+pub fn hint(experiment: &Experiment, agent: &Agent) -> Option<String> {
+    let samples = match &experiment.agent {
+        AgentConfig::Ppo(ppo) => ppo.minibatch_size as f64,
+        AgentConfig::Trpo(_) => experiment.steps_per_iteration() as f64,
+    };
+    // Forward once, backward twice; a multiplication and an addition for each weight.
+    let is_large = 6.0 * agent.num_params() as f64 * samples >= WORTH_A_GPU;
+    let gpu = || Backend::Wgpu.devices().into_iter().find(|name| !is_software(name));
+    match experiment.backend {
+        Backend::NdArray => Some("backend flex, on the CPU too, is several times faster".into()),
+        Backend::Wgpu if gpu().is_none() => Some(
+            "this GPU is emulated on the CPU: --backend flex is many times faster here".into(),
+        ),
+        Backend::Wgpu if !is_large => Some(
+            "a gradient is too little work for a GPU at this network and minibatch size: \
+             --backend flex is likely to be faster (trainer bench measures it)"
+                .into(),
+        ),
+        Backend::Flex if is_large => gpu().map(|name| {
+            format!(
+                "at this network and minibatch size --backend wgpu ({name}) is likely to be \
+                 faster (trainer bench measures it)"
+            )
+        }),
+        _ => None,
+    }
+}
+
+/// Whether a device is a program that draws and computes on the CPU.
+fn is_software(device: &str) -> bool {
+    ["llvmpipe", "SwiftShader", "Basic Render"].iter().any(|name| device.contains(name))
 }
 
 /// Seconds of acting, values and advantages included, and of the update.

@@ -1,6 +1,6 @@
 //! What each verb of the command line does.
 
-use crate::bench::bench;
+use crate::bench::{bench, hint};
 use crate::cli::{Command, ConfigArgs};
 use crate::config::{ALGORITHMS, Experiment, Override, Source};
 use crate::error::Error;
@@ -10,7 +10,7 @@ use crate::progress::ProgressSink;
 use crate::run_dir::{RunDir, Which};
 use crate::session::{self, Session};
 use crate::summary::{EvalSummary, Summary};
-use crate::terminal::say;
+use crate::terminal::{self, say};
 use crate::train::train;
 use agents::Backend;
 use envs::Registry;
@@ -62,6 +62,9 @@ fn run(
     let entry = session::entry(&experiment, registry)?;
     let mut agent = session::agent(&experiment, &entry, &source, experiment.backend)?;
     session::warm_start(&mut agent, &experiment, &source)?;
+    if !quiet && let Some(hint) = hint(&experiment, &agent) {
+        terminal::hint(&hint);
+    }
     let session = Session::new(experiment, entry, agent)?;
     let path = out.unwrap_or_else(|| {
         let Experiment { name, seed, .. } = &session.experiment;

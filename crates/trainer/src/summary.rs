@@ -5,36 +5,50 @@ use crate::error::Error;
 use crate::files;
 use crate::session::Session;
 use agents::Evaluation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
 
 /// What a finished run came to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    steps: u64,
+    /// Environment steps done.
+    pub steps: u64,
     /// Wall clock, evaluations included, of all processes that worked on the run.
-    seconds: f64,
+    pub seconds: f64,
     /// Of rollouts and updates alone.
-    steps_per_second: f64,
-    seed: u64,
-    backend: &'static str,
-    algorithm: &'static str,
-    environment: String,
-    version: &'static str,
-    eval: EvalSummary,
+    pub steps_per_second: f64,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Where updates ran.
+    pub backend: String,
+    /// `ppo` or `trpo`.
+    pub algorithm: String,
+    /// The environment's name.
+    pub environment: String,
+    /// The trainer's.
+    pub version: String,
+    /// The evaluation at the end.
+    pub eval: EvalSummary,
 }
 
 /// What the greedy episodes at the end came to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalSummary {
-    episodes: usize,
-    mean_return: f64,
-    std_return: f64,
-    min_return: f64,
-    max_return: f64,
-    mean_length: f64,
-    success_rate: Option<f64>,
+    /// How many there were.
+    pub episodes: usize,
+    /// Of the undiscounted returns.
+    pub mean_return: f64,
+    /// Their standard deviation.
+    pub std_return: f64,
+    /// The worst.
+    pub min_return: f64,
+    /// The best.
+    pub max_return: f64,
+    /// Steps.
+    pub mean_length: f64,
+    /// Share of the episodes that succeeded; `None` where success is no notion.
+    pub success_rate: Option<f64>,
 }
 
 impl Summary {
@@ -48,12 +62,23 @@ impl Summary {
             seconds: progress.elapsed_seconds,
             steps_per_second: progress.steps as f64 / progress.training_seconds,
             seed: *seed,
-            backend: backend.name(),
-            algorithm: agent.name(),
+            backend: backend.name().into(),
+            algorithm: agent.name().into(),
             environment: env.name.clone(),
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             eval: EvalSummary::new(evaluation),
         }
+    }
+
+    /// Reads what [`Summary::write`] wrote.
+    ///
+    /// # Errors
+    /// When the file can't be read or holds something else.
+    pub fn read(path: &Path) -> Result<Summary, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("can't be read", path))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Error::Usage(format!("{}: is no summary of a run: {error}", path.display()))
+        })
     }
 
     /// Writes it as JSON.

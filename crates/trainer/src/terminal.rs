@@ -13,6 +13,11 @@ pub fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
+/// Writes a hint to stderr.
+pub fn hint(text: &str) {
+    let _ = writeln!(std::io::stderr(), "hint: {text}");
+}
+
 /// Writes an error to stderr.
 pub fn error(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");

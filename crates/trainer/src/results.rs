@@ -1,0 +1,228 @@
+//! What runs have left: read back from their directories, and put into groups that differ in more than
+//! the seed.
+
+use crate::error::Error;
+use crate::run_dir::RunDir;
+use crate::summary::Summary;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How deep below a directory runs are looked for: runs/NAME/SEED, and a sweep's trials below that.
+const DEPTH: usize = 5;
+
+/// A run, finished or not.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its directory.
+    pub path: PathBuf,
+    /// The experiment's name.
+    pub name: String,
+    /// The seed of its random streams.
+    pub seed: u64,
+    /// The resolved configuration by dotted keys (`agent.gamma`), each value as TOML writes it, in
+    /// order of the keys; without `name` and `seed`.
+    pub config: BTreeMap<String, String>,
+    /// `None` while the run is not finished.
+    pub summary: Option<Summary>,
+    /// Columns of `metrics.csv` in the order of the file; `None` where a cell is empty.
+    pub columns: Vec<(String, Vec<Option<f64>>)>,
+}
+
+impl Run {
+    /// Reads a run directory.
+    ///
+    /// # Errors
+    /// When a file in it can't be read, or is not what the trainer writes.
+    pub fn read(path: &Path) -> Result<Run, Error> {
+        let run = RunDir::at(path.to_owned());
+        run.must_hold_a_run()?;
+        let file = run.config();
+        let text = std::fs::read_to_string(&file).map_err(Error::io("can't be read", &file))?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            Error::Usage(format!("{}: {}", file.display(), error.message()))
+        })?;
+        let mut config = BTreeMap::new();
+        flatten("", &table, &mut config);
+        let name = table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+        let seed = table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default();
+        config.retain(|key, _| key != "name" && key != "seed");
+        let summary = run.summary().is_file().then(|| Summary::read(&run.summary())).transpose()?;
+        let columns = if run.metrics().is_file() { columns(&run.metrics())? } else { Vec::new() };
+        Ok(Run { path: path.to_owned(), name, seed: seed as u64, config, summary, columns })
+    }
+
+    /// A column of `metrics.csv`.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&[Option<f64>]> {
+        let column = self.columns.iter().find(|(known, _)| known == name)?;
+        Some(&column.1)
+    }
+
+    /// The points of one metric over another, as `(x, y)`, where both have a value; empty when a
+    /// column is not there.
+    #[must_use]
+    pub fn curve(&self, x: &str, y: &str) -> Vec<(f64, f64)> {
+        let (Some(x), Some(y)) = (self.column(x), self.column(y)) else { return Vec::new() };
+        x.iter().zip(y).filter_map(|(x, y)| Some(((*x)?, (*y)?))).collect()
+    }
+}
+
+/// All runs at and below these directories, in order of their paths.
+///
+/// # Errors
+/// When a path is no directory, holds no run, or a run can't be read.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
+    let mut found = Vec::new();
+    for path in paths {
+        let before = found.len();
+        search(path, DEPTH, &mut found)?;
+        if found.len() == before {
+            let path = path.display();
+            return Err(Error::Usage(format!(
+                "{path}: there is no run in it; give run directories, such as runs/ppo_cartpole/1, or \
+                 directories with runs below them"
+            )));
+        }
+    }
+    found.sort();
+    found.dedup();
+    found.iter().map(|path| Run::read(path)).collect()
+}
+
+fn search(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+    if path.join("config.toml").is_file() {
+        found.push(path.to_owned());
+        return Ok(());
+    }
+    if depth == 0 || !path.is_dir() {
+        return Ok(());
+    }
+    for name in crate::files::names(path)? {
+        search(&path.join(name), depth - 1, found)?;
+    }
+    Ok(())
+}
+
+/// Runs of one configuration, with a seed each.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// What tells this group from the others, short enough for a legend.
+    pub label: String,
+    /// Keys whose values differ between the groups, with the value here; a key that a configuration
+    /// lacks has an empty value.
+    pub differences: BTreeMap<String, String>,
+    /// In order of their seeds.
+    pub runs: Vec<Run>,
+}
+
+/// Puts runs whose configurations differ in the seed only into one group; in order of appearance.
+#[must_use]
+pub fn groups(runs: Vec<Run>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for run in runs {
+        match groups.iter_mut().find(|group| {
+            let first = &group.runs[0];
+            first.name == run.name && first.config == run.config
+        }) {
+            Some(group) => group.runs.push(run),
+            None => groups.push(Group {
+                label: String::new(),
+                differences: BTreeMap::new(),
+                runs: vec![run],
+            }),
+        }
+    }
+    let mut keys: Vec<String> =
+        groups.iter().flat_map(|group| group.runs[0].config.keys().cloned()).collect();
+    keys.sort();
+    keys.dedup();
+    let value = |group: &Group, key: &String| group.runs[0].config.get(key).cloned();
+    keys.retain(|key| groups.iter().any(|group| value(group, key) != value(&groups[0], key)));
+    let names: Vec<String> = groups.iter().map(|group| group.runs[0].name.clone()).collect();
+    let is_named = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
+    let all_named = names.iter().all(is_named);
+    for (group, name) in groups.iter_mut().zip(&names) {
+        group.runs.sort_by_key(|run| run.seed);
+        group.differences =
+            keys.iter().map(|key| (key.clone(), value(group, key).unwrap_or_default())).collect();
+        // The last part of a key is what people call it.
+        let differences: Vec<String> = group
+            .differences
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| format!("{} {value}", key.rsplit('.').next().unwrap_or(key)))
+            .collect();
+        group.label = if all_named || differences.is_empty() {
+            name.clone()
+        } else {
+            differences.join(", ")
+        };
+    }
+    groups
+}
+
+fn flatten(prefix: &str, table: &toml::Table, config: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            // A schedule is one value.
+            toml::Value::Table(inside) if !inside.contains_key("start") => {
+                flatten(&key, inside, config);
+            }
+            toml::Value::String(text) => {
+                config.insert(key, text.clone());
+            }
+            value => {
+                config.insert(key, value.to_string());
+            }
+        }
+    }
+}
+
+fn columns(path: &Path) -> Result<Vec<(String, Vec<Option<f64>>)>, Error> {
+    let problem = |error: csv::Error| Error::Usage(format!("{}: {error}", path.display()));
+    let mut reader = csv::Reader::from_path(path).map_err(problem)?;
+    let mut columns: Vec<(String, Vec<Option<f64>>)> =
+        reader.headers().map_err(problem)?.iter().map(|name| (name.into(), Vec::new())).collect();
+    for row in reader.records() {
+        let row = row.map_err(problem)?;
+        for ((_, column), cell) in columns.iter_mut().zip(&row) {
+            column.push(cell.parse().ok());
+        }
+    }
+    Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: &str, seed: u64, config: &[(&str, &str)]) -> Run {
+        let config = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let path = PathBuf::from(format!("{name}/{seed}"));
+        Run { path, name: name.into(), seed, config, summary: None, columns: Vec::new() }
+    }
+
+    #[test]
+    fn groups_differ_in_more_than_the_seed_and_are_named_after_it() {
+        let (slow, fast) = ([("agent.learning_rate", "0.001")], [("agent.learning_rate", "0.01")]);
+        let runs =
+            vec![run("a", 2, &slow), run("a", 1, &slow), run("a", 1, &fast), run("a", 2, &fast)];
+        let groups = groups(runs);
+        let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
+        assert_eq!(labels, ["learning_rate 0.001", "learning_rate 0.01"]);
+        assert_eq!(groups[0].runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(groups[1].differences["agent.learning_rate"], "0.01");
+    }
+
+    #[test]
+    fn experiments_with_names_of_their_own_go_by_them() {
+        let runs = vec![
+            run("ppo", 1, &[("agent.algorithm", "ppo"), ("agent.epochs", "4")]),
+            run("trpo", 1, &[("agent.algorithm", "trpo")]),
+        ];
+        let groups = groups(runs);
+        assert_eq!([&*groups[0].label, &*groups[1].label], ["ppo", "trpo"]);
+        assert_eq!(groups[1].differences["agent.epochs"], "");
+    }
+}
