@@ -33,9 +33,11 @@ impl AdamState {
     }
 }
 
-/// Adam at work on a device.
+/// A parameter vector on its way down a loss, on a device.
 #[derive(Clone, Debug)]
 pub struct Adam {
+    /// The parameters, `[params]`.
+    pub params: Tensor<1>,
     /// Running mean of the gradient, `[params]`.
     pub first: Tensor<1>,
     /// Running mean of the squared gradient, `[params]`.
@@ -46,10 +48,11 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// Goes on from a saved state.
+    /// Goes on from `params` and a saved state.
     #[must_use]
-    pub fn new(state: &AdamState, epsilon: f64, device: &Device) -> Adam {
+    pub fn new(params: &[f32], state: &AdamState, epsilon: f64, device: &Device) -> Adam {
         Adam {
+            params: Tensor::from_floats(params, device),
             first: Tensor::from_floats(state.first.as_slice(), device),
             second: Tensor::from_floats(state.second.as_slice(), device),
             steps: state.steps,
@@ -57,14 +60,9 @@ impl Adam {
         }
     }
 
-    /// Moves the parameters by one step against `scale [1]` times `gradient`, with bias correction.
-    pub fn step(
-        &mut self,
-        params: &mut Tensor<1>,
-        gradient: &Tensor<1>,
-        scale: &Tensor<1>,
-        rate: f64,
-    ) {
+    /// Moves the parameters by one step against `scale [1]` times `gradient [params]`, with bias
+    /// correction.
+    pub fn step(&mut self, gradient: &Tensor<1>, scale: &Tensor<1>, rate: f64) {
         self.steps += 1;
         let steps = self.steps as f64;
         let first_share = 1.0 - BETA_1.powf(steps);
@@ -77,8 +75,8 @@ impl Adam {
             epsilon: epsilon as f32,
             rate: rate as f32,
         };
-        let moments = [&mut self.first, &mut self.second];
-        if fused::adam(moments, params, gradient, scale, step).is_some() {
+        let vectors = [&mut self.params, &mut self.first, &mut self.second];
+        if fused::adam(vectors, gradient, scale, step).is_some() {
             return;
         }
         let gradient = gradient.clone() * scale.clone();
@@ -86,7 +84,7 @@ impl Adam {
         self.first = self.first.clone().mul_scalar(BETA_1) + gradient.mul_scalar(1.0 - BETA_1);
         self.second = self.second.clone().mul_scalar(BETA_2) + squared.mul_scalar(1.0 - BETA_2);
         let scale = self.second.clone().sqrt().add_scalar(epsilon);
-        *params = params.clone() - (self.first.clone() / scale).mul_scalar(rate);
+        self.params = self.params.clone() - (self.first.clone() / scale).mul_scalar(rate);
     }
 }
 
@@ -110,30 +108,28 @@ mod tests {
     #[test]
     fn the_first_step_has_the_length_of_the_learning_rate() {
         let device = Device::flex();
-        let mut adam = Adam::new(&AdamState::new(2), 1e-8, &device);
-        let mut params = Tensor::from_floats([1.0, 1.0], &device);
+        let mut adam = Adam::new(&[1.0, 1.0], &AdamState::new(2), 1e-8, &device);
         let gradient = Tensor::from_floats([0.5, -4.0], &device);
-        adam.step(&mut params, &gradient, &Tensor::ones([1], &device), 0.1);
-        let moved: Vec<f32> = params.into_data().try_into_vec().unwrap();
+        adam.step(&gradient, &Tensor::ones([1], &device), 0.1);
+        let moved: Vec<f32> = adam.params.into_data().try_into_vec().unwrap();
         assert!((moved[0] - 0.9).abs() < 1e-6 && (moved[1] - 1.1).abs() < 1e-6, "{moved:?}");
     }
 
     #[test]
     fn the_second_step_by_hand() {
         let device = Device::flex();
-        let mut adam = Adam::new(&AdamState::new(1), 0.1, &device);
-        let mut params = Tensor::from_floats([0.0], &device);
+        let mut adam = Adam::new(&[0.0], &AdamState::new(1), 0.1, &device);
         for gradient in [1.0, 3.0] {
             // Half of the double, to see that the scale counts.
             let gradient = Tensor::from_floats([2.0 * gradient], &device);
             let half = Tensor::from_floats([0.5], &device);
-            adam.step(&mut params, &gradient, &half, 0.01);
+            adam.step(&gradient, &half, 0.01);
         }
         let first = 0.9 * 0.1 + 0.1 * 3.0;
         let second = 0.999 * 0.001 + 0.001 * 9.0;
         let corrected: (f64, f64) = (first / (1.0 - 0.81), second / (1.0 - 0.999 * 0.999));
         let expected = -0.01 / (1.0 + 0.1) - 0.01 * corrected.0 / (corrected.1.sqrt() + 0.1);
-        let found: f32 = params.into_scalar();
+        let found: f32 = adam.params.into_scalar();
         assert!((f64::from(found) - expected).abs() < 1e-7, "{found} {expected}");
     }
 }

@@ -351,11 +351,9 @@ pub(crate) fn clip(gradients: [&Tensor<1>; 2], max_norm: f64) -> Option<(Tensor<
     Some((tensor(vec![norm as f32], like), tensor(vec![scale as f32], like)))
 }
 
-/// Moves the parameters and both moments in place; false on another backend. See
-/// [`crate::adam::Adam::step`].
+/// Moves the parameters, the first and the second moment in place; see [`crate::adam::Adam::step`].
 pub(crate) fn adam(
-    moments: [&mut Tensor<1>; 2],
-    params: &mut Tensor<1>,
+    [params, first, second]: [&mut Tensor<1>; 3],
     gradient: &Tensor<1>,
     scale: &Tensor<1>,
     step: kernel::AdamStep,
@@ -366,7 +364,6 @@ pub(crate) fn adam(
     let take = |tensor: &mut Tensor<1>| {
         std::mem::replace(tensor, gradient.clone()).try_into_primitive::<Flex>().ok()
     };
-    let [first, second] = moments;
     let (mut p, mut m, mut v) = (take(params)?, take(first)?, take(second)?);
     let step = kernel::AdamStep { scale, ..step };
     kernel::adam(p.storage_mut(), m.storage_mut(), v.storage_mut(), slope, step);
@@ -526,12 +523,13 @@ mod tests {
                     value_gradient(critic, &params, &batch, clip_range, 0.4).unwrap();
                 let other = slope.clone().mul_scalar(-3.0);
                 let (norm, scale) = clip([&slope, &other], 0.5);
-                let mut adam = Adam::new(&AdamState::new(critic.num_params()), 1e-5, &device);
-                let mut moved = params;
-                adam.step(&mut moved, &slope, &scale, 0.1);
-                adam.step(&mut moved, &other, &scale, 0.1);
+                let state = AdamState::new(critic.num_params());
+                let mut adam = Adam::new(&numbers(params), &state, 1e-5, &device);
+                adam.step(&slope, &scale, 0.1);
+                adam.step(&other, &scale, 0.1);
                 let column = normalized(batch.advantages);
-                [loss, slope, norm, scale, moved, adam.first, adam.second, column.reshape([-1])]
+                let column = column.reshape([-1]);
+                [loss, slope, norm, scale, adam.params, adam.first, adam.second, column]
                     .map(numbers)
             });
             for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {

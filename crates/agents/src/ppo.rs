@@ -181,23 +181,20 @@ impl Ppo {
             config.critic_learning_rate.map_or(learning_rate, |rate| rate.at(progress));
         let proximity = self.proximity(progress);
         let samples = Samples::upload(batch, actor, device);
-        let old_params = Tensor::from_floats(actor.params.as_slice(), device);
+        let adam = |params: &[f32], state| Adam::new(params, state, config.adam_epsilon, device);
         let mut descent = Descent {
             config,
             proximity,
             policy: &actor.policy,
             critic: &critic.network,
-            policy_params: old_params.clone(),
-            critic_params: Tensor::from_floats(critic.params.as_slice(), device),
-            old_params,
-            policy_adam: Adam::new(&self.state.policy_optimizer, config.adam_epsilon, device),
-            critic_adam: Adam::new(&self.state.critic_optimizer, config.adam_epsilon, device),
+            old_params: Tensor::from_floats(actor.params.as_slice(), device),
+            policy_adam: adam(&actor.params, &self.state.policy_optimizer),
+            critic_adam: adam(&critic.params, &self.state.critic_optimizer),
             rates: (learning_rate, critic_rate),
             figures: Vec::new(),
         };
         let mut shuffling = self.state.shuffling.clone();
-        let mut epochs = 0;
-        let (mut minibatches, mut last_epoch) = (0, 0);
+        let (mut epochs, mut minibatches, mut last_epoch) = (0, 0, 0);
         'epochs: while epochs < config.epochs {
             epochs += 1;
             last_epoch = minibatches;
@@ -209,24 +206,18 @@ impl Ppo {
             }
         }
 
-        let Descent { policy_params, critic_params, policy_adam, critic_adam, figures, .. } =
-            descent;
-        let [policy, critic_new, first, second, critic_first, critic_second, figures] = read([
-            policy_params,
-            critic_params,
+        let Descent { policy_adam, critic_adam, figures, .. } = descent;
+        let [policy, first, second, critic_params, critic_first, critic_second, figures] = read([
+            policy_adam.params,
             policy_adam.first,
             policy_adam.second,
+            critic_adam.params,
             critic_adam.first,
             critic_adam.second,
             Tensor::cat(figures, 0),
         ])?;
-        let (figures, _) = figures.as_chunks::<FIGURES>();
-        let mean = |figures: &[[f32; FIGURES]], index: usize| {
-            figures.iter().map(|row| f64::from(row[index])).sum::<f64>() / figures.len() as f64
-        };
-        let [policy_loss, entropy, clip_fraction, _, _, value_loss, gradient_norm] =
-            std::array::from_fn(|index| mean(figures, index));
-        let [kl, approx_kl] = [3, 4].map(|index| mean(&figures[last_epoch..], index));
+        let [policy_loss, entropy, clip_fraction, kl, approx_kl, value_loss, gradient_norm] =
+            means(&figures, last_epoch);
         for (name, value) in [
             ("policy loss", policy_loss),
             ("value loss", value_loss),
@@ -234,12 +225,25 @@ impl Ppo {
             ("gradient norm", gradient_norm),
             ("KL divergence", kl),
             ("policy's parameters", policy.iter().copied().sum::<f32>().into()),
-            ("critic's parameters", critic_new.iter().copied().sum::<f32>().into()),
+            ("critic's parameters", critic_params.iter().copied().sum::<f32>().into()),
         ] {
             AgentError::check_finite(name, value)?;
         }
 
-        let metrics = UpdateMetrics {
+        if let Some(penalty) = config.kl_penalty {
+            self.state.kl_coef = adapted(self.state.kl_coef, kl, penalty.target);
+        }
+        actor.params = policy;
+        critic.params = critic_params;
+        self.state.policy_optimizer = AdamState { first, second, steps: policy_adam.steps };
+        self.state.critic_optimizer =
+            AdamState { first: critic_first, second: critic_second, steps: critic_adam.steps };
+        self.state.shuffling = shuffling;
+        let (clip_range, kl_coef) = match proximity {
+            Proximity::Clip { range } => (Some(range), None),
+            Proximity::KlPenalty { coef } => (None, Some(coef)),
+        };
+        Ok(UpdateMetrics {
             policy_loss,
             value_loss,
             entropy,
@@ -248,30 +252,18 @@ impl Ppo {
             explained_variance: explained_variance(&batch.values, &batch.returns),
             gradient_norm,
             learning_rate,
-            algorithm: AlgorithmMetrics::Ppo {
-                clip_fraction,
-                clip_range: match proximity {
-                    Proximity::Clip { range } => Some(range),
-                    Proximity::KlPenalty { .. } => None,
-                },
-                kl_coef: match proximity {
-                    Proximity::Clip { .. } => None,
-                    Proximity::KlPenalty { coef } => Some(coef),
-                },
-                epochs,
-            },
-        };
-        if let Some(penalty) = config.kl_penalty {
-            self.state.kl_coef = adapted(self.state.kl_coef, metrics.kl, penalty.target);
-        }
-        actor.params = policy;
-        critic.params = critic_new;
-        self.state.policy_optimizer = AdamState { first, second, steps: policy_adam.steps };
-        self.state.critic_optimizer =
-            AdamState { first: critic_first, second: critic_second, steps: critic_adam.steps };
-        self.state.shuffling = shuffling;
-        Ok(metrics)
+            algorithm: AlgorithmMetrics::Ppo { clip_fraction, clip_range, kl_coef, epochs },
+        })
     }
+}
+
+/// Means of the minibatches' figures; of both KLs, over the minibatches from `last_epoch` on.
+fn means(figures: &[f32], last_epoch: usize) -> [f64; FIGURES] {
+    let (rows, _) = figures.as_chunks::<FIGURES>();
+    std::array::from_fn(|index| {
+        let rows = if matches!(index, KL | APPROX_KL) { &rows[last_epoch..] } else { rows };
+        rows.iter().map(|row| f64::from(row[index])).sum::<f64>() / rows.len() as f64
+    })
 }
 
 /// The KL coefficient for the next iteration: doubled when the KL is 1.5 times the target, halved
@@ -295,8 +287,6 @@ struct Descent<'a> {
     policy: &'a Policy,
     critic: &'a Mlp,
     old_params: Tensor<1>,
-    policy_params: Tensor<1>,
-    critic_params: Tensor<1>,
     policy_adam: Adam,
     critic_adam: Adam,
     /// Learning rates of policy and critic.
@@ -306,8 +296,10 @@ struct Descent<'a> {
     figures: Vec<Tensor<1>>,
 }
 
-/// Figures of a minibatch.
+/// Figures of a minibatch, and the places of the KLs among them.
 const FIGURES: usize = 7;
+const KL: usize = 3;
+const APPROX_KL: usize = 4;
 
 impl Descent<'_> {
     /// Takes one step on a minibatch; false, and no step, when the KL has become too large.
@@ -322,7 +314,7 @@ impl Descent<'_> {
             || {
                 policy_gradient(
                     self.policy,
-                    &self.policy_params,
+                    &self.policy_adam.params,
                     &self.old_params,
                     &minibatch,
                     self.proximity,
@@ -331,7 +323,7 @@ impl Descent<'_> {
             },
             || {
                 let (clip_range, coef) = (config.value_clip_range, config.value_coef);
-                value_gradient(self.critic, &self.critic_params, &minibatch, clip_range, coef)
+                value_gradient(self.critic, &self.critic_adam.params, &minibatch, clip_range, coef)
             },
         );
         let (figures, policy_gradient) = policy_side?;
@@ -340,16 +332,15 @@ impl Descent<'_> {
         self.figures.extend([figures.clone(), value_loss, norm]);
         if let Some(target) = config.target_kl {
             let [figures] = read([figures])?;
-            if f64::from(figures[4]) > EARLY_STOP * target {
+            if f64::from(figures[APPROX_KL]) > EARLY_STOP * target {
                 return Ok(false);
             }
         }
-        let Descent { policy_params, critic_params, policy_adam, critic_adam, .. } = self;
-        let (policy_rate, critic_rate) = self.rates;
+        let Descent { policy_adam, critic_adam, rates, .. } = self;
         side_by_side(
             &device,
-            || policy_adam.step(policy_params, &policy_gradient, &scale, policy_rate),
-            || critic_adam.step(critic_params, &value_gradient, &scale, critic_rate),
+            || policy_adam.step(&policy_gradient, &scale, rates.0),
+            || critic_adam.step(&value_gradient, &scale, rates.1),
         );
         Ok(true)
     }

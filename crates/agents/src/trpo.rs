@@ -215,20 +215,20 @@ impl Trpo {
         let config = &self.config;
         let device = samples.returns.device();
         let mut shuffling = self.state.shuffling.clone();
-        let mut adam = Adam::new(&self.state.critic_optimizer, config.adam_epsilon, &device);
-        let mut params = Tensor::from_floats(critic.params.as_slice(), &device);
+        let (state, epsilon) = (&self.state.critic_optimizer, config.adam_epsilon);
+        let mut adam = Adam::new(&critic.params, state, epsilon, &device);
         let unclipped = Tensor::ones([1], &device);
         let mut losses = Vec::new();
         for _ in 0..config.critic_epochs {
             for minibatch in samples.minibatches(config.critic_minibatch_size, &mut shuffling) {
                 let (loss, gradient) =
-                    value_gradient(&critic.network, &params, &minibatch, None, 1.0)?;
-                adam.step(&mut params, &gradient, &unclipped, learning_rate);
+                    value_gradient(&critic.network, &adam.params, &minibatch, None, 1.0)?;
+                adam.step(&gradient, &unclipped, learning_rate);
                 losses.push(loss);
             }
         }
         let [params, first, second, loss] =
-            read([params, adam.first, adam.second, Tensor::cat(losses, 0).mean()])?;
+            read([adam.params, adam.first, adam.second, Tensor::cat(losses, 0).mean()])?;
         let loss = f64::from(loss[0]);
         AgentError::check_finite("value loss", loss)?;
         AgentError::check_finite("critic's parameters", params.iter().sum::<f32>().into())?;
