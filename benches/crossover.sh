@@ -7,8 +7,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo build --release --workspace
 trainer="${CARGO_TARGET_DIR:-target}/release/trainer"
-for width in 64 256 1024; do
-    for minibatch in 64 1024 16384; do
+for width in 64 256; do
+    for minibatch in 64 1024 8192; do
         echo "hidden [$width, $width], minibatches of $minibatch"
         # One pass over four minibatches.
         "$trainer" bench configs/ppo_reach_large.toml --set "network.hidden=[$width, $width]" \

@@ -330,6 +330,25 @@ fn bench_has_a_row_for_each_backend() {
     assert!(!place.path("runs").exists(), "a benchmark writes nothing");
 }
 
+/// Whether the second backend is the faster one depends on the machine only where it has a GPU; tests run
+/// where there is at most an emulated one.
+#[test]
+fn a_slower_backend_is_hinted_at() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    let hints = |arguments: &[&str]| {
+        let mut all = vec!["run", "good.toml", "--overwrite"];
+        all.extend(arguments);
+        let ended = place.trainer(&all).expect(0, &[]);
+        let hints = ended.stderr.lines().filter(|line| line.starts_with("hint: "));
+        hints.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(hints(&[]), [] as [&str; 0]);
+    let [hint] = &hints(&["--backend", "ndarray"])[..] else { panic!("one hint") };
+    assert!(hint.contains("flex") && hint.contains("faster"), "{hint}");
+    assert_eq!(hints(&["--backend", "ndarray", "--quiet"]), [] as [&str; 0]);
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
     let place = Place::new();

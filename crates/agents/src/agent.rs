@@ -1,6 +1,5 @@
 //! Actor, critic and algorithm together.
 
-use crate::backend::in_pool;
 use crate::config::{AgentConfig, ConfigError, NetworkConfig};
 use crate::critic::Critic;
 use crate::metrics::UpdateMetrics;
@@ -8,6 +7,7 @@ use crate::network::Mlp;
 use crate::policy::{Actor, Policy};
 use crate::ppo::{Ppo, PpoState};
 use crate::rollout::Batch;
+use crate::threads::with_help;
 use crate::trpo::{Trpo, TrpoState};
 use burn::tensor::Device;
 use envs::{ObservationNormalizer, Space, Stream, stream};
@@ -183,7 +183,7 @@ impl Agent {
     /// When a loss or a gradient is not finite; the agent must not be used then.
     pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<UpdateMetrics, AgentError> {
         let Agent { actor, critic, algorithm, device, .. } = self;
-        in_pool(device, || match algorithm {
+        with_help(device, || match algorithm {
             Algorithm::Ppo(ppo) => ppo.update(actor, critic, batch, progress, device),
             Algorithm::Trpo(trpo) => trpo.update(actor, critic, batch, progress, device),
         })

@@ -1,11 +1,8 @@
 //! Backends by name, and opening one without a panic.
 
-use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use burn::tensor::wgpu::WgpuBackend;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::OnceLock;
 
 /// Where the update runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -105,53 +102,4 @@ fn gpu() -> Result<Device, String> {
         device.map_err(|error| format!("no GPU could be opened through {interface:?} ({error})"))
     };
     DEVICE.get_or_init(open).clone()
-}
-
-/// Runs an update on the CPU's two threads for it, where [`side_by_side`] finds the second one awake:
-/// a thread that sleeps between two minibatches takes longer to wake than a minibatch takes.
-pub(crate) fn in_pool<T: Send>(device: &Device, update: impl FnOnce() -> T + Send) -> T {
-    /// Says that the update is over, also when it panics.
-    struct Over<'a>(&'a AtomicBool);
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    static POOL: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
-        let several = rayon::current_num_threads() > 1;
-        several.then(|| ThreadPoolBuilder::new().num_threads(2).build().ok()).flatten()
-    });
-    let pool = match device.as_dispatch() {
-        DispatchDevice::Cube(_) => None,
-        _ => POOL.as_ref(),
-    };
-    let Some(pool) = pool else { return update() };
-    let over = AtomicBool::new(false);
-    let work = || {
-        let _over = Over(&over);
-        update()
-    };
-    let help = || {
-        while !over.load(Ordering::Relaxed) {
-            // Another process may need the core more.
-            if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                std::thread::yield_now();
-            }
-        }
-    };
-    pool.install(|| rayon::join(work, help).0)
-}
-
-/// Runs two independent pieces of work on two cores where the device is the CPU. On a GPU both are
-/// only queued, which one thread does best.
-pub(crate) fn side_by_side<A: Send, B: Send>(
-    device: &Device,
-    first: impl FnOnce() -> A + Send,
-    second: impl FnOnce() -> B + Send,
-) -> (A, B) {
-    match device.as_dispatch() {
-        DispatchDevice::Cube(_) => (first(), second()),
-        _ if rayon::current_thread_index().is_none() => (first(), second()),
-        _ => rayon::join(first, second),
-    }
 }

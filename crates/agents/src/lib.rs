@@ -23,6 +23,7 @@ pub mod policy;
 pub mod ppo;
 mod rollout;
 pub mod samples;
+mod threads;
 pub mod trpo;
 
 pub use agent::{Agent, AgentError, AgentState, AlgorithmState};

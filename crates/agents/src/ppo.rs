@@ -2,7 +2,6 @@
 
 use crate::adam::{Adam, AdamState, clip};
 use crate::agent::AgentError;
-use crate::backend::side_by_side;
 use crate::config::PpoConfig;
 use crate::critic::{Critic, gradient, value_gradient};
 use crate::fused;
@@ -12,6 +11,7 @@ use crate::network::Mlp;
 use crate::policy::{Actor, Policy};
 use crate::rollout::Batch;
 use crate::samples::{Samples, normalized, read};
+use crate::threads::side_by_side;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
@@ -308,9 +308,7 @@ impl Descent<'_> {
         if config.normalize_advantages {
             minibatch.advantages = normalized(minibatch.advantages);
         }
-        let device = minibatch.advantages.device();
         let (policy_side, critic_side) = side_by_side(
-            &device,
             || {
                 policy_gradient(
                     self.policy,
@@ -338,7 +336,6 @@ impl Descent<'_> {
         }
         let Descent { policy_adam, critic_adam, rates, .. } = self;
         side_by_side(
-            &device,
             || policy_adam.step(&policy_gradient, &scale, rates.0),
             || critic_adam.step(&value_gradient, &scale, rates.1),
         );

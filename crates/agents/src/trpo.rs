@@ -2,7 +2,6 @@
 
 use crate::adam::{Adam, AdamState};
 use crate::agent::AgentError;
-use crate::backend::side_by_side;
 use crate::config::TrpoConfig;
 use crate::conjugate_gradient::{conjugate_gradient, dot};
 use crate::critic::{Critic, gradient, value_gradient};
@@ -12,6 +11,7 @@ use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
 use crate::policy::{Actor, Fisher, Policy};
 use crate::rollout::Batch;
 use crate::samples::{Samples, normalized, read};
+use crate::threads::side_by_side;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
@@ -183,7 +183,6 @@ impl Trpo {
         let learning_rate = config.critic_learning_rate.at(progress);
         let max_kl = config.max_kl.at(progress);
         let (step, fit) = side_by_side(
-            device,
             || take_step(config, &actor.policy, &actor.params, &samples, max_kl),
             || self.fit(critic, &samples, learning_rate),
         );

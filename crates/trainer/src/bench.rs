@@ -13,7 +13,8 @@ const TIME: Duration = Duration::from_secs(1);
 /// ... and at least this often.
 const RUNS: usize = 3;
 /// Floating-point operations in a gradient from which on a GPU is likely to be the faster backend:
-/// what two cores do in the time that starting a gradient's kernels takes (docs/performance.md).
+/// what two cores do in the 5 ms or so that starting a gradient's kernels takes (an estimate; see
+/// docs/performance.md).
 const WORTH_A_GPU: f64 = 5e8;
 
 /// Prints environment, acting and update throughput, in environment steps per second.
