@@ -11,7 +11,7 @@ const CURVE: &str = "rollout/ep_rew_mean";
 const STEPS: &str = "time/total_timesteps";
 const SECONDS: &str = "time/time_elapsed";
 
-/// More groups than this, and the printed pairs are those with the best group only.
+/// More groups than this, and the printed pairs are those with the best group of an environment only.
 const ALL_PAIRS_UP_TO: usize = 6;
 
 /// Groups of runs beside each other.
@@ -196,16 +196,22 @@ impl Comparison {
         text
     }
 
-    fn pairs_table(&self, text: &mut String) {
+    /// Whether no group on the same environment has a higher interquartile mean.
+    fn is_best(&self, row: &Row) -> bool {
         let middle = |row: &Row| row.final_return.interquartile_mean.value;
-        let best = self.rows.iter().max_by(|a, b| middle(a).total_cmp(&middle(b)));
+        let rivals = self.rows.iter().filter(|other| other.environment == row.environment);
+        let best = rivals.max_by(|a, b| middle(a).total_cmp(&middle(b)));
+        best.is_some_and(|best| best.group == row.group)
+    }
+
+    fn pairs_table(&self, text: &mut String) {
+        let best: Vec<&str> =
+            self.rows.iter().filter(|row| self.is_best(row)).map(|row| &*row.group).collect();
         let all = self.rows.len() <= ALL_PAIRS_UP_TO;
         let shown: Vec<&Pair> = self
             .pairs
             .iter()
-            .filter(|pair| {
-                all || best.is_some_and(|row| row.group == pair.group || row.group == pair.over)
-            })
+            .filter(|pair| all || best.contains(&&*pair.group) || best.contains(&&*pair.over))
             .collect();
         if shown.is_empty() {
             return;
