@@ -14,7 +14,8 @@ const TEMPORARY: &str = ".tmp-";
 /// # Errors
 /// When the system refuses a step; the old content is still there then.
 pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = parent.unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!("{TEMPORARY}{name}"));
     let write = || -> std::io::Result<()> {

@@ -13,6 +13,7 @@ mod files;
 mod interrupt;
 mod metrics;
 mod progress;
+mod report;
 mod results;
 mod run_dir;
 mod session;
