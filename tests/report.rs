@@ -5,6 +5,7 @@ mod support;
 use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, evaluate, record};
 use envs::Registry;
 use serde_json::Value;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ fn train(place: &Place, config: &str, out: &str, sets: &[&str]) {
 /// A page of all runs below `directory`.
 fn report(place: &Place, directory: &str) -> String {
     place.trainer(&["report", directory, "-o", "report.html"]).expect(0, &[]);
-    std::fs::read_to_string(place.path("report.html")).expect("the page is there")
+    fs::read_to_string(place.path("report.html")).expect("the page is there")
 }
 
 /// What the page hands to its script.
@@ -46,10 +47,8 @@ fn sweep(place: &Place) {
                     &format!("agent.learning_rate={rate}"),
                     &format!("agent.gamma={gamma}"),
                     &format!("seed={seed}"),
-                    "name='a<b>&\"</script>\"'".replace('/', "").as_str(),
-                ]
-                .map(str::to_owned);
-                let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+                    "name='a<b>&\"<script>\"'",
+                ];
                 train(place, "ppo_cartpole", &format!("sweep/{rate}-{gamma}-{seed}"), &sets);
             }
         }
@@ -127,11 +126,11 @@ fn a_policy_that_can_not_be_replayed_is_a_note_on_the_page() {
     let place = Place::new();
     train(&place, "ppo_cartpole", "runs/whole", &[]);
     train(&place, "trpo_cartpole", "runs/bare", &[]);
-    std::fs::remove_dir_all(place.path("runs/bare/checkpoints")).expect("it was there");
-    std::fs::remove_file(place.path("runs/bare/summary.json")).expect("it was there");
+    fs::remove_dir_all(place.path("runs/bare/checkpoints")).expect("it was there");
+    fs::remove_file(place.path("runs/bare/summary.json")).expect("it was there");
     let ended = place.trainer(&["report", "runs"]).expect(0, &["warning: ", "no checkpoint"]);
     assert!(ended.stdout.starts_with("report.html: 2 groups of 2 runs, "), "{}", ended.stdout);
-    let page = std::fs::read_to_string(place.path("report.html")).expect("the default name");
+    let page = fs::read_to_string(place.path("report.html")).expect("the default name");
     assert!(page.contains("1 run not finished"), "what is not finished is said");
     assert!(page.contains("no checkpoint"), "the reason is on the page");
     assert_eq!(data(&page)["replays"].as_array().map(Vec::len), Some(1));
@@ -175,6 +174,9 @@ fn use_page(place: &Place, page: &str) {
     let browser = chromium();
     for (scheme, preferred) in [("dark", 0), ("light", 1)] {
         let profile = place.path(&format!("profile-{scheme}"));
+        // Into files: a pipe that nobody reads would hold it up.
+        let (dom, log) = (place.path("dom.html"), place.path("chromium.log"));
+        let file = |path: &PathBuf| File::create(path).expect("a file");
         let mut chromium = Command::new(&browser)
             // A sandbox needs rights that a container does not give.
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
@@ -184,8 +186,8 @@ fn use_page(place: &Place, page: &str) {
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg(&check)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(file(&dom))
+            .stderr(file(&log))
             .spawn()
             .expect("Chromium starts");
         let deadline = Instant::now() + Duration::from_secs(120);
@@ -196,12 +198,12 @@ fn use_page(place: &Place, page: &str) {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let output = chromium.wait_with_output().expect("Chromium's output");
-        let dom = String::from_utf8_lossy(&output.stdout);
+        let text = |path| String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned();
+        let (dom, log) = (text(dom), text(log));
         let outcome = dom.split_once("<pre id=\"outcome\">").map(|(_, rest)| rest);
         let outcome = outcome.and_then(|rest| Some(rest.split_once("</pre>")?.0));
         let outcome = outcome.unwrap_or_else(|| {
-            panic!("{scheme}: the checks did not end: {}", String::from_utf8_lossy(&output.stderr))
+            panic!("{scheme}: the checks did not end: {log}")
         });
         let (checks, wrong) = outcome.split_once('\n').unwrap_or((outcome, ""));
         assert!(wrong.is_empty(), "{scheme}:\n{wrong}");
