@@ -202,9 +202,7 @@ fn use_page(place: &Place, page: &str) {
         let (dom, log) = (text(dom), text(log));
         let outcome = dom.split_once("<pre id=\"outcome\">").map(|(_, rest)| rest);
         let outcome = outcome.and_then(|rest| Some(rest.split_once("</pre>")?.0));
-        let outcome = outcome.unwrap_or_else(|| {
-            panic!("{scheme}: the checks did not end: {log}")
-        });
+        let outcome = outcome.unwrap_or_else(|| panic!("{scheme}: the checks did not end: {log}"));
         let (checks, wrong) = outcome.split_once('\n').unwrap_or((outcome, ""));
         assert!(wrong.is_empty(), "{scheme}:\n{wrong}");
         let checks: usize = checks.trim_end_matches(" checks").parse().expect("a number");

@@ -193,7 +193,9 @@ fn differences(groups: &[Group]) -> String {
     let mut html = if keys.is_empty() {
         match groups.len() {
             1 => "<p>One configuration; only the seeds differ.</p>\n".to_owned(),
-            _ => "<p>The names only; every value of the configurations is the same.</p>\n".to_owned(),
+            _ => {
+                "<p>The names only; every value of the configurations is the same.</p>\n".to_owned()
+            }
         }
     } else if groups.len() <= 5 && keys.len() > 1 {
         let heads = [String::new()].into_iter().chain(groups.iter().map(label)).collect::<Vec<_>>();
@@ -221,8 +223,7 @@ fn differences(groups: &[Group]) -> String {
 
 /// Every run with what its final evaluation said.
 fn run_table(groups: &[Group]) -> String {
-    const HEADS: [&str; 8] =
-        ["Run", "Group", "Seed", "Return", "From", "To", "Steps", "Seconds"];
+    const HEADS: [&str; 8] = ["Run", "Group", "Seed", "Return", "From", "To", "Steps", "Seconds"];
     let mut rows = Vec::new();
     for group in groups {
         for run in &group.runs {
@@ -333,7 +334,8 @@ fn replays(groups: &[Group], registry: &Registry) -> (Vec<Replay>, Vec<String>) 
         groups.iter().filter_map(|group| Some((group, best(&group.runs)?))).collect();
     let mut notes = Vec::new();
     if bests.len() > MAX_REPLAYS {
-        notes.push(format!("Of {} groups, the {MAX_REPLAYS} with the highest return.", bests.len()));
+        notes
+            .push(format!("Of {} groups, the {MAX_REPLAYS} with the highest return.", bests.len()));
         let value = |run: &Run| final_return(run).unwrap_or(f64::NEG_INFINITY);
         bests.sort_by(|(_, a), (_, b)| value(b).total_cmp(&value(a)));
         bests.truncate(MAX_REPLAYS);
@@ -380,7 +382,9 @@ fn scene(entry: &Entry) -> (&'static str, f64) {
     // A user's own environment may go by a known name.
     let known = Registry::default().get(entry.name);
     match entry.name {
-        _ if known.is_none_or(|known| known.description != entry.description) => (OBSERVATION, 0.05),
+        _ if known.is_none_or(|known| known.description != entry.description) => {
+            (OBSERVATION, 0.05)
+        }
         "cartpole" => ("cartpole", CartPole::TIME_STEP),
         "pendulum" => ("pendulum", Pendulum::TIME_STEP),
         "reach" => ("reach", Reach::TIME_STEP * f64::from(Reach::SUBSTEPS)),
@@ -450,6 +454,9 @@ mod tests {
 
     #[test]
     fn numbers_keep_five_digits() {
-        assert_eq!([0.0, 1.0, -0.012_345_678, 123_456.7].map(round), [0.0, 1.0, -0.012346, 123460.0]);
+        assert_eq!(
+            [0.0, 1.0, -0.012_345_678, 123_456.7].map(round),
+            [0.0, 1.0, -0.012346, 123460.0]
+        );
     }
 }
