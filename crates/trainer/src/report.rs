@@ -134,7 +134,7 @@ fn counts(groups: &[Group]) -> String {
 }
 
 fn compared(groups: &[Group]) -> String {
-    let environments = distinct(groups, environment).join(", ");
+    let environments = distinct(groups, |run| environment(run).to_owned()).join(", ");
     let seeds = distinct(groups, |run| run.seed);
     let seeds = match seeds.as_slice() {
         [seed] => format!("seed {seed}"),
@@ -199,14 +199,20 @@ fn differences(groups: &[Group]) -> String {
         }
     } else if groups.len() <= 5 && keys.len() > 1 {
         let heads = [String::new()].into_iter().chain(groups.iter().map(label)).collect::<Vec<_>>();
-        let row = |k: &&String| [key(k)].into_iter().chain(groups.iter().map(|g| cell(g, k)));
-        let rows: Vec<Vec<String>> = keys.iter().map(|k| row(k).collect()).collect();
+        let mut rows = Vec::new();
+        for k in &keys {
+            let cells = groups.iter().map(|group| cell(group, k));
+            rows.push([key(k)].into_iter().chain(cells).collect());
+        }
         table(&heads, &rows, "Differences", &[])
     } else {
         let heads: Vec<String> =
             ["Group".to_owned()].into_iter().chain(keys.iter().map(|k| key(k))).collect();
-        let row = |g: &Group| [label(g)].into_iter().chain(keys.iter().map(|k| cell(g, k)));
-        let rows: Vec<Vec<String>> = groups.iter().map(|group| row(group).collect()).collect();
+        let mut rows = Vec::new();
+        for group in groups {
+            let cells = keys.iter().map(|k| cell(group, k));
+            rows.push([label(group)].into_iter().chain(cells).collect());
+        }
         table(&heads, &rows, "Differences", &[])
     };
     let shared = first.runs[0].config.iter().filter(|(k, _)| !first.differences.contains_key(*k));
