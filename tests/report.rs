@@ -129,7 +129,11 @@ fn a_policy_that_can_not_be_replayed_is_a_note_on_the_page() {
     fs::remove_dir_all(place.path("runs/bare/checkpoints")).expect("it was there");
     fs::remove_file(place.path("runs/bare/summary.json")).expect("it was there");
     let ended = place.trainer(&["report", "runs"]).expect(0, &["warning: ", "no checkpoint"]);
-    assert!(ended.stdout.starts_with("report.html: 2 groups of 2 runs, "), "{}", ended.stdout);
+    assert!(
+        ended.stdout.starts_with("wrote ./report.html: 2 groups of 2 runs, "),
+        "{}",
+        ended.stdout
+    );
     let page = fs::read_to_string(place.path("report.html")).expect("the default name");
     assert!(page.contains("1 run not finished"), "what is not finished is said");
     assert!(page.contains("no checkpoint"), "the reason is on the page");
@@ -143,8 +147,8 @@ fn bad_arguments_are_refused() {
     place.trainer(&["report"]).expect(2, &["DIR"]);
     place.trainer(&["report", "nowhere"]).expect(2, &["nowhere", "no run"]);
     train(&place, "ppo_cliff", "run", &[]);
-    place.trainer(&["report", "run", "-o", "run"]).expect(2, &["run", "is a directory"]);
-    place.trainer(&["report", "run", "-o", "no/x.html"]).expect(2, &["no/x.html", "make it first"]);
+    place.trainer(&["report", "run", "-o", "run"]).expect(2, &["run", ".html"]);
+    place.trainer(&["report", "run", "-o", "no/x.html"]).expect(2, &["no/x.html", "mkdir"]);
     place.write("run/metrics.csv", "a,b\n1,2,3\n");
     place.trainer(&["report", "run"]).expect(2, &["metrics.csv"]);
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::plot::Axis;
 use crate::run_dir::Which;
 use agents::Backend;
 use clap::{Args, Parser, Subcommand};
@@ -87,10 +88,10 @@ pub enum Command {
     Report {
         /// Run directories, or directories with runs below them
         #[arg(required = true, value_name = "DIR")]
-        runs: Vec<PathBuf>,
+        paths: Vec<PathBuf>,
         /// Write the page to this file
-        #[arg(long, short, value_name = "FILE", default_value = "report.html")]
-        out: PathBuf,
+        #[arg(long, short, value_name = "FILE.html", default_value = "report.html")]
+        output: PathBuf,
     },
     /// Validate a configuration and print it with every default filled in
     Check {
@@ -104,6 +105,40 @@ pub enum Command {
     Bench {
         #[command(flatten)]
         config: ConfigArgs,
+    },
+    /// Compare finished runs: what their seeds say together, and which configuration is better
+    ///
+    /// Runs that differ in nothing but the seed are one group, a row each. Return at the end is that of
+    /// the evaluation that ends a run; the area under the learning curve is the mean of
+    /// rollout/ep_rew_mean over the steps. Intervals are 95 % bootstrap intervals over seeds.
+    Compare {
+        /// Run directories, or directories with runs below them
+        #[arg(required = true, value_name = "DIR")]
+        paths: Vec<PathBuf>,
+        /// Also say when rollout/ep_rew_mean reached this return
+        #[arg(long, value_name = "RETURN", value_parser = finite, allow_negative_numbers = true)]
+        threshold: Option<f64>,
+        /// Write the table to this file, and the pairs beside it: table.csv, table.pairs.csv
+        #[arg(long, short, value_name = "FILE.csv")]
+        output: Option<PathBuf>,
+    },
+    /// Draw learning curves
+    ///
+    /// Runs that differ in nothing but the seed are one line: their mean, with its 95 % bootstrap
+    /// interval over seeds. Runs that are not finished are drawn as far as they are.
+    Plot {
+        /// Run directories, or directories with runs below them
+        #[arg(required = true, value_name = "DIR")]
+        paths: Vec<PathBuf>,
+        /// Write the picture to this file; its name's end says in which format
+        #[arg(long, short, value_name = "FILE.svg|FILE.png")]
+        output: PathBuf,
+        /// Column of metrics.csv to draw
+        #[arg(long, value_name = "COLUMN", default_value = "rollout/ep_rew_mean")]
+        metric: String,
+        /// What to draw it over
+        #[arg(long, default_value = "steps")]
+        x: Axis,
     },
     /// List environments, algorithms, and backends with the devices found
     List,
@@ -123,6 +158,11 @@ pub struct ConfigArgs {
     /// Replace any value of the file, as in --set agent.learning_rate=1e-3; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "expected a finite number".into())
 }
 
 fn backend(name: &str) -> Result<Backend, String> {

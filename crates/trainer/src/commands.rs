@@ -2,12 +2,16 @@
 
 use crate::bench::{bench, hint};
 use crate::cli::{Command, ConfigArgs};
+use crate::compare::compare;
 use crate::config::{ALGORITHMS, Experiment, Override, Source};
 use crate::error::Error;
+use crate::files;
 use crate::interrupt::Interrupt;
 use crate::metrics::{CsvSink, Sink, TensorBoardSink};
+use crate::plot::{self, Axis};
 use crate::progress::ProgressSink;
 use crate::report::report;
+use crate::results;
 use crate::run_dir::{RunDir, Which};
 use crate::session::{self, Session, Trained};
 use crate::summary::{EvalSummary, Summary};
@@ -16,7 +20,7 @@ use crate::train::train;
 use agents::Backend;
 use envs::Registry;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Does what the command line asks for.
 ///
@@ -31,13 +35,17 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Eval { run, episodes, stochastic, checkpoint, seed } => {
             eval(run, episodes, !stochastic, checkpoint, seed, registry)
         }
-        Command::Report { runs, out } => report(&runs, &out, registry),
+        Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config } => check(&config, registry),
         Command::Bench { config } => {
             let (experiment, source) = read(&config, registry)?;
             let entry = session::entry(&experiment, registry)?;
             bench(&experiment, &entry, &source)
         }
+        Command::Compare { paths, threshold, output } => {
+            compare_runs(&paths, threshold, output.as_deref())
+        }
+        Command::Plot { paths, output, metric, x } => draw(&paths, &output, &metric, x),
         Command::List => {
             list(registry);
             Ok(())
@@ -166,6 +174,39 @@ fn check(config: &ConfigArgs, registry: &Registry) -> Result<(), Error> {
     let mut agent = session::agent(&experiment, &entry, &source, Backend::Flex)?;
     session::warm_start(&mut agent, &experiment, &source)?;
     say(&experiment.to_toml()?);
+    Ok(())
+}
+
+fn compare_runs(
+    paths: &[PathBuf],
+    threshold: Option<f64>,
+    output: Option<&Path>,
+) -> Result<(), Error> {
+    let output = output.map(|path| files::output(path, &["csv"])).transpose()?;
+    let comparison = compare(&results::groups(results::find(paths)?), threshold)?;
+    say(&comparison.table());
+    if let Some((path, _)) = output {
+        let pairs = path.with_extension("pairs.csv");
+        files::write_atomically(&path, &[comparison.rows_csv()?.as_bytes()])?;
+        files::write_atomically(&pairs, &[comparison.pairs_csv()?.as_bytes()])?;
+        say(&format!("\nwrote {} and {}\n", path.display(), pairs.display()));
+    }
+    Ok(())
+}
+
+fn draw(paths: &[PathBuf], output: &Path, metric: &str, x: Axis) -> Result<(), Error> {
+    let (output, extension) = files::output(output, &["svg", "png"])?;
+    let groups = results::groups(results::find(paths)?);
+    let picture = match extension {
+        "png" => plot::png(&groups, metric, x)?,
+        _ => plot::svg(&groups, metric, x)?.into_bytes(),
+    };
+    for run in groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()) {
+        let path = run.path.display();
+        terminal::hint(&format!("{path}: is not finished; its group is drawn as far as it is"));
+    }
+    files::write_atomically(&output, &[&picture])?;
+    say(&format!("wrote {}\n", output.display()));
     Ok(())
 }
 

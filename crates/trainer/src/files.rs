@@ -3,7 +3,7 @@
 use crate::error::Error;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What names of unfinished files begin with.
 const TEMPORARY: &str = ".tmp-";
@@ -32,6 +32,34 @@ pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
         let _ = fs::remove_file(&temporary);
         Error::io("can't be written", path)(error)
     })
+}
+
+/// A file to be written whose name a user gave, with which of these extensions it has.
+///
+/// # Errors
+/// When it has none of them, or there is no directory to write it to.
+pub fn output<'a>(path: &Path, extensions: &[&'a str]) -> Result<(PathBuf, &'a str), Error> {
+    let given = path.extension().unwrap_or_default();
+    let Some(extension) = extensions.iter().find(|known| given.eq_ignore_ascii_case(known)) else {
+        let known: Vec<String> = extensions.iter().map(|known| format!(".{known}")).collect();
+        let known = known.join(" or ");
+        return Err(Error::Usage(format!("{}: the name must end in {known}", path.display())));
+    };
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        let directory = directory.display();
+        return Err(Error::Usage(format!(
+            "{}: there is no directory {directory}; make it with `mkdir -p {directory}`",
+            path.display()
+        )));
+    }
+    if path.is_dir() {
+        return Err(Error::Usage(format!("{}: is a directory", path.display())));
+    }
+    Ok((directory.join(path.file_name().unwrap_or_default()), extension))
 }
 
 /// Brings renamed and removed names to the disk, where the system can.

@@ -1,8 +1,10 @@
 //! One page of what runs have come to: what differs between them, and the policies at work. The page
 //! holds everything it needs; `report/` has its HTML, its style and its script.
 
+use crate::compare::{self, Estimate, Pair, compare};
 use crate::error::Error;
-use crate::files::write_atomically;
+use crate::files;
+use crate::plot::{self, Axis};
 use crate::results::{self, Group, Run};
 use crate::run_dir::{RunDir, Which};
 use crate::session::{self, Trained};
@@ -30,25 +32,13 @@ const MIN_SWEEP: usize = 3;
 /// # Errors
 /// When there is no run, one can't be read, or the file can't be written. A policy that can't be
 /// replayed is a warning.
-pub fn report(paths: &[PathBuf], out: &Path, registry: &Registry) -> Result<(), Error> {
-    let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if out.is_dir() || out.file_name().is_none() {
-        return Err(Error::Usage(format!(
-            "{}: is a directory; give the page a file name, such as --out report.html",
-            out.display()
-        )));
-    }
-    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-        return Err(Error::Usage(format!(
-            "{}: there is no directory {}; make it first",
-            out.display(),
-            directory.display()
-        )));
-    }
+pub fn report(paths: &[PathBuf], output: &Path, registry: &Registry) -> Result<(), Error> {
+    let (output, _) = files::output(output, &["html"])?;
     let groups = results::groups(results::find(paths)?);
     let page = page(&groups, registry)?;
-    write_atomically(out, &[page.as_bytes()])?;
-    say(&format!("{}: {}, {} kB\n", out.display(), counts(&groups), page.len().div_ceil(1000)));
+    files::write_atomically(&output, &[page.as_bytes()])?;
+    let size = page.len().div_ceil(1000);
+    say(&format!("wrote {}: {}, {size} kB\n", output.display(), counts(&groups)));
     Ok(())
 }
 
@@ -63,7 +53,8 @@ fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
             ("compared", &escape(&compared(groups))),
             ("style", include_str!("report/style.css")),
             ("differences", &differences(groups)),
-            ("sections", ""),
+            ("curves", &curves(groups)),
+            ("comparison", &comparison(groups)),
             ("replayed", &replayed(&notes)),
             ("runs", &run_table(groups)),
             ("version", env!("CARGO_PKG_VERSION")),
@@ -224,6 +215,89 @@ fn differences(groups: &[Group]) -> String {
         count(rows.len(), "value"),
         table(&["Key".into(), "Value".into()], &rows, "Shared configuration", &[])
     );
+    html
+}
+
+/// Learning curves, a picture for each environment.
+fn curves(groups: &[Group]) -> String {
+    let mut html = String::new();
+    for environment in distinct(groups, |run| environment(run).to_owned()) {
+        let here: Vec<Group> = groups
+            .iter()
+            .filter(|group| self::environment(&group.runs[0]) == environment)
+            .cloned()
+            .collect();
+        match plot::svg(&here, "rollout/ep_rew_mean", Axis::Steps) {
+            Ok(svg) => {
+                // A picture in a page, so without the head of a file of its own.
+                let svg = svg.find("<svg").map_or("", |start| &svg[start..]);
+                html.push_str(&format!("<figure>{svg}</figure>\n"));
+            }
+            Err(error) => html.push_str(&format!("<p>{}</p>\n", escape(&error.to_string()))),
+        }
+    }
+    html
+}
+
+/// The figures of `trainer compare`.
+fn comparison(groups: &[Group]) -> String {
+    let comparison = match compare(groups, None) {
+        Ok(comparison) => comparison,
+        Err(error) => return format!("<p>{}</p>\n", escape(&error.to_string())),
+    };
+    let figure = |estimate: Option<Estimate>| estimate.map_or("–".into(), |e| e.to_string());
+    let with_success = comparison.rows.iter().any(|row| row.success_rate.is_some());
+    let mut heads =
+        vec!["Group", "Seeds", "Mean", "Median", "Interquartile mean", "While training"];
+    heads.extend(with_success.then_some("Success rate"));
+    let mut rows = Vec::new();
+    for row in &comparison.rows {
+        let end = &row.final_return;
+        let mut cells = vec![
+            escape(&row.group),
+            row.seeds.len().to_string(),
+            end.mean.to_string(),
+            end.median.to_string(),
+            end.interquartile_mean.to_string(),
+            figure(row.area.map(|area| area.interquartile_mean)),
+        ];
+        cells.extend(with_success.then(|| figure(row.success_rate)));
+        rows.push(cells);
+    }
+    let heads: Vec<String> = heads.into_iter().map(str::to_owned).collect();
+    let mut html = String::from(
+        "<p>Return of the greedy episodes at the end, with 95 % bootstrap intervals over seeds; \
+         while training, the interquartile mean of the area under the learning curve, by its \
+         steps.</p>\n",
+    );
+    html.push_str(&table(&heads, &rows, "Comparison", &[1]));
+    let all = comparison.rows.len() <= compare::ALL_PAIRS_UP_TO;
+    let best: Vec<&str> = comparison
+        .rows
+        .iter()
+        .filter(|row| comparison.is_best(row))
+        .map(|row| &*row.group)
+        .collect();
+    let is_shown =
+        |pair: &&Pair| all || best.iter().any(|best| [&*pair.group, &*pair.over].contains(best));
+    let pairs: Vec<Vec<String>> = comparison
+        .pairs
+        .iter()
+        .filter(is_shown)
+        .map(|pair| vec![escape(&pair.group), escape(&pair.over), pair.probability.to_string()])
+        .collect();
+    if !pairs.is_empty() {
+        let which = if all { "" } else { " Pairs with the best group only." };
+        html.push_str(&format!(
+            "<p>Probability of improvement: that a run of the group ends with a higher return than one \
+             of the other.{which}</p>\n"
+        ));
+        let heads = ["Group", "Over", "Probability"].map(str::to_owned);
+        html.push_str(&table(&heads, &pairs, "Probability of improvement", &[]));
+    }
+    for note in &comparison.notes {
+        html.push_str(&format!("<p class=\"quiet\">Note: {}</p>\n", escape(note)));
+    }
     html
 }
 

@@ -115,7 +115,8 @@ pub struct Group {
     pub runs: Vec<Run>,
 }
 
-/// Puts runs whose configurations differ in the seed only into one group; in order of appearance.
+/// Puts runs whose configurations differ in the seed only into one group; in order of appearance. Two
+/// runs of one configuration and seed are the same run twice: one of them is enough, the finished one.
 #[must_use]
 pub fn groups(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
@@ -142,7 +143,8 @@ pub fn groups(runs: Vec<Run>) -> Vec<Group> {
     let is_named = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
     let all_named = names.iter().all(is_named);
     for (group, name) in groups.iter_mut().zip(&names) {
-        group.runs.sort_by_key(|run| run.seed);
+        group.runs.sort_by_key(|run| (run.seed, run.summary.is_none()));
+        group.runs.dedup_by_key(|run| run.seed);
         group.differences =
             keys.iter().map(|key| (key.clone(), value(group, key).unwrap_or_default())).collect();
         // The last part of a key is what people call it.

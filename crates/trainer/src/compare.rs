@@ -1,0 +1,425 @@
+//! What the seeds of each group say together, and which group is better.
+
+use crate::error::Error;
+use crate::results::{Group, Run};
+use crate::stats;
+use serde::Serialize;
+use std::fmt::{self, Write};
+
+/// The learning curve: the mean return of the last 100 training episodes.
+const CURVE: &str = "rollout/ep_rew_mean";
+const STEPS: &str = "time/total_timesteps";
+const SECONDS: &str = "time/time_elapsed";
+
+/// More groups than this, and the printed pairs are those with the best group of an environment only.
+pub const ALL_PAIRS_UP_TO: usize = 6;
+
+/// Groups of runs beside each other.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// Return that "reached" is about.
+    pub threshold: Option<f64>,
+    /// One a group with finished runs.
+    pub rows: Vec<Row>,
+    /// All pairs of groups on the same environment.
+    pub pairs: Vec<Pair>,
+    /// What the reader of the figures should know.
+    pub notes: Vec<String>,
+}
+
+/// A group's figures, over its finished runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What tells the group from the others.
+    pub group: String,
+    /// The environment's name.
+    pub environment: String,
+    /// `ppo` or `trpo`.
+    pub algorithm: String,
+    /// Seeds of the finished runs.
+    pub seeds: Vec<u64>,
+    /// Mean return of the evaluation at the end.
+    pub final_return: Aggregates,
+    /// Area under the learning curve over the steps it spans: the mean return while training. `None`
+    /// where no episode ended.
+    pub area: Option<Aggregates>,
+    /// Mean share of successes in the evaluation at the end; `None` where success is no notion.
+    pub success_rate: Option<Estimate>,
+    /// When the learning curve reached the threshold; `None` without a threshold.
+    pub reached: Option<Reached>,
+}
+
+/// Three middles of a figure over the seeds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Aggregates {
+    /// See [`stats::mean`].
+    pub mean: Estimate,
+    /// See [`stats::median`].
+    pub median: Estimate,
+    /// See [`stats::interquartile_mean`].
+    pub interquartile_mean: Estimate,
+}
+
+/// A figure with its 95 % bootstrap interval over seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The figure.
+    pub value: f64,
+    /// `None` of a single seed.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// When a group reached the threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Reached {
+    /// How many of the seeds did.
+    pub seeds: usize,
+    /// Median over all seeds; `None` where it would be one that did not reach it.
+    pub steps: Option<f64>,
+    /// The same in seconds of wall clock.
+    pub seconds: Option<f64>,
+}
+
+/// How likely a run of one group ends with a higher return than one of the other.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pair {
+    /// The group that comes first among the rows.
+    pub group: String,
+    /// The other.
+    pub over: String,
+    /// See [`stats::probability_of_improvement`].
+    pub probability: Estimate,
+}
+
+/// Compares groups by their finished runs; `threshold` is a return.
+///
+/// # Errors
+/// When no run is finished.
+pub fn compare(groups: &[Group], threshold: Option<f64>) -> Result<Comparison, Error> {
+    let mut notes = Vec::new();
+    let unfinished: Vec<&Run> =
+        groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()).collect();
+    for run in &unfinished {
+        let path = run.path.display();
+        notes.push(format!("{path} is not finished and left out; `trainer resume {path}` goes on"));
+    }
+    let measured: Vec<(Row, Vec<f64>)> =
+        groups.iter().filter_map(|group| row(group, threshold)).collect();
+    if measured.is_empty() {
+        let first = unfinished.first().map(|run| run.path.display().to_string());
+        let first = first.unwrap_or_default();
+        return Err(Error::Usage(format!(
+            "{first}: no run is finished, so there is nothing to compare; `trainer resume {first}` \
+             goes on with a run"
+        )));
+    }
+    let mut pairs = Vec::new();
+    for (index, (row, returns)) in measured.iter().enumerate() {
+        for (other, other_returns) in &measured[index + 1..] {
+            if row.environment == other.environment {
+                pairs.push(Pair {
+                    group: row.group.clone(),
+                    over: other.group.clone(),
+                    probability: estimate([returns, other_returns], |[x, y]| {
+                        stats::probability_of_improvement(x, y)
+                    }),
+                });
+            }
+        }
+    }
+    let rows: Vec<Row> = measured.into_iter().map(|(row, _)| row).collect();
+    if rows.iter().any(|row| row.seeds.len() == 1) {
+        notes.push("one seed has no interval: it does not say how seeds differ".into());
+    }
+    let mut lengths: Vec<u64> = groups
+        .iter()
+        .flat_map(|group| &group.runs)
+        .filter_map(|run| run.summary.as_ref().map(|summary| summary.steps))
+        .collect();
+    lengths.sort_unstable();
+    if let (Some(first), Some(last)) = (lengths.first(), lengths.last())
+        && first != last
+    {
+        notes.push(format!("the runs are of different length, from {first} to {last} steps"));
+    }
+    Ok(Comparison { threshold, rows, pairs, notes })
+}
+
+impl Comparison {
+    /// The figures as text for a terminal.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = String::from("return at the end, with 95 % intervals over seeds\n");
+        let aggregates = |aggregates: &Aggregates| {
+            aggregates.named().map(|(_, estimate)| estimate.to_string()).to_vec()
+        };
+        let with_success = self.rows.iter().any(|row| row.success_rate.is_some());
+        let mut lines = vec![cells(["group", "seeds", "mean", "median", "interquartile mean"])];
+        lines[0].extend(with_success.then(|| "success rate".into()));
+        for row in &self.rows {
+            let mut line = vec![row.group.clone(), row.seeds.len().to_string()];
+            line.extend(aggregates(&row.final_return));
+            if with_success {
+                line.push(row.success_rate.map_or_else(dash, |rate| rate.to_string()));
+            }
+            lines.push(line);
+        }
+        aligned(&mut text, &lines);
+        text.push_str(
+            "\narea under the learning curve, over its steps: the mean return while training\n",
+        );
+        let mut lines = vec![cells(["group", "mean", "median", "interquartile mean"])];
+        for row in &self.rows {
+            let figures = row.area.as_ref().map_or_else(|| vec![dash(); 3], aggregates);
+            lines.push([vec![row.group.clone()], figures].concat());
+        }
+        aligned(&mut text, &lines);
+        if let Some(threshold) = self.threshold {
+            // Writing to a String can't fail.
+            let _ = writeln!(text, "\n{CURVE} of {threshold} or more, median over seeds");
+            let mut lines = vec![cells(["group", "reached by", "steps", "seconds"])];
+            for row in &self.rows {
+                let Some(reached) = row.reached else { continue };
+                lines.push(vec![
+                    row.group.clone(),
+                    format!("{} of {}", reached.seeds, row.seeds.len()),
+                    reached.steps.map_or_else(dash, |steps| format!("{steps:.0}")),
+                    reached.seconds.map_or_else(dash, |seconds| format!("{seconds:.2}")),
+                ]);
+            }
+            aligned(&mut text, &lines);
+        }
+        self.pairs_table(&mut text);
+        for (index, note) in self.notes.iter().enumerate() {
+            let _ = write!(text, "{}note: {note}\n", if index == 0 { "\n" } else { "" });
+        }
+        text
+    }
+
+    /// Whether no group on the same environment has a higher interquartile mean.
+    #[must_use]
+    pub fn is_best(&self, row: &Row) -> bool {
+        let middle = |row: &Row| row.final_return.interquartile_mean.value;
+        let rivals = self.rows.iter().filter(|other| other.environment == row.environment);
+        let best = rivals.max_by(|a, b| middle(a).total_cmp(&middle(b)));
+        best.is_some_and(|best| best.group == row.group)
+    }
+
+    fn pairs_table(&self, text: &mut String) {
+        let best: Vec<&str> =
+            self.rows.iter().filter(|row| self.is_best(row)).map(|row| &*row.group).collect();
+        let all = self.rows.len() <= ALL_PAIRS_UP_TO;
+        let shown: Vec<&Pair> = self
+            .pairs
+            .iter()
+            .filter(|pair| all || best.contains(&&*pair.group) || best.contains(&&*pair.over))
+            .collect();
+        if shown.is_empty() {
+            return;
+        }
+        text.push_str("\nprobability of improvement: that a run of the group ends higher than one of the other\n");
+        let mut lines = vec![cells(["group", "over", "probability"])];
+        for pair in &shown {
+            lines.push(vec![pair.group.clone(), pair.over.clone(), pair.probability.to_string()]);
+        }
+        aligned(text, &lines);
+        if shown.len() < self.pairs.len() {
+            text.push_str(
+                "these are the pairs with the best group; -o FILE.csv writes all of them\n",
+            );
+        }
+    }
+
+    /// The rows as CSV; a cell is empty where there is no figure.
+    ///
+    /// # Errors
+    /// When they can't be put into words.
+    pub fn rows_csv(&self) -> Result<String, Error> {
+        let mut header = cells(["group", "environment", "algorithm", "seeds"]);
+        for figure in [
+            "return_mean",
+            "return_median",
+            "return_iqm",
+            "area_mean",
+            "area_median",
+            "area_iqm",
+            "success_rate",
+        ] {
+            header.extend(["", "_low", "_high"].map(|end| format!("{figure}{end}")));
+        }
+        header.extend(cells([
+            "threshold",
+            "reached_by",
+            "steps_to_threshold",
+            "seconds_to_threshold",
+        ]));
+        let mut lines = vec![header];
+        for row in &self.rows {
+            let count = row.seeds.len().to_string();
+            let mut line =
+                vec![row.group.clone(), row.environment.clone(), row.algorithm.clone(), count];
+            for (_, estimate) in row.final_return.named() {
+                line.extend(estimate.cells());
+            }
+            let areas = row.area.map(|area| area.named().map(|(_, estimate)| estimate.cells()));
+            line.extend(areas.unwrap_or_default().into_iter().flatten());
+            line.extend(row.success_rate.map(Estimate::cells).unwrap_or_default());
+            let reached = row.reached;
+            let number =
+                |figure: Option<f64>| figure.map(|figure| figure.to_string()).unwrap_or_default();
+            line.push(number(self.threshold));
+            line.push(reached.map(|reached| reached.seeds.to_string()).unwrap_or_default());
+            line.push(number(reached.and_then(|reached| reached.steps)));
+            line.push(number(reached.and_then(|reached| reached.seconds)));
+            lines.push(line);
+        }
+        as_csv(&lines)
+    }
+
+    /// The pairs as CSV; a cell is empty where there is no figure.
+    ///
+    /// # Errors
+    /// When they can't be put into words.
+    pub fn pairs_csv(&self) -> Result<String, Error> {
+        let mut lines =
+            vec![cells(["group", "over", "probability", "probability_low", "probability_high"])];
+        for pair in &self.pairs {
+            let mut line = vec![pair.group.clone(), pair.over.clone()];
+            line.extend(pair.probability.cells());
+            lines.push(line);
+        }
+        as_csv(&lines)
+    }
+}
+
+/// The figures of a group and the returns at the end; `None` if no run is finished.
+fn row(group: &Group, threshold: Option<f64>) -> Option<(Row, Vec<f64>)> {
+    let finished: Vec<_> =
+        group.runs.iter().filter_map(|run| Some((run, run.summary.as_ref()?))).collect();
+    let first = finished.first()?.1;
+    let returns: Vec<f64> = finished.iter().map(|(_, summary)| summary.eval.mean_return).collect();
+    let areas: Option<Vec<f64>> =
+        finished.iter().map(|(run, _)| stats::area_under_curve(&run.curve(STEPS, CURVE))).collect();
+    let successes: Option<Vec<f64>> =
+        finished.iter().map(|(_, summary)| summary.eval.success_rate).collect();
+    let row = Row {
+        group: group.label.clone(),
+        environment: first.environment.clone(),
+        algorithm: first.algorithm.clone(),
+        seeds: finished.iter().map(|(run, _)| run.seed).collect(),
+        final_return: Aggregates::of(&returns),
+        area: areas.map(|areas| Aggregates::of(&areas)),
+        success_rate: successes.map(|rates| estimate([&rates], |[rates]| stats::mean(rates))),
+        reached: threshold.map(|threshold| {
+            let first = |x: &str| -> Vec<f64> {
+                finished.iter().map(|(run, _)| first_at(run, x, threshold)).collect()
+            };
+            let (steps, seconds) = (first(STEPS), first(SECONDS));
+            let finite = |median: f64| median.is_finite().then_some(median);
+            Reached {
+                seeds: steps.iter().filter(|steps| steps.is_finite()).count(),
+                steps: finite(stats::median(&steps)),
+                seconds: finite(stats::median(&seconds)),
+            }
+        }),
+    };
+    Some((row, returns))
+}
+
+/// Where the learning curve first is at the threshold or above; infinite if nowhere.
+fn first_at(run: &Run, x: &str, threshold: f64) -> f64 {
+    let curve = run.curve(x, CURVE);
+    curve.iter().find(|(_, y)| *y >= threshold).map_or(f64::INFINITY, |(x, _)| *x)
+}
+
+fn estimate<const N: usize>(
+    samples: [&[f64]; N],
+    statistic: impl Fn([&[f64]; N]) -> f64,
+) -> Estimate {
+    Estimate { value: statistic(samples), interval: stats::bootstrap(samples, statistic) }
+}
+
+impl Aggregates {
+    fn of(samples: &[f64]) -> Aggregates {
+        let estimate =
+            |statistic: fn(&[f64]) -> f64| estimate([samples], move |[samples]| statistic(samples));
+        Aggregates {
+            mean: estimate(stats::mean),
+            median: estimate(stats::median),
+            interquartile_mean: estimate(stats::interquartile_mean),
+        }
+    }
+
+    fn named(&self) -> [(&'static str, Estimate); 3] {
+        [("mean", self.mean), ("median", self.median), ("iqm", self.interquartile_mean)]
+    }
+}
+
+impl Estimate {
+    /// Figure, lower end, upper end.
+    fn cells(self) -> [String; 3] {
+        let [low, high] =
+            self.interval.map_or_else(Default::default, |ends| ends.map(|end| end.to_string()));
+        [self.value.to_string(), low, high]
+    }
+}
+
+impl fmt::Display for Estimate {
+    /// `1.23 [1.10, 1.30]`
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self.interval {
+            Some([low, high]) => {
+                write!(formatter, "{} [{}, {}]", figure(self.value), figure(low), figure(high))
+            }
+            None => formatter.write_str(&figure(self.value)),
+        }
+    }
+}
+
+/// Four digits or so.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        1e3.. => format!("{value:.0}"),
+        1e2.. => format!("{value:.1}"),
+        10.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn dash() -> String {
+    "-".into()
+}
+
+fn cells<const N: usize>(texts: [&str; N]) -> Vec<String> {
+    texts.map(str::to_owned).to_vec()
+}
+
+/// Adds lines of cells in columns, indented.
+fn aligned(text: &mut String, lines: &[Vec<String>]) {
+    let mut widths = Vec::new();
+    for line in lines {
+        widths.resize(widths.len().max(line.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for line in lines {
+        let mut row = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            // Writing to a String can't fail.
+            let _ = write!(row, "  {cell:<width$}");
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+}
+
+fn as_csv(lines: &[Vec<String>]) -> Result<String, Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let problem = |error: String| Error::Usage(format!("the table can't be written: {error}"));
+    for line in lines {
+        writer.write_record(line).map_err(|error| problem(error.to_string()))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| problem(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| problem(error.to_string()))
+}

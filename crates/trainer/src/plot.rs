@@ -1,0 +1,277 @@
+//! Learning curves: a line a group, with its interval over seeds.
+
+use crate::config::did_you_mean;
+use crate::error::Error;
+use crate::results::{Group, Run};
+use crate::stats;
+use kuva::plot::legend::LegendPosition;
+use kuva::plot::{LinePlot, ScatterPlot};
+use kuva::render::layout::{Layout, TickFormat};
+use kuva::render::plots::Plot;
+use std::sync::Arc;
+
+/// What a curve is drawn over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Axis {
+    /// Environment steps
+    Steps,
+    /// Wall clock of the run
+    Seconds,
+}
+
+impl Axis {
+    fn column(self) -> &'static str {
+        match self {
+            Axis::Steps => "time/total_timesteps",
+            Axis::Seconds => "time/time_elapsed",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Axis::Steps => "environment steps",
+            Axis::Seconds => "wall clock, seconds",
+        }
+    }
+}
+
+/// Okabe and Ito's colours, which colour-blind people tell apart, without the yellow, which white paper
+/// swallows.
+const COLOURS: [&str; 7] =
+    ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"];
+
+/// Of the groups that are too many for a colour of their own.
+const GREY: &str = "#BBBBBB";
+
+/// Points a curve, evenly spaced over `x`: more than a screen shows apart.
+const GRID: usize = 200;
+
+/// Of the plot in logical pixels; the legend comes below it.
+const SIZE: (f64, f64) = (800.0, 500.0);
+
+/// Pixels of a PNG for each logical one.
+const PNG_SCALE: f32 = 2.0;
+
+/// Width of the legend's text, characters.
+const LEGEND_WRAP: usize = 100;
+
+/// A group's curve on a grid of `x` of its own.
+struct Curve<'a> {
+    group: &'a Group,
+    /// How many runs it is the mean of.
+    runs: usize,
+    points: Vec<Point>,
+}
+
+struct Point {
+    x: f64,
+    mean: f64,
+    /// 95 % interval of the mean; the range of two runs; `None` for one.
+    interval: Option<[f64; 2]>,
+}
+
+/// The picture as SVG.
+///
+/// # Errors
+/// When no run has a value of this metric, or the runs of a group have no part of `x` in common.
+pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
+    let (plots, layout) = picture(groups, metric, x)?;
+    Ok(kuva::render_to_svg(plots, layout))
+}
+
+/// The picture as a PNG file's content.
+///
+/// # Errors
+/// As [`svg`].
+pub fn png(groups: &[Group], metric: &str, x: Axis) -> Result<Vec<u8>, Error> {
+    let (plots, layout) = picture(groups, metric, x)?;
+    kuva::render_to_raster(plots, layout, PNG_SCALE).map_err(Error::Usage)
+}
+
+fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout), Error> {
+    let mut curves = Vec::new();
+    for group in groups {
+        curves.extend(curve(group, metric, x)?);
+    }
+    if curves.is_empty() {
+        return Err(no_values(groups, metric));
+    }
+    // Too many lines can't be told apart: those that end highest get the colours.
+    if curves.len() > COLOURS.len() {
+        let end = |curve: &Curve| curve.points.last().map_or(f64::NEG_INFINITY, |end| end.mean);
+        curves.sort_by(|a, b| end(b).total_cmp(&end(a)));
+    }
+    let (shown, others) = curves.split_at(curves.len().min(COLOURS.len()));
+    let mut plots: Vec<Plot> = Vec::new();
+    for (index, curve) in others.iter().enumerate() {
+        let label = (index == 0).then(|| format!("{} others, lower at the end", others.len()));
+        plots.push(line(curve, GREY, label, false));
+    }
+    for (curve, colour) in shown.iter().zip(COLOURS) {
+        let seeds = if curve.runs == 1 { "1 seed".into() } else { format!("{} seeds", curve.runs) };
+        plots.push(line(curve, colour, Some(format!("{} ({seeds})", curve.group.label)), true));
+    }
+    let layout = Layout::auto_from_plots(&plots)
+        .with_width(SIZE.0)
+        .with_height(SIZE.1)
+        .with_title(title(groups))
+        .with_subtitle(subtitle(&curves))
+        .with_x_label(x.title())
+        .with_y_label(described(metric))
+        .with_x_tick_format(TickFormat::Custom(Arc::new(tick)))
+        .with_legend_position(LegendPosition::OutsideBottomColumns)
+        .with_legend_wrap(LEGEND_WRAP)
+        .with_legend_box(false);
+    Ok((plots, layout))
+}
+
+/// The mean of a group's runs on a common grid, by linear interpolation, as far as all of them go; `None`
+/// if no run has a value.
+fn curve<'a>(group: &'a Group, metric: &str, x: Axis) -> Result<Option<Curve<'a>>, Error> {
+    let curves: Vec<Vec<(f64, f64)>> = group
+        .runs
+        .iter()
+        .map(|run| finite(run, metric, x))
+        .filter(|points| !points.is_empty())
+        .collect();
+    if curves.is_empty() {
+        return Ok(None);
+    }
+    let start = curves.iter().map(|points| points[0].0).fold(f64::NEG_INFINITY, f64::max);
+    let end = curves.iter().map(|points| points[points.len() - 1].0).fold(f64::INFINITY, f64::min);
+    let all_points = curves.iter().all(|points| points.len() == 1);
+    let grid = if all_points {
+        vec![stats::mean(&curves.iter().map(|points| points[0].0).collect::<Vec<_>>())]
+    } else if start > end {
+        return Err(Error::Usage(format!(
+            "{}: its runs have no {} in common where {metric} is known; plot them one by one",
+            group.label,
+            x.title()
+        )));
+    } else if start == end {
+        vec![start]
+    } else {
+        let step = (end - start) / (GRID - 1) as f64;
+        (0..GRID).map(|index| start + step * index as f64).collect()
+    };
+    let points = grid
+        .into_iter()
+        .map(|x| {
+            let y: Vec<f64> = curves.iter().map(|points| stats::interpolate(points, x)).collect();
+            Point { x, mean: stats::mean(&y), interval: interval(&y) }
+        })
+        .collect();
+    Ok(Some(Curve { group, runs: curves.len(), points }))
+}
+
+/// Of two runs the bootstrap's interval is their range too, so one rule is enough.
+fn interval(samples: &[f64]) -> Option<[f64; 2]> {
+    stats::bootstrap([samples], |[samples]| stats::mean(samples))
+}
+
+fn finite(run: &Run, metric: &str, x: Axis) -> Vec<(f64, f64)> {
+    let mut points = run.curve(x.column(), metric);
+    points.retain(|(x, y)| x.is_finite() && y.is_finite());
+    points
+}
+
+fn line(curve: &Curve, colour: &str, label: Option<String>, with_interval: bool) -> Plot {
+    let points = || curve.points.iter().map(|point| (point.x, point.mean));
+    let intervals: Option<Vec<[f64; 2]>> =
+        curve.points.iter().map(|point| point.interval.filter(|_| with_interval)).collect();
+    if let [point] = curve.points.as_slice() {
+        let mut plot = ScatterPlot::new().with_data(points()).with_color(colour).with_size(5.0);
+        if let Some([low, high]) = point.interval.filter(|_| with_interval) {
+            plot = plot.with_y_err_asymmetric([(point.mean - low, high - point.mean)]);
+        }
+        return Plot::Scatter(match label {
+            Some(label) => plot.with_legend(label),
+            None => plot,
+        });
+    }
+    let mut plot = LinePlot::new().with_data(points()).with_color(colour).with_stroke_width(2.0);
+    if let Some(intervals) = intervals {
+        let [low, high] =
+            [0, 1].map(|end| intervals.iter().map(|ends| ends[end]).collect::<Vec<_>>());
+        plot = plot.with_band(low, high);
+    }
+    Plot::Line(match label {
+        Some(label) => plot.with_legend(label),
+        None => plot,
+    })
+}
+
+/// The environment, where the groups share it.
+fn title(groups: &[Group]) -> String {
+    let environment = |group: &Group| group.runs[0].config.get("env.name").cloned();
+    let first = groups.first().and_then(environment);
+    let shared = groups.iter().all(|group| environment(group) == first);
+    first.filter(|_| shared).unwrap_or_else(|| "learning curves".into())
+}
+
+/// What line and band are.
+fn subtitle(curves: &[Curve]) -> &'static str {
+    let most = curves.iter().map(|curve| curve.runs).max();
+    let has_two = curves.iter().any(|curve| curve.runs == 2);
+    match most {
+        Some(0 | 1) | None => "one seed each",
+        Some(2) => "mean and range of two seeds",
+        Some(_) if has_two => {
+            "mean over seeds with its 95 % bootstrap interval (of two seeds: the range)"
+        }
+        Some(_) => "mean over seeds with its 95 % bootstrap interval",
+    }
+}
+
+/// A metric with its unit, as an axis title.
+fn described(metric: &str) -> &str {
+    match metric {
+        "time/fps" => "environment steps per second",
+        "rollout/ep_rew_mean" => "mean return of the last 100 episodes",
+        "rollout/ep_len_mean" => "mean length of the last 100 episodes, steps",
+        "rollout/success_rate" => "success rate of the last 100 episodes",
+        "eval/mean_reward" => "mean return of an evaluation",
+        "eval/mean_ep_length" => "mean episode length of an evaluation, steps",
+        "eval/success_rate" => "success rate of an evaluation",
+        "train/entropy" => "train/entropy, nats",
+        "train/kl" => "train/kl, nats",
+        "train/approx_kl" => "train/approx_kl, nats",
+        other => other,
+    }
+}
+
+/// 250k and 1.5M in place of many zeros.
+fn tick(value: f64) -> String {
+    let (scaled, unit) = match value.abs() {
+        1e6.. => (value / 1e6, "M"),
+        1e3.. => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    // Ticks are round numbers, but for the last bits.
+    let rounded = (scaled * 1e6).round() / 1e6;
+    format!("{rounded}{unit}")
+}
+
+fn no_values(groups: &[Group], metric: &str) -> Error {
+    let runs = || groups.iter().flat_map(|group| &group.runs);
+    let mut known: Vec<&str> = Vec::new();
+    for (name, values) in runs().flat_map(|run| &run.columns) {
+        if values.iter().any(Option::is_some) && !known.contains(&name.as_str()) {
+            known.push(name);
+        }
+    }
+    let place = runs().next().map(|run| run.path.display().to_string()).unwrap_or_default();
+    let more = match runs().count() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Error::Usage(if known.is_empty() {
+        format!("{place}{more}: metrics.csv has no row yet; there is nothing to draw")
+    } else {
+        let hint = did_you_mean(metric, &known);
+        format!(
+            "{place}{more}: no run has a value of {metric}{hint}; there is: {}",
+            known.join(", ")
+        )
+    })
+}

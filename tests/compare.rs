@@ -1,0 +1,248 @@
+//! `trainer compare` and `trainer plot`: figures of runs whose numbers are known, pictures, and what a
+//! user gets wrong.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::{Place, trainer_binary};
+
+/// Writes what a run leaves: one row a point `(steps, seconds, return)`, and a summary with the return
+/// at the end unless it is not finished.
+fn run(place: &Place, name: &str, seed: u64, curve: &[(u64, f64, f64)], end: Option<f64>) {
+    let directory = place.path(&format!("runs/{name}/{seed}"));
+    fs::create_dir_all(&directory).expect("a run directory");
+    let config = format!(
+        "name = \"{name}\"\nseed = {seed}\n[env]\nname = \"pendulum\"\n[agent]\nalgorithm = \"ppo\"\n"
+    );
+    fs::write(directory.join("config.toml"), config).expect("config.toml");
+    let mut metrics = String::from(
+        "time/total_timesteps,time/time_elapsed,rollout/ep_rew_mean,train/entropy,eval/mean_reward\n",
+    );
+    for (steps, seconds, episode_return) in curve {
+        metrics += &format!("{steps},{seconds},{episode_return},1.5,\n");
+    }
+    fs::write(directory.join("metrics.csv"), metrics).expect("metrics.csv");
+    let Some(end) = end else { return };
+    let steps = curve.last().map_or(0, |last| last.0);
+    let summary = serde_json::json!({
+        "steps": steps, "seconds": 1.0, "steps_per_second": 1.0, "seed": seed, "backend": "flex",
+        "algorithm": "ppo", "environment": "pendulum", "version": "0.1.0",
+        "eval": {
+            "episodes": 10, "mean_return": end, "std_return": 0.0, "min_return": end,
+            "max_return": end, "mean_length": 200.0, "success_rate": null
+        }
+    });
+    fs::write(directory.join("summary.json"), summary.to_string()).expect("summary.json");
+}
+
+/// Two groups: `good` with three seeds and `bad` with two.
+fn two_groups() -> Place {
+    let place = Place::new();
+    for (seed, end, first) in [(1, -100.0, -400.0), (2, -200.0, -600.0), (3, -150.0, -500.0)] {
+        run(&place, "good", seed, &[(100, 1.0, first), (200, 2.0, end)], Some(end));
+    }
+    run(&place, "bad", 1, &[(100, 1.0, -900.0), (200, 2.0, -900.0)], Some(-900.0));
+    run(&place, "bad", 2, &[(100, 1.0, -300.0), (200, 2.0, -150.0)], Some(-150.0));
+    place
+}
+
+/// A CSV file as rows of cells by the names of their columns.
+fn table(path: &Path) -> Vec<std::collections::HashMap<String, String>> {
+    let mut reader = csv::Reader::from_path(path).expect("a CSV file");
+    reader.deserialize().map(|row| row.expect("a row")).collect()
+}
+
+#[test]
+fn figures_are_those_worked_by_hand() {
+    let place = two_groups();
+    let ended = place
+        .trainer(&["compare", "runs", "--threshold", "-200", "-o", "table.csv"])
+        .expect(0, &[]);
+    let rows = table(&place.path("table.csv"));
+    let (bad, good) = (&rows[0], &rows[1]);
+    assert_eq!((&*bad["group"], &*good["group"]), ("bad", "good"));
+    let expected = [
+        (good, "seeds", "3"),
+        (good, "return_mean", "-150"),
+        (good, "return_median", "-150"),
+        (good, "return_iqm", "-150"),
+        // Three draws of the worst are 1 of 27, more than 2.5 %.
+        (good, "return_mean_low", "-200"),
+        (good, "return_mean_high", "-100"),
+        // Means of -400 and -100, -600 and -200, -500 and -150.
+        (good, "area_median", "-325"),
+        (good, "reached_by", "3"),
+        (good, "steps_to_threshold", "200"),
+        (good, "seconds_to_threshold", "2"),
+        (bad, "return_mean", "-525"),
+        (bad, "return_mean_low", "-900"),
+        (bad, "return_mean_high", "-150"),
+        (bad, "reached_by", "1"),
+        // The median lies between 200 and never.
+        (bad, "steps_to_threshold", ""),
+        (bad, "success_rate", ""),
+        (bad, "threshold", "-200"),
+    ];
+    for (row, column, value) in expected {
+        assert_eq!(row[column], value, "{column} of {}", row["group"]);
+    }
+    // `bad` wins against -200 and draws with -150: 1.5 of 6.
+    let pairs = table(&place.path("table.pairs.csv"));
+    assert_eq!(pairs.len(), 1);
+    assert_eq!((&*pairs[0]["group"], &*pairs[0]["over"]), ("bad", "good"));
+    assert_eq!(pairs[0]["probability"], "0.25");
+    for text in ["-150.0 [-200.0, -100.0]", "0.250 [0.000, ", "1 of 2", "3 of 3", "table.pairs.csv"]
+    {
+        assert!(ended.stdout.contains(text), "no {text} in {}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains("note"), "{}", ended.stdout);
+}
+
+#[test]
+fn notes_say_what_the_figures_lack() {
+    let place = two_groups();
+    run(&place, "lone", 7, &[(50, 1.0, -10.0)], Some(-10.0));
+    run(&place, "lone", 8, &[(20, 1.0, -10.0)], None);
+    let ended = place.trainer(&["compare", "runs"]).expect(0, &[]);
+    for text in [
+        "runs/lone/8 is not finished and left out; `trainer resume runs/lone/8` goes on",
+        "one seed has no interval",
+        "from 50 to 200 steps",
+    ] {
+        assert!(ended.stdout.contains(text), "no {text} in {}", ended.stdout);
+    }
+    // The lone seed's return stands without an interval.
+    let line = ended.stdout.lines().find(|line| line.contains("lone ")).expect("a row");
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>(),
+        ["lone", "1", "-10.00", "-10.00", "-10.00"]
+    );
+}
+
+#[test]
+fn pictures_have_a_line_a_group_and_say_what_they_show() {
+    let place = two_groups();
+    place.trainer(&["plot", "runs", "-o", "curves.svg"]).expect(0, &[]);
+    let svg = fs::read_to_string(place.path("curves.svg")).expect("a picture");
+    for text in [
+        "<svg",
+        "good (3 seeds)",
+        "bad (2 seeds)",
+        "environment steps",
+        "mean return of the last 100 episodes",
+        "95 % bootstrap interval over seeds",
+        "pendulum",
+    ] {
+        assert!(svg.contains(text), "no {text} in {svg}");
+    }
+    let arguments = ["plot", "runs/good", "-o", "entropy.png", "--metric", "train/entropy"];
+    place.trainer(&[&arguments[..], &["--x", "seconds"]].concat()).expect(0, &[]);
+    let png = fs::read(place.path("entropy.png")).expect("a picture");
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
+    // The same runs, the same picture.
+    place.trainer(&["plot", "runs", "-o", "again.svg"]).expect(0, &[]);
+    assert_eq!(svg, fs::read_to_string(place.path("again.svg")).expect("a picture"));
+}
+
+#[test]
+fn unfinished_runs_are_drawn_as_far_as_they_are() {
+    let place = two_groups();
+    run(&place, "good", 4, &[(100, 1.0, -400.0), (150, 1.5, -300.0)], None);
+    let ended = place.trainer(&["plot", "runs", "-o", "curves.svg"]).expect(0, &["runs/good/4"]);
+    assert!(ended.stderr.contains("not finished"));
+    assert!(fs::read_to_string(place.path("curves.svg")).unwrap().contains("good (4 seeds)"));
+}
+
+#[test]
+fn one_row_is_a_point_and_more_groups_than_colours_are_grey() {
+    let place = Place::new();
+    for index in 0..10 {
+        let end = f64::from(index);
+        run(&place, &format!("group{index}"), 1, &[(100, 1.0, 0.0), (200, 2.0, end)], Some(end));
+    }
+    place.trainer(&["plot", "runs", "-o", "curves.svg"]).expect(0, &[]);
+    let svg = fs::read_to_string(place.path("curves.svg")).expect("a picture");
+    assert!(svg.contains("group9 (1 seed)") && svg.contains("3 others, lower at the end"));
+    assert!(!svg.contains("group2 ") && svg.contains("one seed each"));
+    run(&place, "short", 1, &[(100, 1.0, -1.0)], None);
+    run(&place, "short", 2, &[(100, 1.5, -2.0)], None);
+    for x in ["steps", "seconds"] {
+        place.trainer(&["plot", "runs/short", "-o", "point.png", "--x", x]).expect(0, &[]);
+        place.trainer(&["plot", "runs/short", "-o", "point.svg", "--x", x]).expect(0, &[]);
+    }
+}
+
+#[test]
+fn bad_input_is_refused_with_a_cure() {
+    let place = two_groups();
+    fs::create_dir_all(place.path("empty")).expect("a directory");
+    let refused = |arguments: &[&str], fragments: &[&str]| {
+        place.trainer(arguments).expect(2, &[&["error: "], fragments].concat());
+    };
+    refused(&["plot", "runs"], &["--output"]);
+    refused(&["compare"], &["DIR"]);
+    for verb in [&["compare"][..], &["plot", "-o", "a.svg"]] {
+        refused(&[verb, &["empty"]].concat(), &["empty: there is no run in it"]);
+        refused(&[verb, &["missing"]].concat(), &["missing: there is no run in it"]);
+    }
+    refused(&["plot", "runs", "-o", "a.pdf"], &["a.pdf", ".svg or .png"]);
+    refused(&["plot", "runs", "-o", "a"], &["a: ", ".svg or .png"]);
+    refused(&["compare", "runs", "-o", "a.txt"], &["a.txt", ".csv"]);
+    refused(&["plot", "runs", "-o", "no/a.svg"], &["no directory no", "mkdir -p no"]);
+    refused(&["compare", "runs", "-o", "no/a.csv"], &["no directory no", "mkdir -p no"]);
+    refused(&["compare", "runs", "--threshold", "nan"], &["--threshold", "finite"]);
+    refused(&["plot", "runs", "-o", "a.svg", "--x", "hours"], &["hours", "steps, seconds"]);
+    let metric = |name| ["plot", "runs", "-o", "a.svg", "--metric", name];
+    refused(
+        &metric("train/entropi"),
+        &["train/entropi", "did you mean `train/entropy`", "rollout/ep_rew_mean"],
+    );
+    // A column without a value is not there either.
+    refused(&metric("eval/mean_reward"), &["no run has a value of eval/mean_reward"]);
+    run(&place, "new", 1, &[], None);
+    refused(&["plot", "runs/new", "-o", "a.svg"], &["runs/new/1", "no row yet"]);
+    refused(&["compare", "runs/new"], &["runs/new/1", "no run is finished", "trainer resume"]);
+    run(&place, "apart", 1, &[(100, 1.0, 0.0), (200, 2.0, 0.0)], None);
+    run(&place, "apart", 2, &[(300, 3.0, 0.0), (400, 4.0, 0.0)], None);
+    refused(&["plot", "runs/apart", "-o", "a.svg"], &["apart", "one by one"]);
+    assert!(!place.path("a.svg").exists());
+}
+
+/// The commands of the book's chapter, word for word, on configurations cut short.
+#[test]
+fn the_commands_of_the_book_run() {
+    let place = Place::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::create_dir(place.path("configs")).expect("a directory");
+    for name in ["ppo_cartpole.toml", "trpo_cartpole.toml"] {
+        let config = fs::read_to_string(root.join("configs").join(name)).expect("a configuration");
+        let cut: Vec<String> = config
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some(("total_steps", _)) => "total_steps = 4_096".into(),
+                _ => line.to_owned(),
+            })
+            .collect();
+        assert!(cut.contains(&"total_steps = 4_096".to_owned()), "{name} has another shape");
+        place.write(&format!("configs/{name}"), cut.join("\n") + "\n[eval]\nepisodes = 2\n");
+    }
+    let book = fs::read_to_string(root.join("docs/comparing.md")).expect("the chapter");
+    let commands: String =
+        book.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    assert!(commands.contains("trainer compare") && commands.contains("trainer plot"));
+    let path = trainer_binary().parent().expect("a directory").display().to_string();
+    let output = Command::new("sh")
+        .args(["-e", "-c", &commands])
+        .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap_or_default()))
+        .current_dir(place.path(""))
+        .output()
+        .expect("a shell");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{commands}\n{stderr}");
+    for file in ["curves.svg", "table.csv", "table.pairs.csv"] {
+        assert!(place.path(file).is_file(), "no {file} after\n{commands}");
+    }
+}
