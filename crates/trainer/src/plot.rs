@@ -4,8 +4,7 @@ use crate::config::did_you_mean;
 use crate::error::Error;
 use crate::results::{Group, Run};
 use crate::stats;
-use kuva::plot::legend::LegendPosition;
-use kuva::plot::{LinePlot, ScatterPlot};
+use kuva::plot::{LegendEntry, LegendPosition, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 use std::sync::Arc;
@@ -46,8 +45,14 @@ const GREY: &str = "#BBBBBB";
 /// Points a curve, evenly spaced over `x`: more than a screen shows apart.
 const GRID: usize = 200;
 
-/// Of the plot in logical pixels; the legend comes below it.
-const SIZE: (f64, f64) = (800.0, 500.0);
+/// Of the picture, logical pixels.
+const WIDTH: f64 = 800.0;
+
+/// Of the picture without its legend, logical pixels.
+const HEIGHT: f64 = 460.0;
+
+/// Of a line of the legend, logical pixels.
+const LEGEND_LINE: f64 = 18.0;
 
 /// Pixels of a PNG for each logical one.
 const PNG_SCALE: f32 = 2.0;
@@ -102,27 +107,40 @@ fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout
         curves.sort_by(|a, b| end(b).total_cmp(&end(a)));
     }
     let (shown, others) = curves.split_at(curves.len().min(COLOURS.len()));
-    let mut plots: Vec<Plot> = Vec::new();
-    for (index, curve) in others.iter().enumerate() {
-        let label = (index == 0).then(|| format!("{} others, lower at the end", others.len()));
-        plots.push(line(curve, GREY, label, false));
-    }
+    let mut legend = Vec::new();
+    // What is drawn first lies below.
+    let mut plots: Vec<Plot> = others.iter().map(|curve| line(curve, GREY, false)).collect();
     for (curve, colour) in shown.iter().zip(COLOURS) {
         let seeds = if curve.runs == 1 { "1 seed".into() } else { format!("{} seeds", curve.runs) };
-        plots.push(line(curve, colour, Some(format!("{} ({seeds})", curve.group.label)), true));
+        plots.push(line(curve, colour, true));
+        legend.push(entry(format!("{} ({seeds})", curve.group.label), colour));
     }
-    let layout = Layout::auto_from_plots(&plots)
-        .with_width(SIZE.0)
-        .with_height(SIZE.1)
+    if !others.is_empty() {
+        legend.push(entry(format!("{} others, lower at the end", others.len()), GREY));
+    }
+    let lines: usize =
+        legend.iter().map(|entry| entry.label.chars().count().div_ceil(LEGEND_WRAP)).sum();
+    let mut layout = Layout::auto_from_plots(&plots)
+        .with_width(WIDTH)
+        .with_height(HEIGHT + LEGEND_LINE * lines as f64)
         .with_title(title(groups))
         .with_subtitle(subtitle(&curves))
         .with_x_label(x.title())
         .with_y_label(described(metric))
         .with_x_tick_format(TickFormat::Custom(Arc::new(tick)))
-        .with_legend_position(LegendPosition::OutsideBottomColumns)
+        .with_legend_entries(legend)
+        .with_legend_position(LegendPosition::OutsideBottomLeft)
         .with_legend_wrap(LEGEND_WRAP)
         .with_legend_box(false);
+    // Room for the tick labels is measured on the range as given.
+    if layout.y_range.0 == layout.y_range.1 {
+        layout.y_range = (layout.y_range.0 - 1.0, layout.y_range.1 + 1.0);
+    }
     Ok((plots, layout))
+}
+
+fn entry(label: String, colour: &str) -> LegendEntry {
+    LegendEntry { label, color: colour.into(), shape: LegendShape::Line, dasharray: None }
 }
 
 /// The mean of a group's runs on a common grid, by linear interpolation, as far as all of them go; `None`
@@ -175,28 +193,25 @@ fn finite(run: &Run, metric: &str, x: Axis) -> Vec<(f64, f64)> {
     points
 }
 
-fn line(curve: &Curve, colour: &str, label: Option<String>, with_interval: bool) -> Plot {
-    let points = || curve.points.iter().map(|point| (point.x, point.mean));
+fn line(curve: &Curve, colour: &str, with_interval: bool) -> Plot {
+    let points = curve.points.iter().map(|point| (point.x, point.mean));
     let intervals: Option<Vec<[f64; 2]>> =
         curve.points.iter().map(|point| point.interval.filter(|_| with_interval)).collect();
     if let [point] = curve.points.as_slice() {
-        let mut plot = ScatterPlot::new().with_data(points()).with_color(colour).with_size(5.0);
-        if let Some([low, high]) = point.interval.filter(|_| with_interval) {
-            plot = plot.with_y_err_asymmetric([(point.mean - low, high - point.mean)]);
-        }
-        return Plot::Scatter(match label {
-            Some(label) => plot.with_legend(label),
-            None => plot,
+        let plot = ScatterPlot::new().with_data(points).with_color(colour).with_size(5.0);
+        return Plot::Scatter(match intervals.as_deref() {
+            Some([[low, high]]) => {
+                plot.with_y_err_asymmetric([(point.mean - low, high - point.mean)])
+            }
+            _ => plot,
         });
     }
-    let mut plot = LinePlot::new().with_data(points()).with_color(colour).with_stroke_width(2.0);
-    if let Some(intervals) = intervals {
-        let [low, high] =
-            [0, 1].map(|end| intervals.iter().map(|ends| ends[end]).collect::<Vec<_>>());
-        plot = plot.with_band(low, high);
-    }
-    Plot::Line(match label {
-        Some(label) => plot.with_legend(label),
+    let plot = LinePlot::new().with_data(points).with_color(colour).with_stroke_width(2.0);
+    Plot::Line(match intervals {
+        Some(intervals) => {
+            let end = |index: usize| intervals.iter().map(move |ends| ends[index]);
+            plot.with_band(end(0), end(1))
+        }
         None => plot,
     })
 }
