@@ -97,7 +97,8 @@ fn the_page_holds_everything_and_escapes_it() {
     assert!(!page.contains("{{"), "a place of the template was not filled");
     assert_eq!(page.matches("</script>").count(), 2, "the data ends early");
     for outside in ["http://", "https://", "src=", "@import", "url("] {
-        let found = page.replace("http://www.w3.org/", "").contains(outside);
+        let rest = page.replace("http://www.w3.org/", "").replace("url(#", "");
+        let found = rest.contains(outside);
         assert!(!found, "the page refers to something outside of it: {outside}");
     }
     assert!(page.contains("4 groups of 8 runs on cartpole, seeds 1, 2"), "what was compared");

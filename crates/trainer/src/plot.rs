@@ -48,6 +48,9 @@ const GRID: usize = 200;
 /// Of the picture, logical pixels.
 const WIDTH: f64 = 800.0;
 
+/// Of a picture for a narrow screen.
+const NARROW_WIDTH: f64 = 480.0;
+
 /// Of the picture without its legend, logical pixels.
 const HEIGHT: f64 = 460.0;
 
@@ -80,7 +83,16 @@ struct Point {
 /// # Errors
 /// When no run has a value of this metric, or the runs of a group have no part of `x` in common.
 pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
-    let (plots, layout) = picture(groups, metric, x)?;
+    let (plots, layout) = picture(groups, metric, x, WIDTH)?;
+    Ok(kuva::render_to_svg(plots, layout))
+}
+
+/// The picture as SVG for a narrow screen, its text as large.
+///
+/// # Errors
+/// As [`svg`].
+pub fn narrow_svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
+    let (plots, layout) = picture(groups, metric, x, NARROW_WIDTH)?;
     Ok(kuva::render_to_svg(plots, layout))
 }
 
@@ -89,11 +101,17 @@ pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
 /// # Errors
 /// As [`svg`].
 pub fn png(groups: &[Group], metric: &str, x: Axis) -> Result<Vec<u8>, Error> {
-    let (plots, layout) = picture(groups, metric, x)?;
+    let (plots, layout) = picture(groups, metric, x, WIDTH)?;
     kuva::render_to_raster(plots, layout, PNG_SCALE).map_err(Error::Usage)
 }
 
-fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout), Error> {
+fn picture(
+    groups: &[Group],
+    metric: &str,
+    x: Axis,
+    width: f64,
+) -> Result<(Vec<Plot>, Layout), Error> {
+    let legend_wrap = (LEGEND_WRAP as f64 * width / WIDTH) as usize;
     let mut curves = Vec::new();
     for group in groups {
         curves.extend(curve(group, metric, x)?);
@@ -119,9 +137,9 @@ fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout
         legend.push(entry(format!("{} others, lower at the end", others.len()), GREY));
     }
     let lines: usize =
-        legend.iter().map(|entry| entry.label.chars().count().div_ceil(LEGEND_WRAP)).sum();
+        legend.iter().map(|entry| entry.label.chars().count().div_ceil(legend_wrap)).sum();
     let mut layout = Layout::auto_from_plots(&plots)
-        .with_width(WIDTH)
+        .with_width(width)
         .with_height(HEIGHT + LEGEND_LINE * lines as f64)
         .with_title(title(groups))
         .with_subtitle(subtitle(&curves))
@@ -130,7 +148,7 @@ fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout
         .with_x_tick_format(TickFormat::Custom(Arc::new(tick)))
         .with_legend_entries(legend)
         .with_legend_position(LegendPosition::OutsideBottomLeft)
-        .with_legend_wrap(LEGEND_WRAP)
+        .with_legend_wrap(legend_wrap)
         .with_legend_box(false);
     // Room for the tick labels is measured on the range as given.
     if layout.y_range.0 == layout.y_range.1 {

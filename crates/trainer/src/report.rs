@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 
 /// Policies that are replayed at most: the page stays small however large a sweep is.
 const MAX_REPLAYS: usize = 8;
-/// Episodes of each; the first ones of `trainer eval`.
-const EPISODES: u32 = 3;
-/// Steps of each episode at most.
+/// Episodes of each at most; the first ones of `trainer eval`.
+const MAX_EPISODES: u32 = 3;
+/// Steps of each in all: as many episodes as fit, but one at least, cut if need be.
 const MAX_STEPS: usize = 500;
 /// Numbers of an observation that are drawn at most where there is no picture of the environment.
 const MAX_OBSERVED: usize = 8;
@@ -54,6 +54,14 @@ fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
             ("style", include_str!("report/style.css")),
             ("differences", &differences(groups)),
             ("curves", &curves(groups)),
+            (
+                "curves_class",
+                if distinct(groups, |run| environment(run).to_owned()).len() > 1 {
+                    "wide"
+                } else {
+                    ""
+                },
+            ),
             ("comparison", &comparison(groups)),
             ("replayed", &replayed(&notes)),
             ("runs", &run_table(groups)),
@@ -227,16 +235,40 @@ fn curves(groups: &[Group]) -> String {
             .filter(|group| self::environment(&group.runs[0]) == environment)
             .cloned()
             .collect();
-        match plot::svg(&here, "rollout/ep_rew_mean", Axis::Steps) {
-            Ok(svg) => {
-                // A picture in a page, so without the head of a file of its own.
-                let svg = svg.find("<svg").map_or("", |start| &svg[start..]);
-                html.push_str(&format!("<figure>{svg}</figure>\n"));
-            }
-            Err(error) => html.push_str(&format!("<p>{}</p>\n", escape(&error.to_string()))),
-        }
+        const METRIC: &str = "rollout/ep_rew_mean";
+        let (wide, narrow) = (plot::svg, plot::narrow_svg);
+        let pictures = wide(&here, METRIC, Axis::Steps)
+            .and_then(|wide| Ok((wide, narrow(&here, METRIC, Axis::Steps)?)));
+        html.push_str(&match pictures {
+            Ok((wide, narrow)) => format!(
+                "<figure class=\"broad\">{}</figure>\n<figure class=\"narrow\">{}</figure>\n",
+                inline(&wide, html.len()),
+                inline(&narrow, html.len() + 1)
+            ),
+            Err(error) => format!("<p>{}</p>\n", escape(&error.to_string())),
+        });
     }
     html
+}
+
+/// A picture's file as an element of the page that can be scaled; `number` keeps its clipping regions
+/// apart from those of other pictures.
+fn inline(svg: &str, number: usize) -> String {
+    let element = svg.find("<svg").map_or("", |start| &svg[start..]);
+    let element = element.replace("kuva-clip-", &format!("clip-{number}-"));
+    let size = |name: &str| {
+        let (_, rest) = element.split_once(&format!(" {name}=\""))?;
+        Some(rest.split_once('"')?.0)
+    };
+    match (size("width"), size("height")) {
+        (Some(width), Some(height)) => {
+            let view = format!(
+                "<svg role=\"img\" aria-label=\"Learning curves\" viewBox=\"0 0 {width} {height}\""
+            );
+            element.replacen("<svg", &view, 1)
+        }
+        _ => element,
+    }
 }
 
 /// The figures of `trainer compare`.
@@ -245,7 +277,7 @@ fn comparison(groups: &[Group]) -> String {
         Ok(comparison) => comparison,
         Err(error) => return format!("<p>{}</p>\n", escape(&error.to_string())),
     };
-    let figure = |estimate: Option<Estimate>| estimate.map_or("–".into(), |e| e.to_string());
+    let optional = |estimate: Option<Estimate>| estimate.map_or("–".into(), figure);
     let with_success = comparison.rows.iter().any(|row| row.success_rate.is_some());
     let mut heads =
         vec!["Group", "Seeds", "Mean", "Median", "Interquartile mean", "While training"];
@@ -256,12 +288,12 @@ fn comparison(groups: &[Group]) -> String {
         let mut cells = vec![
             escape(&row.group),
             row.seeds.len().to_string(),
-            end.mean.to_string(),
-            end.median.to_string(),
-            end.interquartile_mean.to_string(),
-            figure(row.area.map(|area| area.interquartile_mean)),
+            figure(end.mean),
+            figure(end.median),
+            figure(end.interquartile_mean),
+            optional(row.area.map(|area| area.interquartile_mean)),
         ];
-        cells.extend(with_success.then(|| figure(row.success_rate)));
+        cells.extend(with_success.then(|| optional(row.success_rate)));
         rows.push(cells);
     }
     let heads: Vec<String> = heads.into_iter().map(str::to_owned).collect();
@@ -284,7 +316,7 @@ fn comparison(groups: &[Group]) -> String {
         .pairs
         .iter()
         .filter(is_shown)
-        .map(|pair| vec![escape(&pair.group), escape(&pair.over), pair.probability.to_string()])
+        .map(|pair| vec![escape(&pair.group), escape(&pair.over), figure(pair.probability)])
         .collect();
     if !pairs.is_empty() {
         let which = if all { "" } else { " Pairs with the best group only." };
@@ -299,6 +331,19 @@ fn comparison(groups: &[Group]) -> String {
         html.push_str(&format!("<p class=\"quiet\">Note: {}</p>\n", escape(note)));
     }
     html
+}
+
+/// A figure with its interval below.
+fn figure(estimate: Estimate) -> String {
+    let text = estimate.to_string();
+    match text.split_once(' ') {
+        Some((value, interval)) => {
+            format!(
+                "<span class=\"figure\">{value}<br><span class=\"quiet\">{interval}</span></span>"
+            )
+        }
+        None => text,
+    }
 }
 
 /// Every run with what its final evaluation said.
@@ -444,13 +489,17 @@ fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error
     let Trained { experiment, entry, agent, .. } =
         session::trained(&RunDir::at(run.path.clone()), Which::Latest, registry)?;
     let (scene, seconds_per_step) = scene(&entry);
-    let episodes = (0..EPISODES)
-        .map(|episode| {
-            agents::record(agent.actor(), &entry, experiment.seed, episode, MAX_STEPS)
-                .map(|recording| ReplayEpisode::new(recording, scene == OBSERVATION))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Error::Agent)?;
+    let mut episodes = Vec::new();
+    let mut left = MAX_STEPS;
+    for index in 0..MAX_EPISODES {
+        let recording = agents::record(agent.actor(), &entry, experiment.seed, index, left)
+            .map_err(Error::Agent)?;
+        if recording.end.is_none() && index > 0 {
+            break;
+        }
+        left -= recording.rewards.len();
+        episodes.push(ReplayEpisode::new(recording, scene == OBSERVATION));
+    }
     let label = format!("{}, seed {}", group.label, run.seed);
     Ok(Replay { label, scene, seconds_per_step, episodes })
 }
@@ -507,8 +556,8 @@ fn round(number: f64) -> f64 {
 /// What is said above the replay.
 fn replayed(notes: &[String]) -> String {
     let mut html = format!(
-        "Greedy actions of the latest checkpoint, in the first {EPISODES} episodes of \
-         <code>trainer eval</code>; of each group the seed with the highest return."
+        "Greedy actions of the latest checkpoint in the first episodes of <code>trainer eval</code>, \
+         {MAX_STEPS} steps at most; of each group the seed with the highest return."
     );
     for note in notes {
         // Writing to a String can't fail.
