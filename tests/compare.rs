@@ -128,15 +128,15 @@ fn pictures_have_a_line_a_group_and_say_what_they_show() {
     place.trainer(&["plot", "runs", "-o", "curves.svg"]).expect(0, &[]);
     let svg = fs::read_to_string(place.path("curves.svg")).expect("a picture");
     for text in [
-        "<svg",
+        "<svg viewBox",
         "good (3 seeds)",
         "bad (2 seeds)",
         "environment steps",
         "mean return of the last 100 episodes",
-        "95 % bootstrap interval over seeds",
+        "95 % bootstrap interval (of two seeds: the range)",
         "pendulum",
     ] {
-        assert!(svg.contains(text), "no {text} in {svg}");
+        assert!(svg.contains(text), "no {text} in the picture");
     }
     let arguments = ["plot", "runs/good", "-o", "entropy.png", "--metric", "train/entropy"];
     place.trainer(&[&arguments[..], &["--x", "seconds"]].concat()).expect(0, &[]);

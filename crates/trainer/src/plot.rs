@@ -83,8 +83,7 @@ struct Point {
 /// # Errors
 /// When no run has a value of this metric, or the runs of a group have no part of `x` in common.
 pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
-    let (plots, layout) = picture(groups, metric, x, WIDTH)?;
-    Ok(kuva::render_to_svg(plots, layout))
+    scalable(groups, metric, x, WIDTH)
 }
 
 /// The picture as SVG for a narrow screen, its text as large.
@@ -92,8 +91,15 @@ pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
 /// # Errors
 /// As [`svg`].
 pub fn narrow_svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
-    let (plots, layout) = picture(groups, metric, x, NARROW_WIDTH)?;
-    Ok(kuva::render_to_svg(plots, layout))
+    scalable(groups, metric, x, NARROW_WIDTH)
+}
+
+/// A picture that a page can show at any size.
+fn scalable(groups: &[Group], metric: &str, x: Axis, width: f64) -> Result<String, Error> {
+    let (plots, layout) = picture(groups, metric, x, width)?;
+    let height = layout.height.unwrap_or(HEIGHT);
+    let scalable = format!("<svg viewBox=\"0 0 {width} {height}\" ");
+    Ok(kuva::render_to_svg(plots, layout).replacen("<svg ", &scalable, 1))
 }
 
 /// The picture as a PNG file's content.
@@ -150,9 +156,12 @@ fn picture(
         .with_legend_position(LegendPosition::OutsideBottomLeft)
         .with_legend_wrap(legend_wrap)
         .with_legend_box(false);
-    // Room for the tick labels is measured on the range as given.
+    // Of a range that is a point the room for tick labels comes out too small.
     if layout.y_range.0 == layout.y_range.1 {
-        layout.y_range = (layout.y_range.0 - 1.0, layout.y_range.1 + 1.0);
+        let value = layout.y_range.0;
+        let margin = if value == 0.0 { 1.0 } else { value.abs() / 10.0 };
+        layout.y_range = (value - margin, value + margin);
+        layout.data_y_range = Some(layout.y_range);
     }
     Ok((plots, layout))
 }
@@ -247,6 +256,7 @@ fn subtitle(curves: &[Curve]) -> &'static str {
     let most = curves.iter().map(|curve| curve.runs).max();
     let has_two = curves.iter().any(|curve| curve.runs == 2);
     match most {
+        Some(0 | 1) | None if curves.len() == 1 => "one seed",
         Some(0 | 1) | None => "one seed each",
         Some(2) => "mean and range of two seeds",
         Some(_) if has_two => {

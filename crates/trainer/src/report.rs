@@ -1,7 +1,7 @@
 //! One page of what runs have come to: what differs between them, and the policies at work. The page
 //! holds everything it needs; `report/` has its HTML, its style and its script.
 
-use crate::compare::{self, Estimate, Pair, compare};
+use crate::compare::{self, Estimate, Pair, Row, compare};
 use crate::error::Error;
 use crate::files;
 use crate::plot::{self, Axis};
@@ -44,7 +44,9 @@ pub fn report(paths: &[PathBuf], output: &Path, registry: &Registry) -> Result<(
 
 fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
     let (replays, notes) = replays(groups, registry);
-    let data = serde_json::to_string(&Data { sweep: Sweep::of(groups), replays })
+    let sweep = Sweep::of(groups);
+    let is_wide = sweep.is_some() || groups.len() > compare::ALL_PAIRS_UP_TO;
+    let data = serde_json::to_string(&Data { sweep, replays })
         .map_err(|error| Error::Usage(format!("the page's data can't be written: {error}")))?;
     Ok(fill(
         include_str!("report/page.html"),
@@ -54,14 +56,9 @@ fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
             ("style", include_str!("report/style.css")),
             ("differences", &differences(groups)),
             ("curves", &curves(groups)),
-            (
-                "curves_class",
-                if distinct(groups, |run| environment(run).to_owned()).len() > 1 {
-                    "wide"
-                } else {
-                    ""
-                },
-            ),
+            // Beside the curves is the sweep, where there is one.
+            ("curves_class", if environments(groups).len() > 1 { "wide" } else { "" }),
+            ("comparison_class", if is_wide { "wide" } else { "" }),
             ("comparison", &comparison(groups)),
             ("replayed", &replayed(&notes)),
             ("runs", &run_table(groups)),
@@ -117,6 +114,10 @@ fn environment(run: &Run) -> &str {
     run.config.get("env.name").map_or("", String::as_str)
 }
 
+fn environments(groups: &[Group]) -> Vec<String> {
+    distinct(groups, |run| environment(run).to_owned())
+}
+
 fn title(groups: &[Group]) -> String {
     match distinct(groups, |run| run.name.clone()).as_slice() {
         names if names.len() <= 3 => names.join(" and "),
@@ -133,7 +134,7 @@ fn counts(groups: &[Group]) -> String {
 }
 
 fn compared(groups: &[Group]) -> String {
-    let environments = distinct(groups, |run| environment(run).to_owned()).join(", ");
+    let environments = environments(groups).join(", ");
     let seeds = distinct(groups, |run| run.seed);
     let seeds = match seeds.as_slice() {
         [seed] => format!("seed {seed}"),
@@ -229,7 +230,7 @@ fn differences(groups: &[Group]) -> String {
 /// Learning curves, a picture for each environment.
 fn curves(groups: &[Group]) -> String {
     let mut html = String::new();
-    for environment in distinct(groups, |run| environment(run).to_owned()) {
+    for environment in environments(groups) {
         let here: Vec<Group> = groups
             .iter()
             .filter(|group| self::environment(&group.runs[0]) == environment)
@@ -251,24 +252,15 @@ fn curves(groups: &[Group]) -> String {
     html
 }
 
-/// A picture's file as an element of the page that can be scaled; `number` keeps its clipping regions
-/// apart from those of other pictures.
+/// A picture's file as an element of the page; `number` keeps its clipping regions apart from those of
+/// other pictures.
 fn inline(svg: &str, number: usize) -> String {
     let element = svg.find("<svg").map_or("", |start| &svg[start..]);
-    let element = element.replace("kuva-clip-", &format!("clip-{number}-"));
-    let size = |name: &str| {
-        let (_, rest) = element.split_once(&format!(" {name}=\""))?;
-        Some(rest.split_once('"')?.0)
-    };
-    match (size("width"), size("height")) {
-        (Some(width), Some(height)) => {
-            let view = format!(
-                "<svg role=\"img\" aria-label=\"Learning curves\" viewBox=\"0 0 {width} {height}\""
-            );
-            element.replacen("<svg", &view, 1)
-        }
-        _ => element,
-    }
+    element.replace("kuva-clip-", &format!("clip-{number}-")).replacen(
+        "<svg",
+        "<svg role=\"img\" aria-label=\"Learning curves\"",
+        1,
+    )
 }
 
 /// The figures of `trainer compare`.
@@ -283,7 +275,11 @@ fn comparison(groups: &[Group]) -> String {
         vec!["Group", "Seeds", "Mean", "Median", "Interquartile mean", "While training"];
     heads.extend(with_success.then_some("Success rate"));
     let mut rows = Vec::new();
-    for row in &comparison.rows {
+    // The best of each environment first.
+    let mut ranked: Vec<&Row> = comparison.rows.iter().collect();
+    let middle = |row: &Row| row.final_return.interquartile_mean.value;
+    ranked.sort_by(|a, b| a.environment.cmp(&b.environment).then(middle(b).total_cmp(&middle(a))));
+    for row in ranked {
         let end = &row.final_return;
         let mut cells = vec![
             escape(&row.group),

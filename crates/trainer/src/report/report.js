@@ -52,6 +52,7 @@ function scale(values) {
     }
     return { at: numbers.map(along), ticks: marks.map((x) => [along(x), show(x)]) };
   }
+  distinct.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const place = (value) => (distinct.indexOf(value) + 0.5) / distinct.length;
   const label = (value) => (value === "" ? "not set" : value.length > 14 ? value.slice(0, 13) + "…" : value);
   return { at: values.map(place), ticks: distinct.slice(0, 8).map((value) => [place(value), label(value)]) };
