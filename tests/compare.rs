@@ -153,7 +153,23 @@ fn unfinished_runs_are_drawn_as_far_as_they_are() {
     run(&place, "good", 4, &[(100, 1.0, -400.0), (150, 1.5, -300.0)], None);
     let ended = place.trainer(&["plot", "runs", "-o", "curves.svg"]).expect(0, &["runs/good/4"]);
     assert!(ended.stderr.contains("not finished"));
-    assert!(fs::read_to_string(place.path("curves.svg")).unwrap().contains("good (4 seeds)"));
+    let svg = || fs::read_to_string(place.path("curves.svg")).expect("a picture");
+    assert!(svg().contains("good (4 seeds)"));
+    // One that ends before the others begin can't be part of their mean.
+    run(&place, "good", 4, &[(50, 0.5, -400.0)], None);
+    place.trainer(&["plot", "runs", "-o", "curves.svg"]).expect(0, &["runs/good/4"]);
+    assert!(svg().contains("good (3 seeds)"));
+}
+
+#[test]
+fn a_finished_run_keeps_its_last_value() {
+    let place = Place::new();
+    run(&place, "a", 1, &[(100, 1.0, 0.0), (200, 2.0, 900.0)], Some(900.0));
+    run(&place, "a", 2, &[(100, 3.0, 0.0), (200, 5.0, 900.0)], Some(900.0));
+    place.trainer(&["plot", "runs", "-o", "curves.svg", "--x", "seconds"]).expect(0, &[]);
+    let svg = fs::read_to_string(place.path("curves.svg")).expect("a picture");
+    // From 3 seconds, where the first run has ended, to 5.
+    assert!(svg.contains("a (2 seeds)") && svg.contains(">5<") && !svg.contains(">2<"));
 }
 
 #[test]
@@ -205,9 +221,6 @@ fn bad_input_is_refused_with_a_cure() {
     run(&place, "new", 1, &[], None);
     refused(&["plot", "runs/new", "-o", "a.svg"], &["runs/new/1", "no row yet"]);
     refused(&["compare", "runs/new"], &["runs/new/1", "no run is finished", "trainer resume"]);
-    run(&place, "apart", 1, &[(100, 1.0, 0.0), (200, 2.0, 0.0)], None);
-    run(&place, "apart", 2, &[(300, 3.0, 0.0), (400, 4.0, 0.0)], None);
-    refused(&["plot", "runs/apart", "-o", "a.svg"], &["apart", "one by one"]);
     assert!(!place.path("a.svg").exists());
 }
 

@@ -192,7 +192,7 @@ impl Comparison {
         }
         self.pairs_table(&mut text);
         for (index, note) in self.notes.iter().enumerate() {
-            let _ = write!(text, "{}note: {note}\n", if index == 0 { "\n" } else { "" });
+            let _ = writeln!(text, "{}note: {note}", if index == 0 { "\n" } else { "" });
         }
         text
     }

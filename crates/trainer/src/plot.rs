@@ -81,7 +81,7 @@ struct Point {
 /// The picture as SVG.
 ///
 /// # Errors
-/// When no run has a value of this metric, or the runs of a group have no part of `x` in common.
+/// When no run has a value of this metric.
 pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
     scalable(groups, metric, x, WIDTH)
 }
@@ -118,10 +118,8 @@ fn picture(
     width: f64,
 ) -> Result<(Vec<Plot>, Layout), Error> {
     let legend_wrap = (LEGEND_WRAP as f64 * width / WIDTH) as usize;
-    let mut curves = Vec::new();
-    for group in groups {
-        curves.extend(curve(group, metric, x)?);
-    }
+    let mut curves: Vec<Curve> =
+        groups.iter().filter_map(|group| curve(group, metric, x)).collect();
     if curves.is_empty() {
         return Err(no_values(groups, metric));
     }
@@ -170,43 +168,45 @@ fn entry(label: String, colour: &str) -> LegendEntry {
     LegendEntry { label, color: colour.into(), shape: LegendShape::Line, dasharray: None }
 }
 
-/// The mean of a group's runs on a common grid, by linear interpolation, as far as all of them go; `None`
-/// if no run has a value.
-fn curve<'a>(group: &'a Group, metric: &str, x: Axis) -> Result<Option<Curve<'a>>, Error> {
-    let curves: Vec<Vec<(f64, f64)>> = group
+/// The mean of a group's runs on a common grid, by linear interpolation; `None` if no run has a value.
+///
+/// It begins where all runs have begun. A finished run that ended sooner than another, in seconds say,
+/// keeps its last value; one that is not finished ends the curve, and is left out if it ends before the
+/// others begin.
+fn curve<'a>(group: &'a Group, metric: &str, x: Axis) -> Option<Curve<'a>> {
+    let mut curves: Vec<(bool, Vec<(f64, f64)>)> = group
         .runs
         .iter()
-        .map(|run| finite(run, metric, x))
-        .filter(|points| !points.is_empty())
+        .map(|run| (run.summary.is_some(), finite(run, metric, x)))
+        .filter(|(_, points)| !points.is_empty())
         .collect();
-    if curves.is_empty() {
-        return Ok(None);
-    }
-    let start = curves.iter().map(|points| points[0].0).fold(f64::NEG_INFINITY, f64::max);
-    let end = curves.iter().map(|points| points[points.len() - 1].0).fold(f64::INFINITY, f64::min);
-    let all_points = curves.iter().all(|points| points.len() == 1);
-    let grid = if all_points {
-        vec![stats::mean(&curves.iter().map(|points| points[0].0).collect::<Vec<_>>())]
-    } else if start > end {
-        return Err(Error::Usage(format!(
-            "{}: its runs have no {} in common where {metric} is known; plot them one by one",
-            group.label,
-            x.title()
-        )));
-    } else if start == end {
-        vec![start]
-    } else {
-        let step = (end - start) / (GRID - 1) as f64;
-        (0..GRID).map(|index| start + step * index as f64).collect()
+    let last = |points: &[(f64, f64)]| points.last().map_or(f64::NAN, |point| point.0);
+    let (start, end) = loop {
+        let start = curves.iter().map(|(_, points)| points[0].0).reduce(f64::max)?;
+        let longest = curves.iter().map(|(_, points)| last(points)).fold(start, f64::max);
+        let shortest = curves
+            .iter()
+            .enumerate()
+            .filter(|(_, (is_finished, _))| !is_finished)
+            .map(|(index, (_, points))| (index, last(points)))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        match shortest {
+            Some((index, end)) if end < start => curves.remove(index),
+            Some((_, end)) => break (start, end),
+            None => break (start, longest),
+        };
     };
-    let points = grid
-        .into_iter()
-        .map(|x| {
-            let y: Vec<f64> = curves.iter().map(|points| stats::interpolate(points, x)).collect();
+    let count = if start == end { 1 } else { GRID };
+    let step = (end - start) / (GRID - 1) as f64;
+    let points = (0..count)
+        .map(|index| {
+            let x = start + step * index as f64;
+            let y: Vec<f64> =
+                curves.iter().map(|(_, points)| stats::interpolate(points, x)).collect();
             Point { x, mean: stats::mean(&y), interval: interval(&y) }
         })
         .collect();
-    Ok(Some(Curve { group, runs: curves.len(), points }))
+    Some(Curve { group, runs: curves.len(), points })
 }
 
 /// Of two runs the bootstrap's interval is their range too, so one rule is enough.

@@ -294,9 +294,8 @@ fn comparison(groups: &[Group]) -> String {
     }
     let heads: Vec<String> = heads.into_iter().map(str::to_owned).collect();
     let mut html = String::from(
-        "<p>Return of the greedy episodes at the end, with 95 % bootstrap intervals over seeds; \
-         while training, the interquartile mean of the area under the learning curve, by its \
-         steps.</p>\n",
+        "<p>Return of the greedy episodes at the end, with 95 % bootstrap intervals over seeds. While \
+         training: the mean height of the learning curve over its steps, interquartile mean.</p>\n",
     );
     html.push_str(&table(&heads, &rows, "Comparison", &[1]));
     let all = comparison.rows.len() <= compare::ALL_PAIRS_UP_TO;

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// How deep below a directory runs are looked for: runs/NAME/SEED, and a sweep's trials below that.
 const DEPTH: usize = 5;
 
+/// A column of `metrics.csv`: its name, and its cells; `None` where one is empty.
+pub type Column = (String, Vec<Option<f64>>);
+
 /// A run, finished or not.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -24,8 +27,8 @@ pub struct Run {
     pub config: BTreeMap<String, String>,
     /// `None` while the run is not finished.
     pub summary: Option<Summary>,
-    /// Columns of `metrics.csv` in the order of the file; `None` where a cell is empty.
-    pub columns: Vec<(String, Vec<Option<f64>>)>,
+    /// Columns of `metrics.csv` in the order of the file.
+    pub columns: Vec<Column>,
 }
 
 impl Run {
@@ -178,10 +181,10 @@ fn flatten(prefix: &str, table: &toml::Table, config: &mut BTreeMap<String, Stri
     }
 }
 
-fn columns(path: &Path) -> Result<Vec<(String, Vec<Option<f64>>)>, Error> {
+fn columns(path: &Path) -> Result<Vec<Column>, Error> {
     let problem = |error: csv::Error| Error::Usage(format!("{}: {error}", path.display()));
     let mut reader = csv::Reader::from_path(path).map_err(problem)?;
-    let mut columns: Vec<(String, Vec<Option<f64>>)> =
+    let mut columns: Vec<Column> =
         reader.headers().map_err(problem)?.iter().map(|name| (name.into(), Vec::new())).collect();
     for row in reader.records() {
         let row = row.map_err(problem)?;
