@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::Place;
+use support::{Place, trainer_binary};
 
 /// Trains a configuration of this project for two iterations.
 fn train(place: &Place, config: &str, out: &str, sets: &[&str]) {
@@ -140,6 +140,34 @@ fn a_policy_that_can_not_be_replayed_is_a_note_on_the_page() {
     assert!(page.contains("no checkpoint"), "the reason is on the page");
     assert_eq!(data(&page)["replays"].as_array().map(Vec::len), Some(1));
     assert_eq!(data(&page)["sweep"], Value::Null);
+}
+
+/// The commands of the book's chapter, word for word, on configurations cut short.
+#[test]
+fn the_commands_of_the_book_run() {
+    let place = Place::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::create_dir(place.path("configs")).expect("a directory");
+    for name in ["configs/ppo_cartpole.toml", "configs/trpo_cartpole.toml"] {
+        let config = fs::read_to_string(root.join(name)).expect("a configuration");
+        let cut = config.replace("\ntotal_steps = ", "\ntotal_steps = 4_096 # ");
+        assert_ne!(cut, config, "{name} has another shape");
+        place.write(name, cut);
+    }
+    let book = fs::read_to_string(root.join("docs/report.md")).expect("the chapter");
+    let commands: String =
+        book.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    let binaries = trainer_binary().parent().expect("a directory").display().to_string();
+    let output = Command::new("sh")
+        .args(["-e", "-c", &commands])
+        .env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap_or_default()))
+        .current_dir(place.path(""))
+        .output()
+        .expect("a shell");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{commands}\n{stderr}");
+    let page = fs::read_to_string(place.path("report.html")).expect("the chapter's page");
+    assert!(page.contains("2 groups of 6 runs on cartpole, seeds 1, 2, 3"));
 }
 
 #[test]

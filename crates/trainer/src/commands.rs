@@ -182,12 +182,14 @@ fn compare_runs(
     threshold: Option<f64>,
     output: Option<&Path>,
 ) -> Result<(), Error> {
-    let output = output.map(|path| files::output(path, &["csv"])).transpose()?;
+    if let Some(path) = output {
+        files::output(path, &["csv"])?;
+    }
     let comparison = compare(&results::groups(results::find(paths)?), threshold)?;
     say(&comparison.table());
-    if let Some((path, _)) = output {
+    if let Some(path) = output {
         let pairs = path.with_extension("pairs.csv");
-        files::write_atomically(&path, &[comparison.rows_csv()?.as_bytes()])?;
+        files::write_atomically(path, &[comparison.rows_csv()?.as_bytes()])?;
         files::write_atomically(&pairs, &[comparison.pairs_csv()?.as_bytes()])?;
         say(&format!("\nwrote {} and {}\n", path.display(), pairs.display()));
     }
@@ -195,7 +197,7 @@ fn compare_runs(
 }
 
 fn draw(paths: &[PathBuf], output: &Path, metric: &str, x: Axis) -> Result<(), Error> {
-    let (output, extension) = files::output(output, &["svg", "png"])?;
+    let extension = files::output(output, &["svg", "png"])?;
     let groups = results::groups(results::find(paths)?);
     let picture = match extension {
         "png" => plot::png(&groups, metric, x)?,
@@ -205,7 +207,7 @@ fn draw(paths: &[PathBuf], output: &Path, metric: &str, x: Axis) -> Result<(), E
         let path = run.path.display();
         terminal::hint(&format!("{path}: is not finished; its group is drawn as far as it is"));
     }
-    files::write_atomically(&output, &[&picture])?;
+    files::write_atomically(output, &[&picture])?;
     say(&format!("wrote {}\n", output.display()));
     Ok(())
 }

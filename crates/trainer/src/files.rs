@@ -3,7 +3,7 @@
 use crate::error::Error;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What names of unfinished files begin with.
 const TEMPORARY: &str = ".tmp-";
@@ -14,8 +14,7 @@ const TEMPORARY: &str = ".tmp-";
 /// # Errors
 /// When the system refuses a step; the old content is still there then.
 pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = parent.unwrap_or(Path::new("."));
+    let directory = directory(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!("{TEMPORARY}{name}"));
     let write = || -> std::io::Result<()> {
@@ -34,21 +33,23 @@ pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
     })
 }
 
-/// A file to be written whose name a user gave, with which of these extensions it has.
+/// Where a file is; a bare name is in the working directory.
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Which of these extensions the file has that a user wants written.
 ///
 /// # Errors
 /// When it has none of them, or there is no directory to write it to.
-pub fn output<'a>(path: &Path, extensions: &[&'a str]) -> Result<(PathBuf, &'a str), Error> {
+pub fn output<'a>(path: &Path, extensions: &[&'a str]) -> Result<&'a str, Error> {
     let given = path.extension().unwrap_or_default();
     let Some(extension) = extensions.iter().find(|known| given.eq_ignore_ascii_case(known)) else {
         let known: Vec<String> = extensions.iter().map(|known| format!(".{known}")).collect();
         let known = known.join(" or ");
         return Err(Error::Usage(format!("{}: the name must end in {known}", path.display())));
     };
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory(path);
     if !directory.is_dir() {
         let directory = directory.display();
         return Err(Error::Usage(format!(
@@ -59,7 +60,7 @@ pub fn output<'a>(path: &Path, extensions: &[&'a str]) -> Result<(PathBuf, &'a s
     if path.is_dir() {
         return Err(Error::Usage(format!("{}: is a directory", path.display())));
     }
-    Ok((directory.join(path.file_name().unwrap_or_default()), extension))
+    Ok(extension)
 }
 
 /// Brings renamed and removed names to the disk, where the system can.

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::run_dir::RunDir;
 use crate::summary::Summary;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// How deep below a directory runs are looked for: runs/NAME/SEED, and a sweep's trials below that.
@@ -136,31 +136,57 @@ pub fn groups(runs: Vec<Run>) -> Vec<Group> {
             }),
         }
     }
-    let mut keys: Vec<String> =
-        groups.iter().flat_map(|group| group.runs[0].config.keys().cloned()).collect();
-    keys.sort();
-    keys.dedup();
-    let value = |group: &Group, key: &String| group.runs[0].config.get(key).cloned();
-    keys.retain(|key| groups.iter().any(|group| value(group, key) != value(&groups[0], key)));
+    let all_keys = differing(&groups.iter().collect::<Vec<_>>());
     let names: Vec<String> = groups.iter().map(|group| group.runs[0].name.clone()).collect();
-    let is_named = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
-    let all_named = names.iter().all(is_named);
-    for (group, name) in groups.iter_mut().zip(&names) {
+    let one_name = names.iter().all(|name| *name == names[0]);
+    let labels: Vec<String> = groups
+        .iter()
+        .zip(&names)
+        .map(|(group, name)| {
+            let same: Vec<&Group> =
+                groups.iter().filter(|other| other.runs[0].name == *name).collect();
+            // The last part of a key is what people call it.
+            let differences: Vec<String> = differing(&same)
+                .iter()
+                .filter_map(|key| Some((key, group.runs[0].config.get(key)?)))
+                .map(|(key, value)| {
+                    format!("{} {}", key.rsplit('.').next().unwrap_or(key), short(value))
+                })
+                .collect();
+            match differences.join(", ") {
+                none if none.is_empty() => name.clone(),
+                differences if one_name => differences,
+                differences => format!("{name}, {differences}"),
+            }
+        })
+        .collect();
+    for (group, label) in groups.iter_mut().zip(labels) {
+        group.label = label;
         group.runs.sort_by_key(|run| (run.seed, run.summary.is_none()));
         group.runs.dedup_by_key(|run| run.seed);
-        group.differences =
-            keys.iter().map(|key| (key.clone(), value(group, key).unwrap_or_default())).collect();
-        // The last part of a key is what people call it.
-        let differences: Vec<String> = group
-            .differences
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(key, value)| format!("{} {value}", key.rsplit('.').next().unwrap_or(key)))
-            .collect();
-        group.label =
-            if all_named || differences.is_empty() { name.clone() } else { differences.join(", ") };
+        let config = &group.runs[0].config;
+        let value = |key: &String| config.get(key).cloned().unwrap_or_default();
+        group.differences = all_keys.iter().map(|key| (key.clone(), value(key))).collect();
     }
     groups
+}
+
+/// Keys that have not the same value in all of these groups, in order.
+fn differing(groups: &[&Group]) -> Vec<String> {
+    let configs: Vec<_> = groups.iter().map(|group| &group.runs[0].config).collect();
+    let keys: BTreeSet<&String> = configs.iter().flat_map(|config| config.keys()).collect();
+    let differs = |key: &&String| configs.iter().any(|it| it.get(*key) != configs[0].get(*key));
+    keys.into_iter().filter(differs).cloned().collect()
+}
+
+/// A schedule as `0.002 to 0.0`; any other value as it is.
+fn short(value: &str) -> String {
+    let table: Option<toml::Table> = format!("it = {value}").parse().ok();
+    let schedule = table.as_ref().and_then(|table| table.get("it")).and_then(toml::Value::as_table);
+    match schedule.and_then(|schedule| Some((schedule.get("start")?, schedule.get("end")?))) {
+        Some((start, end)) => format!("{start} to {end}"),
+        None => value.to_owned(),
+    }
 }
 
 fn flatten(prefix: &str, table: &toml::Table, config: &mut BTreeMap<String, String>) {
@@ -226,5 +252,17 @@ mod tests {
         let groups = groups(runs);
         assert_eq!([&*groups[0].label, &*groups[1].label], ["ppo", "trpo"]);
         assert_eq!(groups[1].differences["agent.epochs"], "");
+    }
+
+    #[test]
+    fn a_name_that_repeats_is_told_apart_by_what_differs_within_it() {
+        let schedule = "{ end = 0.0, schedule = \"linear\", start = 0.002 }";
+        let groups = groups(vec![
+            run("ppo", 1, &[("agent.learning_rate", schedule), ("agent.epochs", "4")]),
+            run("ppo", 1, &[("agent.learning_rate", "0.001"), ("agent.epochs", "4")]),
+            run("trpo", 1, &[("agent.max_kl", "0.01")]),
+        ]);
+        let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
+        assert_eq!(labels, ["ppo, learning_rate 0.002 to 0.0", "ppo, learning_rate 0.001", "trpo"]);
     }
 }
