@@ -131,7 +131,7 @@ fn a_policy_that_can_not_be_replayed_is_a_note_on_the_page() {
     fs::remove_file(place.path("runs/bare/summary.json")).expect("it was there");
     let ended = place.trainer(&["report", "runs"]).expect(0, &["warning: ", "no checkpoint"]);
     assert!(
-        ended.stdout.starts_with("wrote ./report.html: 2 groups of 2 runs, "),
+        ended.stdout.starts_with("wrote report.html: 2 groups of 2 runs, "),
         "{}",
         ended.stdout
     );

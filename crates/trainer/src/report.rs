@@ -33,10 +33,10 @@ const MIN_SWEEP: usize = 3;
 /// When there is no run, one can't be read, or the file can't be written. A policy that can't be
 /// replayed is a warning.
 pub fn report(paths: &[PathBuf], output: &Path, registry: &Registry) -> Result<(), Error> {
-    let (output, _) = files::output(output, &["html"])?;
+    files::output(output, &["html"])?;
     let groups = results::groups(results::find(paths)?);
     let page = page(&groups, registry)?;
-    files::write_atomically(&output, &[page.as_bytes()])?;
+    files::write_atomically(output, &[page.as_bytes()])?;
     let size = page.len().div_ceil(1000);
     say(&format!("wrote {}: {}, {size} kB\n", output.display(), counts(&groups)));
     Ok(())
