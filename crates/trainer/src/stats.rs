@@ -172,9 +172,9 @@ mod tests {
             close(found[0], expected[0], tolerance);
             close(found[1], expected[1], tolerance);
         };
-        ends(bootstrap([&X], |[x]| mean(x)), [2.88571429, 6.38571429], 0.06);
+        ends(bootstrap([&X], |[x]| mean(x)), [2.88571429, 6.38571429], 0.1);
         ends(bootstrap([&X], |[x]| median(x)), [2.2, 6.1], 0.0);
-        ends(bootstrap([&X], |[x]| interquartile_mean(x)), [2.56, 6.62], 0.06);
+        ends(bootstrap([&X], |[x]| interquartile_mean(x)), [2.56, 6.62], 0.1);
         let probability = bootstrap([&X, &Y], |[x, y]| probability_of_improvement(x, y));
         ends(probability, [0.34285714, 0.94285714], 0.03);
     }
