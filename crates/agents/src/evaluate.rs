@@ -3,7 +3,7 @@
 use crate::agent::AgentError;
 use crate::network::Scratch;
 use crate::policy::Actor;
-use envs::{Entry, Episode, Rng, Stream, VectorEnv, stream};
+use envs::{Action, Entry, Episode, Rng, Space, Stream, VectorEnv, stream};
 
 /// Evaluation uses environments from this global index on, which no training run reaches: its
 /// episodes are new ones, the same for every policy.
@@ -127,4 +127,79 @@ pub fn evaluate(
         }
     }
     Ok(Evaluation { episodes: finished.into_iter().flatten().collect() })
+}
+
+/// One episode, step by step. Row `t` of the states and observations is what holds after `t` steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recording {
+    /// [`envs::Environment::state`], `[steps + 1][state]`.
+    pub states: Vec<Vec<f64>>,
+    /// What the environment showed, not normalised, `[steps + 1][observation]`.
+    pub observations: Vec<Vec<f32>>,
+    /// What the environment received, `[steps][action]`; a discrete action is its index.
+    pub actions: Vec<Vec<f32>>,
+    /// Rewards, `[steps]`.
+    pub rewards: Vec<f64>,
+    /// How the episode ended; `None` where the recording stops before its end.
+    pub end: Option<Episode>,
+}
+
+/// Plays episode `episode` of [`evaluate`] with greedy actions and keeps what happens, up to
+/// `max_steps` steps.
+///
+/// # Errors
+/// When an observation, a reward or an action is not finite.
+pub fn record(
+    actor: &Actor,
+    entry: &Entry,
+    seed: u64,
+    episode: u32,
+    max_steps: usize,
+) -> Result<Recording, AgentError> {
+    let mut environment = entry.make();
+    let action_space = environment.action_space();
+    let mut rng = stream(seed, Stream::Environment(FIRST_INDEX + episode));
+    environment.reset(&mut rng);
+    let mut observation = vec![0.0; environment.observation_space().width()];
+    let mut normalized = observation.clone();
+    let mut scratch = Scratch::default();
+    let mut recording = Recording::default();
+    loop {
+        environment.observe(&mut observation);
+        recording.states.push(environment.state());
+        recording.observations.push(observation.clone());
+        if recording.end.is_some() || recording.rewards.len() == max_steps {
+            return Ok(recording);
+        }
+        normalized.copy_from_slice(&observation);
+        actor.normalize(&mut normalized);
+        let outputs = actor.outputs(&normalized, &mut scratch);
+        if outputs.iter().any(|output| !output.is_finite()) {
+            return Err(AgentError::NonFinite("policy's output in a recording".into()));
+        }
+        let mut action = vec![0.0; action_space.width()];
+        actor.mode(outputs, &mut action);
+        actor.squash(&mut action);
+        let step = match &action_space {
+            Space::Discrete { .. } => {
+                environment.step(Action::Discrete(action[0] as usize), &mut rng)
+            }
+            Space::Box { low, high } => {
+                for (number, (low, high)) in action.iter_mut().zip(low.iter().zip(high)) {
+                    *number = number.max(*low).min(*high);
+                }
+                environment.step(Action::Continuous(&action), &mut rng)
+            }
+        };
+        if !step.reward.is_finite() {
+            return Err(AgentError::NonFinite("reward in a recording".into()));
+        }
+        recording.actions.push(action);
+        recording.rewards.push(step.reward);
+        let length = recording.rewards.len() as u32;
+        if step.terminated || step.truncated || length >= environment.max_episode_steps() {
+            let episode_return = recording.rewards.iter().sum();
+            recording.end = Some(Episode { episode_return, length, success: step.success });
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub use config::{
     Activation, AgentConfig, ConfigError, Init, KlPenalty, NetworkConfig, PpoConfig, PpoName,
     Schedule, TrpoConfig, TrpoName,
 };
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, Recording, evaluate, record};
 pub use metrics::{AlgorithmMetrics, UpdateMetrics};
 pub use policy::Actor;
 pub use rollout::{Batch, Collector, CollectorState};

@@ -80,6 +80,19 @@ pub enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Make one page of finished runs: what differs, curves, figures, the policy at work
+    ///
+    /// The page is one HTML file that needs no network: it opens from the file system in any browser.
+    /// Runs that differ in the seed only are one group. The policy is replayed from episodes that are
+    /// played for the page with each run's latest checkpoint, greedily, as `trainer eval` does.
+    Report {
+        /// Run directories, or directories with runs below them
+        #[arg(required = true, value_name = "DIR")]
+        paths: Vec<PathBuf>,
+        /// Write the page to this file
+        #[arg(long, short, value_name = "FILE.html", default_value = "report.html")]
+        output: PathBuf,
+    },
     /// Validate a configuration and print it with every default filled in
     Check {
         #[command(flatten)]

@@ -10,9 +10,10 @@ use crate::interrupt::Interrupt;
 use crate::metrics::{CsvSink, Sink, TensorBoardSink};
 use crate::plot::{self, Axis};
 use crate::progress::ProgressSink;
+use crate::report::report;
 use crate::results;
 use crate::run_dir::{RunDir, Which};
-use crate::session::{self, Session};
+use crate::session::{self, Session, Trained};
 use crate::summary::{EvalSummary, Summary};
 use crate::terminal::{self, say};
 use crate::train::train;
@@ -34,6 +35,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Eval { run, episodes, stochastic, checkpoint, seed } => {
             eval(run, episodes, !stochastic, checkpoint, seed, registry)
         }
+        Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config } => check(&config, registry),
         Command::Bench { config } => {
             let (experiment, source) = read(&config, registry)?;
@@ -150,26 +152,15 @@ fn eval(
     seed: Option<u64>,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let run = RunDir::at(path);
-    run.must_hold_a_run()?;
-    let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
-    let entry = session::entry(&experiment, registry)?;
-    // Acting happens on the CPU, whatever the run was trained on.
-    let mut agent = session::agent(&experiment, &entry, &source, Backend::Flex)?;
-    let Some((path, checkpoint)) = run.load(which)? else {
-        return Err(Error::Usage(format!(
-            "{}: holds no checkpoint yet",
-            run.checkpoints().display()
-        )));
-    };
-    agent.set_state(checkpoint.agent).map_err(|error| session::foreign(error, &path))?;
+    let Trained { experiment, entry, agent, checkpoint } =
+        session::trained(&RunDir::at(path), which, registry)?;
     let seed = seed.unwrap_or(experiment.seed);
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
         agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
     say(&format!(
         "{}, {} actions, seed {seed}\n{}",
-        path.display(),
+        checkpoint.display(),
         if greedy { "greedy" } else { "sampled" },
         EvalSummary::new(&evaluation).table()
     ));

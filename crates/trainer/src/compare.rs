@@ -12,7 +12,7 @@ const STEPS: &str = "time/total_timesteps";
 const SECONDS: &str = "time/time_elapsed";
 
 /// More groups than this, and the printed pairs are those with the best group of an environment only.
-const ALL_PAIRS_UP_TO: usize = 6;
+pub const ALL_PAIRS_UP_TO: usize = 6;
 
 /// Groups of runs beside each other.
 #[derive(Clone, Debug, Serialize)]
@@ -198,7 +198,8 @@ impl Comparison {
     }
 
     /// Whether no group on the same environment has a higher interquartile mean.
-    fn is_best(&self, row: &Row) -> bool {
+    #[must_use]
+    pub fn is_best(&self, row: &Row) -> bool {
         let middle = |row: &Row| row.final_return.interquartile_mean.value;
         let rivals = self.rows.iter().filter(|other| other.environment == row.environment);
         let best = rivals.max_by(|a, b| middle(a).total_cmp(&middle(b)));

@@ -48,6 +48,9 @@ const GRID: usize = 200;
 /// Of the picture, logical pixels.
 const WIDTH: f64 = 800.0;
 
+/// Of a picture for a narrow screen.
+const NARROW_WIDTH: f64 = 480.0;
+
 /// Of the picture without its legend, logical pixels.
 const HEIGHT: f64 = 460.0;
 
@@ -80,9 +83,21 @@ struct Point {
 /// # Errors
 /// When no run has a value of this metric.
 pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
-    let (plots, layout) = picture(groups, metric, x)?;
-    let (width, height) = (WIDTH, layout.height.unwrap_or(HEIGHT));
-    // So that a page can show it at any size.
+    scalable(groups, metric, x, WIDTH)
+}
+
+/// The picture as SVG for a narrow screen, its text as large.
+///
+/// # Errors
+/// As [`svg`].
+pub fn narrow_svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
+    scalable(groups, metric, x, NARROW_WIDTH)
+}
+
+/// A picture that a page can show at any size.
+fn scalable(groups: &[Group], metric: &str, x: Axis, width: f64) -> Result<String, Error> {
+    let (plots, layout) = picture(groups, metric, x, width)?;
+    let height = layout.height.unwrap_or(HEIGHT);
     let scalable = format!("<svg viewBox=\"0 0 {width} {height}\" ");
     Ok(kuva::render_to_svg(plots, layout).replacen("<svg ", &scalable, 1))
 }
@@ -92,11 +107,17 @@ pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
 /// # Errors
 /// As [`svg`].
 pub fn png(groups: &[Group], metric: &str, x: Axis) -> Result<Vec<u8>, Error> {
-    let (plots, layout) = picture(groups, metric, x)?;
+    let (plots, layout) = picture(groups, metric, x, WIDTH)?;
     kuva::render_to_raster(plots, layout, PNG_SCALE).map_err(Error::Usage)
 }
 
-fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout), Error> {
+fn picture(
+    groups: &[Group],
+    metric: &str,
+    x: Axis,
+    width: f64,
+) -> Result<(Vec<Plot>, Layout), Error> {
+    let legend_wrap = (LEGEND_WRAP as f64 * width / WIDTH) as usize;
     let mut curves: Vec<Curve> =
         groups.iter().filter_map(|group| curve(group, metric, x)).collect();
     if curves.is_empty() {
@@ -120,9 +141,9 @@ fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout
         legend.push(entry(format!("{} others, lower at the end", others.len()), GREY));
     }
     let lines: usize =
-        legend.iter().map(|entry| entry.label.chars().count().div_ceil(LEGEND_WRAP)).sum();
+        legend.iter().map(|entry| entry.label.chars().count().div_ceil(legend_wrap)).sum();
     let mut layout = Layout::auto_from_plots(&plots)
-        .with_width(WIDTH)
+        .with_width(width)
         .with_height(HEIGHT + LEGEND_LINE * lines as f64)
         .with_title(title(groups))
         .with_subtitle(subtitle(&curves))
@@ -131,7 +152,7 @@ fn picture(groups: &[Group], metric: &str, x: Axis) -> Result<(Vec<Plot>, Layout
         .with_x_tick_format(TickFormat::Custom(Arc::new(tick)))
         .with_legend_entries(legend)
         .with_legend_position(LegendPosition::OutsideBottomLeft)
-        .with_legend_wrap(LEGEND_WRAP)
+        .with_legend_wrap(legend_wrap)
         .with_legend_box(false);
     // Of a range that is a point the room for tick labels comes out too small.
     if layout.y_range.0 == layout.y_range.1 {

@@ -172,6 +172,37 @@ pub fn warm_start(
         .map_err(|error| wrong(format!("{}: {error}", path.display())))
 }
 
+/// A run's policy as a checkpoint has it.
+pub struct Trained {
+    /// The run's configuration.
+    pub experiment: Experiment,
+    /// The environment's entry in the registry.
+    pub entry: Entry,
+    /// Actor and critic, on the CPU, whatever the run was trained on.
+    pub agent: Agent,
+    /// The checkpoint's file.
+    pub checkpoint: PathBuf,
+}
+
+/// Reads a run's policy back.
+///
+/// # Errors
+/// When the directory holds no run, no such checkpoint, or one that does not fit its configuration.
+pub fn trained(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
+    run.must_hold_a_run()?;
+    let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
+    let entry = entry(&experiment, registry)?;
+    let mut agent = agent(&experiment, &entry, &source, Backend::Flex)?;
+    let Some((path, checkpoint)) = run.load(which)? else {
+        return Err(Error::Usage(format!(
+            "{}: holds no checkpoint yet",
+            run.checkpoints().display()
+        )));
+    };
+    agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
+    Ok(Trained { experiment, entry, agent, checkpoint: path })
+}
+
 /// The error of a checkpoint whose state does not fit.
 pub fn foreign(error: AgentError, path: &Path) -> Error {
     Problem::Mismatch(error.to_string()).of(path).into()

@@ -1,0 +1,268 @@
+//! The page of `trainer report`: what is in it, and how it behaves in a browser.
+
+mod support;
+
+use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, evaluate, record};
+use envs::Registry;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Place, trainer_binary};
+
+/// Trains a configuration of this project for two iterations.
+fn train(place: &Place, config: &str, out: &str, sets: &[&str]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let config = root.join(format!("configs/{config}.toml"));
+    let config = config.to_str().expect("a path in UTF-8");
+    let mut arguments = vec!["run", config, "--quiet", "--out", out];
+    let few = ["total_steps=4096", "eval.episodes=3", "eval.every_steps=0"];
+    for set in few.iter().chain(sets) {
+        arguments.extend(["--set", set]);
+    }
+    place.trainer(&arguments).expect(0, &[]);
+}
+
+/// A page of all runs below `directory`.
+fn report(place: &Place, directory: &str) -> String {
+    place.trainer(&["report", directory, "-o", "report.html"]).expect(0, &[]);
+    fs::read_to_string(place.path("report.html")).expect("the page is there")
+}
+
+/// What the page hands to its script.
+fn data(page: &str) -> Value {
+    let start = "<script type=\"application/json\" id=\"data\">";
+    let (_, rest) = page.split_once(start).expect("the page has data");
+    let (json, _) = rest.split_once("</script>").expect("the data ends");
+    serde_json::from_str(json).expect("the data is JSON")
+}
+
+/// A sweep of four groups with two seeds each, of an experiment with an ugly name.
+fn sweep(place: &Place) {
+    for rate in ["1e-4", "1e-3"] {
+        for gamma in ["0.9", "0.99"] {
+            for seed in ["1", "2"] {
+                let sets = [
+                    &format!("agent.learning_rate={rate}"),
+                    &format!("agent.gamma={gamma}"),
+                    &format!("seed={seed}"),
+                    "name='a<b>&\"<script>\"'",
+                ];
+                train(place, "ppo_cartpole", &format!("sweep/{rate}-{gamma}-{seed}"), &sets);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_recording_is_the_episode_that_an_evaluation_plays() {
+    for name in ["cartpole", "pendulum", "reach", "cliff"] {
+        let entry = Registry::default().get(name).expect("a built-in environment");
+        let env = entry.make();
+        let agent = Agent::new(
+            &AgentConfig::Ppo(PpoConfig::default()),
+            &NetworkConfig::default(),
+            false,
+            &env.observation_space(),
+            &env.action_space(),
+            5,
+            Backend::Flex.open().expect("a CPU"),
+        )
+        .expect("an agent");
+        let evaluation = evaluate(agent.actor(), &entry, 3, 5, true).expect("finite episodes");
+        for (index, episode) in evaluation.episodes().iter().enumerate() {
+            let recording =
+                record(agent.actor(), &entry, 5, index as u32, 1000).expect("a finite episode");
+            assert_eq!(recording.end, Some(*episode), "{name}, episode {index}");
+            assert_eq!(recording.states.len(), episode.length as usize + 1);
+            assert_eq!(recording.observations.len(), recording.states.len());
+            let cut = record(agent.actor(), &entry, 5, index as u32, 4).expect("a finite episode");
+            assert_eq!((cut.end, cut.states.len()), (None, 5));
+            assert_eq!(cut.states, recording.states[..5]);
+        }
+    }
+}
+
+#[test]
+fn the_page_holds_everything_and_escapes_it() {
+    let place = Place::new();
+    sweep(&place);
+    let page = report(&place, "sweep");
+    assert_eq!(page, report(&place, "sweep"), "the same runs give the same page");
+
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    assert!(page.contains("<h1>a&lt;b&gt;&amp;"), "the title is there, escaped");
+    assert!(!page.contains("a<b>"), "a name is not escaped");
+    assert!(!page.contains("{{"), "a place of the template was not filled");
+    assert_eq!(page.matches("</script>").count(), 2, "the data ends early");
+    for outside in ["http://", "https://", "src=", "@import", "url("] {
+        let rest = page.replace("http://www.w3.org/", "").replace("url(#", "");
+        let found = rest.contains(outside);
+        assert!(!found, "the page refers to something outside of it: {outside}");
+    }
+    assert!(page.contains("4 groups of 8 runs on cartpole, seeds 1, 2"), "what was compared");
+    for text in ["agent.learning_rate", "0.0001", "total_steps", "4096", "sweep/1e-4-0.99-2"] {
+        assert!(page.contains(text), "no {text}");
+    }
+
+    let data = data(&page);
+    let keys = ["agent.gamma", "agent.learning_rate"];
+    assert_eq!(data["sweep"]["keys"], serde_json::json!(keys));
+    let groups = data["sweep"]["groups"].as_array().expect("groups");
+    assert_eq!(groups.len(), 4);
+    assert!(groups.iter().all(|group| group["returns"].as_array().map(Vec::len) == Some(2)));
+    let replays = data["replays"].as_array().expect("replays");
+    assert_eq!(replays.len(), 4);
+    for episode in replays.iter().flat_map(|replay| replay["episodes"].as_array()).flatten() {
+        let length = |key: &str| episode[key].as_array().map_or(0, Vec::len);
+        assert!(length("rewards") > 5);
+        assert_eq!(length("states"), length("rewards") + 1);
+        assert_eq!(length("actions"), length("rewards"));
+    }
+}
+
+#[test]
+fn a_policy_that_can_not_be_replayed_is_a_note_on_the_page() {
+    let place = Place::new();
+    train(&place, "ppo_cartpole", "runs/whole", &[]);
+    train(&place, "trpo_cartpole", "runs/bare", &[]);
+    fs::remove_dir_all(place.path("runs/bare/checkpoints")).expect("it was there");
+    fs::remove_file(place.path("runs/bare/summary.json")).expect("it was there");
+    let ended = place.trainer(&["report", "runs"]).expect(0, &["warning: ", "no checkpoint"]);
+    assert!(
+        ended.stdout.starts_with("wrote report.html: 2 groups of 2 runs, "),
+        "{}",
+        ended.stdout
+    );
+    let page = fs::read_to_string(place.path("report.html")).expect("the default name");
+    assert!(page.contains("1 run not finished"), "what is not finished is said");
+    assert!(page.contains("no checkpoint"), "the reason is on the page");
+    assert_eq!(data(&page)["replays"].as_array().map(Vec::len), Some(1));
+    assert_eq!(data(&page)["sweep"], Value::Null);
+}
+
+/// The commands of the book's chapter, word for word, on configurations cut short.
+#[test]
+fn the_commands_of_the_book_run() {
+    let place = Place::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::create_dir(place.path("configs")).expect("a directory");
+    for name in ["configs/ppo_cartpole.toml", "configs/trpo_cartpole.toml"] {
+        let config = fs::read_to_string(root.join(name)).expect("a configuration");
+        let cut = config.replace("\ntotal_steps = ", "\ntotal_steps = 4_096 # ");
+        assert_ne!(cut, config, "{name} has another shape");
+        place.write(name, cut);
+    }
+    let book = fs::read_to_string(root.join("docs/report.md")).expect("the chapter");
+    let commands: String =
+        book.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    let binaries = trainer_binary().parent().expect("a directory").display().to_string();
+    let output = Command::new("sh")
+        .args(["-e", "-c", &commands])
+        .env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap_or_default()))
+        .current_dir(place.path(""))
+        .output()
+        .expect("a shell");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{commands}\n{stderr}");
+    let page = fs::read_to_string(place.path("report.html")).expect("the chapter's page");
+    assert!(page.contains("2 groups of 6 runs on cartpole, seeds 1, 2, 3"));
+}
+
+#[test]
+fn bad_arguments_are_refused() {
+    let place = Place::new();
+    place.trainer(&["report"]).expect(2, &["DIR"]);
+    place.trainer(&["report", "nowhere"]).expect(2, &["nowhere", "no run"]);
+    train(&place, "ppo_cliff", "run", &[]);
+    place.trainer(&["report", "run", "-o", "run"]).expect(2, &["run", ".html"]);
+    place.trainer(&["report", "run", "-o", "no/x.html"]).expect(2, &["no/x.html", "mkdir"]);
+    place.write("run/metrics.csv", "a,b\n1,2,3\n");
+    place.trainer(&["report", "run"]).expect(2, &["metrics.csv"]);
+}
+
+/// A browser without a window.
+fn chromium() -> PathBuf {
+    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    let known = ["chromium", "chromium-browser", "google-chrome"].map(PathBuf::from);
+    let works = |path: &PathBuf| {
+        let mut version = Command::new(path);
+        version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
+    };
+    named.into_iter().chain(known).find(works).unwrap_or_else(|| {
+        panic!(
+            "no Chromium was found, and the report's page is tested in it: install it \
+             (apt-get install chromium), or name the program in the variable CHROMIUM"
+        )
+    })
+}
+
+/// Opens the page at 400 px and at 1600 px in light and in dark, and uses it.
+#[track_caller]
+fn use_page(place: &Place, page: &str) {
+    let page = serde_json::to_string(page).expect("text").replace('<', "\\u003c");
+    let check = place.write("check.html", include_str!("report/check.html").replace("PAGE", &page));
+    let browser = chromium();
+    for (scheme, preferred) in [("dark", 0), ("light", 1)] {
+        let profile = place.path(&format!("profile-{scheme}"));
+        // Into files: a pipe that nobody reads would hold it up.
+        let (dom, log) = (place.path("dom.html"), place.path("chromium.log"));
+        let file = |path: &PathBuf| File::create(path).expect("a file");
+        let mut chromium = Command::new(&browser)
+            // A sandbox needs rights that a container does not give.
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+            .args(["--window-size=1700,1000", "--timeout=100000"])
+            .args(["--disable-background-networking", "--no-first-run"])
+            .arg(format!("--blink-settings=preferredColorScheme={preferred}"))
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg(&check)
+            .stdin(Stdio::null())
+            .stdout(file(&dom))
+            .stderr(file(&log))
+            .spawn()
+            .expect("Chromium starts");
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while chromium.try_wait().expect("Chromium is there").is_none() {
+            if Instant::now() > deadline {
+                let _ = chromium.kill();
+                panic!("Chromium did not end in two minutes");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let text = |path| String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned();
+        let (dom, log) = (text(dom), text(log));
+        let outcome = dom.split_once("<pre id=\"outcome\">").map(|(_, rest)| rest);
+        let outcome = outcome.and_then(|rest| Some(rest.split_once("</pre>")?.0));
+        let outcome = outcome.unwrap_or_else(|| panic!("{scheme}: the checks did not end: {log}"));
+        let (checks, wrong) = outcome.split_once('\n').unwrap_or((outcome, ""));
+        assert!(wrong.is_empty(), "{scheme}:\n{wrong}");
+        let checks: usize = checks.trim_end_matches(" checks").parse().expect("a number");
+        assert!(checks > 50, "{scheme}: only {checks} checks were made");
+    }
+}
+
+#[test]
+fn every_environment_is_replayed_in_a_browser() {
+    let place = Place::new();
+    for config in ["ppo_cartpole", "ppo_cliff", "ppo_pendulum", "ppo_reach", "trpo_reach"] {
+        train(&place, config, &format!("runs/{config}"), &[]);
+    }
+    let page = report(&place, "runs");
+    let data = data(&page);
+    let scenes = data["replays"].as_array().expect("replays").iter();
+    let scenes: Vec<&str> = scenes.filter_map(|replay| replay["scene"].as_str()).collect();
+    assert_eq!(scenes, ["cartpole", "cliff", "pendulum", "reach", "reach"]);
+    assert_eq!(data["sweep"], Value::Null, "returns of several environments don't compare");
+    // The last one as the chart of an environment that the page has no picture of.
+    let (before, after) = page.rsplit_once("\"scene\":\"reach\"").expect("the last scene");
+    use_page(&place, &format!("{before}\"scene\":\"observation\"{after}"));
+}
+
+#[test]
+fn a_sweep_is_drawn_in_a_browser() {
+    let place = Place::new();
+    sweep(&place);
+    use_page(&place, &report(&place, "sweep"));
+}
