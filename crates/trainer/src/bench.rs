@@ -70,9 +70,9 @@ pub fn hint(experiment: &Experiment, agent: &Agent) -> Option<String> {
     let gpu = || Backend::Wgpu.devices().into_iter().find(|name| !is_software(name));
     match experiment.backend {
         Backend::NdArray => Some("backend flex, on the CPU too, is several times faster".into()),
-        Backend::Wgpu if gpu().is_none() => Some(
-            "this GPU is emulated on the CPU: --backend flex is many times faster here".into(),
-        ),
+        Backend::Wgpu if gpu().is_none() => {
+            Some("this GPU is emulated on the CPU: --backend flex is many times faster here".into())
+        }
         Backend::Wgpu if !is_large => Some(
             "a gradient is too little work for a GPU at this network and minibatch size: \
              --backend flex is likely to be faster (trainer bench measures it)"

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::run_dir::Which;
+use crate::sweep::Shard;
 use agents::Backend;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ Exit codes:
 pub enum Command {
     /// Train as a configuration file says
     ///
+    /// A file with a [sweep] runs every combination and seed, in runs/NAME.
+    ///
     /// The run directory is runs/NAME/SEED unless --out says otherwise. It holds config.toml (the
     /// resolved configuration), metrics.csv, TensorBoard's event files, checkpoints/ and, at the
     /// end, summary.json. Ctrl-C saves a checkpoint; `trainer resume` goes on from it exactly.
@@ -41,6 +44,11 @@ pub enum Command {
         /// Replace the run that the directory holds
         #[arg(long)]
         overwrite: bool,
+        #[command(flatten)]
+        sweep: SweepArgs,
+        /// Run a part of a sweep only, such as 2/4: the second of four
+        #[arg(long, value_name = "INDEX/COUNT")]
+        shard: Option<Shard>,
         /// Print nothing but errors and warnings
         #[arg(long, short)]
         quiet: bool,
@@ -51,14 +59,28 @@ pub enum Command {
     /// for bit, as if the run had never been stopped. To train longer, raise total_steps in the run
     /// directory's config.toml first.
     Resume {
-        /// Run directory, such as runs/ppo_cartpole/1
+        /// Run directory, such as runs/ppo_cartpole/1, or a sweep's, such as runs/ppo_cartpole
         run: PathBuf,
         /// Update on another backend than before: flex, ndarray or wgpu
         #[arg(long, value_name = "BACKEND", value_parser = backend)]
         backend: Option<Backend>,
+        #[command(flatten)]
+        sweep: SweepArgs,
         /// Print nothing but errors and warnings
         #[arg(long, short)]
         quiet: bool,
+    },
+    /// Put together the parts of a sweep that several machines have run
+    ///
+    /// Copies the trials that have ended into one directory, runs/NAME unless --out says otherwise,
+    /// and prints the ranked table. May be repeated while the parts go on.
+    Collect {
+        /// Directories of the parts, such as runs/NAME-shard-1-of-4
+        #[arg(required = true)]
+        parts: Vec<PathBuf>,
+        /// Put them together in this directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Play episodes with a trained policy
     ///
@@ -80,6 +102,8 @@ pub enum Command {
         seed: Option<u64>,
     },
     /// Validate a configuration and print it with every default filled in
+    ///
+    /// Of a sweep it validates every combination, and says how many trials and steps they are.
     Check {
         #[command(flatten)]
         config: ConfigArgs,
@@ -110,6 +134,17 @@ pub struct ConfigArgs {
     /// Replace any value of the file, as in --set agent.learning_rate=1e-3; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// How the runs of a sweep are started.
+#[derive(Args, Debug)]
+pub struct SweepArgs {
+    /// Runs of a sweep at once; as many as there are cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub jobs: Option<u32>,
+    /// Stop with a checkpoint when stdin ends: how a sweep holds on to its runs
+    #[arg(long, hide = true)]
+    pub until_stdin_ends: bool,
 }
 
 fn backend(name: &str) -> Result<Backend, String> {

@@ -17,6 +17,7 @@ mod results;
 mod run_dir;
 mod session;
 mod summary;
+mod sweep;
 mod terminal;
 mod train;
 
@@ -26,6 +27,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use metrics::RecentEpisodes;
+pub use sweep::Sweep;
 
 use clap::Parser;
 use envs::Registry;

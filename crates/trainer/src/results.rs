@@ -152,11 +152,8 @@ pub fn groups(runs: Vec<Run>) -> Vec<Group> {
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| format!("{} {value}", key.rsplit('.').next().unwrap_or(key)))
             .collect();
-        group.label = if all_named || differences.is_empty() {
-            name.clone()
-        } else {
-            differences.join(", ")
-        };
+        group.label =
+            if all_named || differences.is_empty() { name.clone() } else { differences.join(", ") };
     }
     groups
 }
