@@ -13,6 +13,7 @@ mod files;
 mod interrupt;
 mod metrics;
 mod progress;
+#[allow(dead_code)] // what only the comparison of runs reads
 mod results;
 mod run_dir;
 mod session;

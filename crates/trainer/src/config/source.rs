@@ -193,6 +193,12 @@ impl Source {
         }
     }
 
+    /// Whether this position is in an override, and not in the file.
+    #[must_use]
+    pub fn is_override(&self, position: usize) -> bool {
+        position > self.text.len()
+    }
+
     /// `file:line`, or the override that this position belongs to.
     #[must_use]
     pub fn place(&self, position: usize) -> String {

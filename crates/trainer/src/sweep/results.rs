@@ -80,14 +80,17 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
     let keys = sweep.space.keys();
     let mut header = vec!["rank".to_owned(), "trial".to_owned()];
     header.extend(keys.iter().map(|(key, _)| super::short(key).to_owned()));
-    header.extend([sweep.objective.name(), "+/-", "success", "seconds"].map(str::to_owned));
+    header.extend([sweep.objective.name(), "+/-"].map(str::to_owned));
+    let knows_success = ranked.iter().any(|entry| entry.mean("eval.success_rate").is_some());
+    header.extend(knows_success.then(|| "success".to_owned()));
+    header.push("seconds".to_owned());
     let mut rows = vec![header];
     for (rank, entry) in ranked.iter().enumerate().take(ROWS) {
         let mut row = vec![(rank + 1).to_string(), entry.trial.number.to_string()];
         row.extend(entry.values().iter().map(shown));
         row.push(figure(entry.objective()));
         row.push(figure(entry.deviation()));
-        row.push(figure(entry.mean("eval.success_rate")));
+        row.extend(knows_success.then(|| figure(entry.mean("eval.success_rate"))));
         row.push(figure(entry.mean("seconds")));
         rows.push(row);
     }
@@ -137,7 +140,8 @@ pub fn confirmation(sweep: &Sweep, won: &Entry, confirmed: &Entry) -> String {
     row(sweep.objective.name(), figure(won.objective()), figure(confirmed.objective()));
     row("+/-", figure(won.deviation()), figure(confirmed.deviation()));
     for name in ["eval.mean_return", "eval.success_rate"] {
-        if won.mean(name).is_some() {
+        let is_shown = name == "eval.mean_return" && sweep.objective == Objective::FinalReturn;
+        if won.mean(name).is_some() && !is_shown {
             row(name, figure(won.mean(name)), figure(confirmed.mean(name)));
         }
     }

@@ -86,7 +86,7 @@ impl Space {
     /// When a key has no list of values.
     pub fn grid(source: &Source, table: &DeTable<'_>) -> Result<Space, Error> {
         let mut keys = Vec::new();
-        for (key, value) in leaves("", table, |value| !matches!(value, DeValue::Table(_))) {
+        for (key, value) in sorted(source, table, |value| !matches!(value, DeValue::Table(_)))? {
             let dotted = format!("sweep.grid.{key}");
             let wrong = |text: &str| Err(source.error_at(Some(value.span()), Some(&dotted), text));
             let over = match value.get_ref() {
@@ -130,7 +130,7 @@ impl Space {
             _ => true,
         };
         let mut keys = Vec::new();
-        for (key, value) in leaves("", table, is_leaf) {
+        for (key, value) in sorted(source, table, is_leaf)? {
             let over = distribution(source, &key, value)?;
             keys.push(swept(source, key, value, over)?);
         }
@@ -344,6 +344,25 @@ fn leaves<'a, 'i>(
         }
     }
     found
+}
+
+/// The same in order of the keys, however they are written; an override replaces what the file has.
+fn sorted<'a, 'i>(
+    source: &Source,
+    table: &'a DeTable<'i>,
+    is_leaf: impl Fn(&DeValue<'_>) -> bool + Copy,
+) -> Result<Vec<(String, &'a Spanned<DeValue<'i>>)>, Error> {
+    let mut found = leaves("", table, is_leaf);
+    // Overrides stand behind the file.
+    found.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.span().start.cmp(&a.1.span().start)));
+    for pair in found.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        if !source.is_override(pair[0].1.span().start) {
+            let message = "is given twice, with quotes and without; give it once";
+            return Err(source.error_at(Some(pair[0].1.span()), Some(&pair[0].0), message));
+        }
+    }
+    found.dedup_by(|later, first| later.0 == first.0);
+    Ok(found)
 }
 
 /// A value without its position.
