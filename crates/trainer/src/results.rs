@@ -176,10 +176,13 @@ fn flatten(prefix: &str, table: &toml::Table, config: &mut BTreeMap<String, Stri
     }
 }
 
-fn columns(path: &Path) -> Result<Vec<(String, Vec<Option<f64>>)>, Error> {
+/// Columns of a CSV file by their names; `None` where a cell is empty.
+type Columns = Vec<(String, Vec<Option<f64>>)>;
+
+fn columns(path: &Path) -> Result<Columns, Error> {
     let problem = |error: csv::Error| Error::Usage(format!("{}: {error}", path.display()));
     let mut reader = csv::Reader::from_path(path).map_err(problem)?;
-    let mut columns: Vec<(String, Vec<Option<f64>>)> =
+    let mut columns: Columns =
         reader.headers().map_err(problem)?.iter().map(|name| (name.into(), Vec::new())).collect();
     for row in reader.records() {
         let row = row.map_err(problem)?;

@@ -170,14 +170,17 @@ fn run(
     files::remove_unfinished(root)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let interrupt = Interrupt::listen();
+    let entries = entries(sweep, registry, root)?;
+    let runs = sweep.numbers().count() * sweep.seeds.len();
     let mut runner = Runner {
         sweep,
         registry,
         root,
-        jobs: jobs.unwrap_or(cores),
+        // One run alone may have all cores.
+        jobs: jobs.unwrap_or(cores).min(runs),
         interrupt: &interrupt,
         progress: Progress::new(quiet),
-        entries: entries(sweep, registry, root)?,
+        entries,
         is_sweep: true,
         workers: Vec::new(),
     };
@@ -243,7 +246,7 @@ fn confirm(
         sweep,
         registry,
         root,
-        jobs: jobs.unwrap_or(cores),
+        jobs: jobs.unwrap_or(cores).min(seeds.len()),
         interrupt,
         progress: Progress::new(quiet),
         entries: vec![Entry::load(sweep, trial, directory, &seeds)?],

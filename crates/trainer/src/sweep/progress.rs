@@ -11,6 +11,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Which run: its trial's and its own position.
 type Id = (usize, usize);
 
+/// What is said of a run: its label, its steps in all, and how far it is with which mean return.
+type Line = (String, u64, Option<(f64, f64)>);
+
 /// Shows the runs on stderr: on a terminal a bar for each that goes on and one for the whole, otherwise
 /// a line when one ends, and one every few seconds.
 pub enum Progress {
@@ -19,7 +22,7 @@ pub enum Progress {
     /// On a terminal.
     Bars { bars: MultiProgress, whole: ProgressBar, running: HashMap<Id, ProgressBar> },
     /// In a file or a pipe.
-    Lines { running: HashMap<Id, (String, u64, Option<(f64, f64)>)>, last: Instant },
+    Lines { running: HashMap<Id, Line>, last: Instant },
 }
 
 impl Progress {

@@ -66,15 +66,14 @@ impl Live {
     }
 }
 
+/// A run that goes on: its trial's position, its own, and its curve.
+type Running<'a> = (usize, usize, &'a [(f64, f64)]);
+
 /// The median rule (Golovin et al. 2017): a trial is without hope when one of its runs, a quarter of
 /// its steps done, has a mean training return below the median of what the runs of at least three
-/// other trials with the same seed had at that step. `running` holds entry, run and curve of each run
-/// that goes on. Returns the entry and the reason.
+/// other trials with the same seed had at that step. Returns the entry and the reason.
 #[must_use]
-pub fn hopeless(
-    entries: &[Entry],
-    running: &[(usize, usize, &[(f64, f64)])],
-) -> Option<(usize, String)> {
+pub fn hopeless(entries: &[Entry], running: &[Running<'_>]) -> Option<(usize, String)> {
     running.iter().find_map(|&(index, run, curve)| {
         let entry = &entries[index];
         let (steps, value) = *curve.last()?;

@@ -6,6 +6,7 @@ use super::trial::{Entry, Figures, Record, State, Status};
 use super::{Sweep, results};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
+use crate::run_dir::{Lock, RunDir};
 use envs::Registry;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(20);
+/// Time that the process of a killed sweep may take to save its checkpoint.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Time between two looks at what they have written.
 const READ: Duration = Duration::from_millis(250);
 /// A trial that learns from others is chosen when all trials this many numbers before it are done:
@@ -172,6 +175,9 @@ impl Runner<'_> {
             one.write(self.sweep)?;
         }
         let (seed, directory) = (one.runs[run].0, one.run_dir(run));
+        if directory.config().is_file() {
+            self.wait_for(&directory);
+        }
         let executable = std::env::current_exe()
             .map_err(Error::io("the trainer's own program can't be found", Path::new("/")))?;
         let mut command = Command::new(&executable);
@@ -203,6 +209,17 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// A run whose sweep was killed stops by itself, but saves a checkpoint first: waits for that.
+    fn wait_for(&self, directory: &RunDir) {
+        let started = Instant::now();
+        while started.elapsed() < LAST_WORDS && !self.interrupt.is_requested() {
+            if Lock::on(&directory.config(), directory.path(), "run").is_ok() {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Takes in the processes that have ended.
     fn reap(&mut self) -> Result<(), Error> {
         let mut index = 0;
@@ -225,9 +242,18 @@ impl Runner<'_> {
         let error = errors.and_then(|thread| thread.join().ok()).unwrap_or_default();
         let entry = &mut self.entries[index];
         let directory = entry.run_dir(run);
+        let was_interrupted = status.code() == Some(130)
+            && (was_asked_to_stop || {
+                // Ctrl-C reaches the run too, and it may have been the quicker one.
+                std::thread::sleep(10 * LOOK);
+                self.interrupt.is_requested()
+            });
         let state = if status.success() && directory.summary().is_file() {
-            State::Finished(Figures::read(self.sweep, &directory)?)
-        } else if was_asked_to_stop && status.code() == Some(130) {
+            match Figures::read(self.sweep, &directory) {
+                Ok(figures) => State::Finished(figures),
+                Err(error) => State::Failed(error.to_string()),
+            }
+        } else if was_interrupted {
             State::Missing
         } else if error.is_empty() {
             State::Failed(format!("its process ended with {status}"))
