@@ -176,7 +176,7 @@ impl Runner<'_> {
         }
         let (seed, directory) = (one.runs[run].0, one.run_dir(run));
         if directory.config().is_file() {
-            self.wait_for(&directory);
+            wait_for(&directory, self.interrupt);
         }
         let executable = std::env::current_exe()
             .map_err(Error::io("the trainer's own program can't be found", Path::new("/")))?;
@@ -207,17 +207,6 @@ impl Runner<'_> {
         let live = Live::new(directory.metrics());
         self.workers.push(Worker { entry, run, child, stdin, errors, live });
         Ok(())
-    }
-
-    /// A run whose sweep was killed stops by itself, but saves a checkpoint first: waits for that.
-    fn wait_for(&self, directory: &RunDir) {
-        let started = Instant::now();
-        while started.elapsed() < LAST_WORDS && !self.interrupt.is_requested() {
-            if Lock::on(&directory.config(), directory.path(), "run").is_ok() {
-                return;
-            }
-            std::thread::sleep(LOOK);
-        }
     }
 
     /// Takes in the processes that have ended.
@@ -323,6 +312,17 @@ impl Runner<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A run whose sweep was killed stops by itself, but saves a checkpoint first: waits for that.
+fn wait_for(directory: &RunDir, interrupt: &Interrupt) {
+    let started = Instant::now();
+    while started.elapsed() < LAST_WORDS
+        && !interrupt.is_requested()
+        && Lock::on(&directory.config(), directory.path(), "run").is_err()
+    {
+        std::thread::sleep(LOOK);
     }
 }
 
