@@ -331,10 +331,10 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Some seconds a run, so that there is time to disturb it.
+/// A second a run or more, so that there is time to disturb it.
 fn long(lines: &str) -> Place {
     let place = Place::new();
-    let config = TINY.replace("= 512", "= 60_000").replace("every_steps = 128", "every_steps = 0");
+    let config = TINY.replace("= 512", "= 300_000").replace("every_steps = 128", "every_steps = 0");
     place.write("sweep.toml", format!("{config}{lines}\n"));
     place
 }

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Time that the process of a killed sweep may take to save its checkpoint.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Time between two looks at what they have written.
-const READ: Duration = Duration::from_millis(250);
+const READ: Duration = Duration::from_millis(100);
 /// A trial that learns from others is chosen when all trials this many numbers before it are done:
 /// so many trials can run at once, and which results a choice is made from depends on nothing else.
 const LAG: usize = 4;
