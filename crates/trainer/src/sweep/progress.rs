@@ -36,8 +36,8 @@ impl Progress {
             return Progress::Lines { running: HashMap::new(), last: Instant::now() };
         }
         let bars = MultiProgress::new();
-        let whole = bars.add(ProgressBar::new(1).with_message("whole sweep"));
-        whole.set_style(style("{bar:8} {pos}/{len} runs, {elapsed} {wide_msg} ETA {eta}"));
+        let whole = bars.add(ProgressBar::new(1));
+        whole.set_style(style("{bar:8} {wide_msg} {elapsed}, ETA {eta}"));
         whole.enable_steady_tick(Duration::from_secs(1));
         Progress::Bars { bars, whole, running: HashMap::new() }
     }
@@ -109,9 +109,14 @@ impl Progress {
     pub fn all(&mut self, done: usize, all: usize) {
         match self {
             Progress::Quiet => {}
-            Progress::Bars { whole, .. } => {
-                whole.set_length(all as u64);
-                whole.set_position(done as u64);
+            Progress::Bars { whole, running, .. } => {
+                // In steps of a thousandth of a run.
+                let part = |bar: &ProgressBar| {
+                    1000 * bar.position() / bar.length().unwrap_or_default().max(1)
+                };
+                whole.set_length(1000 * all as u64);
+                whole.set_position(1000 * done as u64 + running.values().map(part).sum::<u64>());
+                whole.set_message(format!("{done}/{all} runs of the sweep"));
             }
             Progress::Lines { running, last } => {
                 if last.elapsed() < PAUSE {
@@ -130,7 +135,7 @@ impl Progress {
     /// Nothing runs any more.
     pub fn end(&mut self) {
         if let Progress::Bars { whole, .. } = self {
-            whole.abandon();
+            whole.finish_and_clear();
         }
     }
 }
