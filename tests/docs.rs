@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use agents::{AlgorithmMetrics, UpdateMetrics};
 use envs::Registry;
 use toml::{Table, Value};
-use trainer::{Experiment, Source};
+use trainer::{Experiment, Source, Sweep};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -224,7 +224,7 @@ fn documented(section: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn every_key_is_documented_and_every_documented_key_exists() {
-    let tables = ["env", "network", "agent", "eval", "checkpoint"];
+    let tables = ["env", "network", "agent", "eval", "checkpoint", "sweep"];
     for (section, algorithm, table) in SECTIONS {
         let mut known = known_keys(algorithm, table);
         known.retain(|key| !tables.contains(&key.as_str()));
@@ -238,6 +238,40 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         assert!(keys.contains(&key.to_owned()) && message.contains(key), "{key}: {message}");
     }
     assert_eq!(keys.len(), 3);
+}
+
+#[test]
+fn every_key_of_a_sweep_is_documented_and_every_documented_default_is_true() {
+    let parse = |lines: &str| {
+        let text = format!("{lines}\n{}", configuration("ppo", "", ""));
+        Sweep::parse(&Source::new(Path::new("test.toml"), text, &[]))
+    };
+    for (section, header) in [
+        ("`[sweep]`", "[sweep]"),
+        ("`[sweep.search]`", "[sweep.search]\ntrials = 3\nagent.gamma = { uniform = [0.1, 0.2] }"),
+    ] {
+        let message =
+            parse(&format!("{header}\nzzzzzz = 1")).expect_err("no key zzzzzz").to_string();
+        let list = message.split_once("there is: ").unwrap_or_else(|| panic!("no list: {message}"));
+        let prefix = section.trim_matches(['`', '[', ']']);
+        let known = list.1.trim().split(", ").filter(|key| !["grid", "search"].contains(key));
+        let known: BTreeSet<String> = known.map(|key| format!("{prefix}.{key}")).collect();
+        let documented = documented(section);
+        assert_eq!(documented.keys().cloned().collect::<BTreeSet<_>>(), known, "{section}");
+
+        let sweep = parse(header).expect("a sweep").expect("it is there");
+        let resolved: Table = sweep.to_toml().unwrap().parse().unwrap();
+        let mut values = BTreeMap::new();
+        flattened("", &resolved, &mut values);
+        for (key, default) in documented {
+            let literal = default.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+            let expected = literal.map(|text| format!("x = {text}").parse::<Table>().unwrap());
+            match expected {
+                Some(expected) => assert_eq!(values.get(&key), expected.get("x"), "{key}"),
+                None => assert_eq!(values.contains_key(&key), default != "none", "{key}"),
+            }
+        }
+    }
 }
 
 /// Every value of a table by its dotted key, tables themselves included.
@@ -331,8 +365,11 @@ fn every_metric_is_documented() {
 #[test]
 fn commands_use_verbs_flags_keys_and_files_that_exist() {
     let cli = text_of(&root().join("crates/trainer/src/cli.rs"));
-    let keys: BTreeSet<String> =
-        SECTIONS.iter().flat_map(|(section, ..)| documented(section).into_keys()).collect();
+    let sections = SECTIONS.iter().map(|(section, ..)| *section);
+    let keys: BTreeSet<String> = sections
+        .chain(["`[sweep]`", "`[sweep.search]`"])
+        .flat_map(|section| documented(section).into_keys())
+        .collect();
     let mut checked = 0;
     for (path, text) in pages() {
         for line in split_fences(&text, "sh").1 {

@@ -2,6 +2,7 @@
 
 use crate::plot::Axis;
 use crate::run_dir::Which;
+use crate::sweep::Shard;
 use agents::Backend;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ Exit codes:
 pub enum Command {
     /// Train as a configuration file says
     ///
+    /// A file with a [sweep] runs every combination and seed, in runs/NAME.
+    ///
     /// The run directory is runs/NAME/SEED unless --out says otherwise. It holds config.toml (the
     /// resolved configuration), metrics.csv, TensorBoard's event files, checkpoints/ and, at the
     /// end, summary.json. Ctrl-C saves a checkpoint; `trainer resume` goes on from it exactly.
@@ -42,6 +45,11 @@ pub enum Command {
         /// Replace the run that the directory holds
         #[arg(long)]
         overwrite: bool,
+        #[command(flatten)]
+        sweep: SweepArgs,
+        /// Run a part of a sweep only, such as 2/4: the second of four
+        #[arg(long, value_name = "INDEX/COUNT")]
+        shard: Option<Shard>,
         /// Print nothing but errors and warnings
         #[arg(long, short)]
         quiet: bool,
@@ -52,14 +60,28 @@ pub enum Command {
     /// for bit, as if the run had never been stopped. To train longer, raise total_steps in the run
     /// directory's config.toml first.
     Resume {
-        /// Run directory, such as runs/ppo_cartpole/1
+        /// Run directory, such as runs/ppo_cartpole/1, or a sweep's, such as runs/ppo_cartpole
         run: PathBuf,
         /// Update on another backend than before: flex, ndarray or wgpu
         #[arg(long, value_name = "BACKEND", value_parser = backend)]
         backend: Option<Backend>,
+        #[command(flatten)]
+        sweep: SweepArgs,
         /// Print nothing but errors and warnings
         #[arg(long, short)]
         quiet: bool,
+    },
+    /// Put together the parts of a sweep that several machines have run
+    ///
+    /// Copies the trials that have ended into one directory, runs/NAME unless --out says otherwise,
+    /// and prints the ranked table. May be repeated while the parts go on.
+    Collect {
+        /// Directories of the parts, such as runs/NAME-shard-1-of-4
+        #[arg(required = true)]
+        parts: Vec<PathBuf>,
+        /// Put them together in this directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Play episodes with a trained policy
     ///
@@ -94,6 +116,8 @@ pub enum Command {
         output: PathBuf,
     },
     /// Validate a configuration and print it with every default filled in
+    ///
+    /// Of a sweep it validates every combination, and says how many trials and steps they are.
     Check {
         #[command(flatten)]
         config: ConfigArgs,
@@ -163,6 +187,17 @@ pub struct ConfigArgs {
 fn finite(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
     number.ok_or_else(|| "expected a finite number".into())
+}
+
+/// How the runs of a sweep are started.
+#[derive(Args, Debug)]
+pub struct SweepArgs {
+    /// Runs of a sweep at once; as many as there are cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub jobs: Option<u32>,
+    /// Stop with a checkpoint when stdin ends: how a sweep holds on to its runs
+    #[arg(long, hide = true)]
+    pub until_stdin_ends: bool,
 }
 
 fn backend(name: &str) -> Result<Backend, String> {

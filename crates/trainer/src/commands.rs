@@ -1,7 +1,7 @@
 //! What each verb of the command line does.
 
 use crate::bench::{bench, hint};
-use crate::cli::{Command, ConfigArgs};
+use crate::cli::{Command, ConfigArgs, SweepArgs};
 use crate::compare::compare;
 use crate::config::{ALGORITHMS, Experiment, Override, Source};
 use crate::error::Error;
@@ -15,6 +15,7 @@ use crate::results;
 use crate::run_dir::{RunDir, Which};
 use crate::session::{self, Session, Trained};
 use crate::summary::{EvalSummary, Summary};
+use crate::sweep::{self, Sweep};
 use crate::terminal::{self, say};
 use crate::train::train;
 use agents::Backend;
@@ -28,17 +29,35 @@ use std::path::{Path, PathBuf};
 /// Whatever ended it early, with its message and exit code.
 pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
     match command {
-        Command::Run { config, out, overwrite, quiet } => {
-            run(&config, out, overwrite, quiet, registry)
+        Command::Run { config, out, overwrite, sweep, shard, quiet } => {
+            let source = sweep::part(source(&config)?, shard)?;
+            if Sweep::is_in(&source)? {
+                return sweep::start(&source, registry, out, overwrite, jobs(&sweep), quiet);
+            }
+            no_sweep(&sweep, &config.config)?;
+            run(&source, out, overwrite, Watch { quiet, stdin: sweep.until_stdin_ends }, registry)
         }
-        Command::Resume { run, backend, quiet } => resume(run, backend, quiet, registry),
+        Command::Resume { run, backend, sweep, quiet } => {
+            if !sweep::is_at(&run) {
+                no_sweep(&sweep, &run)?;
+                let watch = Watch { quiet, stdin: sweep.until_stdin_ends };
+                return resume(run, backend, watch, registry);
+            }
+            if backend.is_some() {
+                let message = "--backend: a sweep goes on with the backend of its sweep.toml";
+                return Err(Error::Usage(message.into()));
+            }
+            sweep::resume(&run, registry, jobs(&sweep), quiet)
+        }
+        Command::Collect { parts, out } => sweep::collect(&parts, out, registry),
         Command::Eval { run, episodes, stochastic, checkpoint, seed } => {
             eval(run, episodes, !stochastic, checkpoint, seed, registry)
         }
         Command::Report { paths, output } => report(&paths, &output, registry),
-        Command::Check { config } => check(&config, registry),
+        Command::Check { config } => check(&source(&config)?, registry),
         Command::Bench { config } => {
-            let (experiment, source) = read(&config, registry)?;
+            let source = source(&config)?;
+            let experiment = Experiment::parse(&source, registry)?;
             let entry = session::entry(&experiment, registry)?;
             bench(&experiment, &entry, &source)
         }
@@ -53,26 +72,56 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
     }
 }
 
-fn read(config: &ConfigArgs, registry: &Registry) -> Result<(Experiment, Source), Error> {
+/// How a run is watched, and stopped.
+#[derive(Clone, Copy)]
+struct Watch {
+    quiet: bool,
+    /// Whether it stops when stdin ends.
+    stdin: bool,
+}
+
+fn jobs(sweep: &SweepArgs) -> Option<usize> {
+    sweep.jobs.map(|jobs| jobs as usize)
+}
+
+/// Refuses what only a sweep knows.
+fn no_sweep(sweep: &SweepArgs, path: &Path) -> Result<(), Error> {
+    match sweep.jobs {
+        Some(jobs) => Err(Error::Usage(format!(
+            "--jobs {jobs}: {} is no sweep, it has no [sweep]",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn source(config: &ConfigArgs) -> Result<Source, Error> {
     let mut overrides =
         config.set.iter().map(|set| Override::set(set)).collect::<Result<Vec<_>, _>>()?;
     overrides.extend(config.seed.map(|seed| Override::flag("seed", seed)));
     overrides.extend(config.backend.map(|backend| Override::flag("backend", backend)));
-    Experiment::read(&config.config, &overrides, registry)
+    let source = Source::read(&config.config, &overrides)?;
+    if config.seed.is_some() && Sweep::gives_seeds(&source)? {
+        let message = "--seed: [sweep] gives the seeds; replace them with --set sweep.seeds=[1,2]";
+        return Err(Error::Usage(message.into()));
+    }
+    Ok(source)
 }
 
 fn run(
-    config: &ConfigArgs,
+    source: &Source,
     out: Option<PathBuf>,
     overwrite: bool,
-    quiet: bool,
+    watch: Watch,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let (experiment, source) = read(config, registry)?;
+    let experiment = Experiment::parse(source, registry)?;
     let entry = session::entry(&experiment, registry)?;
-    let mut agent = session::agent(&experiment, &entry, &source, experiment.backend)?;
-    session::warm_start(&mut agent, &experiment, &source)?;
-    if !quiet && let Some(hint) = hint(&experiment, &agent) {
+    let mut agent = session::agent(&experiment, &entry, source, experiment.backend)?;
+    session::warm_start(&mut agent, &experiment, source)?;
+    if !watch.quiet
+        && let Some(hint) = hint(&experiment, &agent)
+    {
         terminal::hint(&hint);
     }
     let session = Session::new(experiment, entry, agent)?;
@@ -82,13 +131,13 @@ fn run(
     });
     let run = RunDir::at(path);
     let _lock = run.create(&session.experiment, overwrite)?;
-    finish(session, &run, quiet)
+    finish(session, &run, watch)
 }
 
 fn resume(
     path: PathBuf,
     backend: Option<Backend>,
-    quiet: bool,
+    watch: Watch,
     registry: &Registry,
 ) -> Result<(), Error> {
     let run = RunDir::at(path);
@@ -108,7 +157,7 @@ fn resume(
         session.restore(path, checkpoint)?;
     }
     if session.is_finished() && run.summary().is_file() {
-        if !quiet {
+        if !watch.quiet {
             let path = run.path().display();
             let steps = session.progress.steps;
             say(&format!(
@@ -118,12 +167,16 @@ fn resume(
         }
         return Ok(());
     }
-    finish(session, &run, quiet)
+    finish(session, &run, watch)
 }
 
 /// Trains to the end and writes the summary.
-fn finish(mut session: Session, run: &RunDir, quiet: bool) -> Result<(), Error> {
+fn finish(mut session: Session, run: &RunDir, watch: Watch) -> Result<(), Error> {
     let interrupt = Interrupt::listen();
+    if watch.stdin {
+        interrupt.listen_to_stdin();
+    }
+    let quiet = watch.quiet;
     let progress = session.progress;
     let mut sinks: Vec<Box<dyn Sink>> =
         vec![Box::new(CsvSink::open(&run.metrics(), progress.iterations)?)];
@@ -167,12 +220,15 @@ fn eval(
     Ok(())
 }
 
-fn check(config: &ConfigArgs, registry: &Registry) -> Result<(), Error> {
-    let (experiment, source) = read(config, registry)?;
+fn check(source: &Source, registry: &Registry) -> Result<(), Error> {
+    if Sweep::is_in(source)? {
+        return sweep::check(source, registry);
+    }
+    let experiment = Experiment::parse(source, registry)?;
     let entry = session::entry(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
-    let mut agent = session::agent(&experiment, &entry, &source, Backend::Flex)?;
-    session::warm_start(&mut agent, &experiment, &source)?;
+    let mut agent = session::agent(&experiment, &entry, source, Backend::Flex)?;
+    session::warm_start(&mut agent, &experiment, source)?;
     say(&experiment.to_toml()?);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The experiment: one TOML file, parsed, defaulted and validated once. Everything later trusts it.
 
-mod explain;
+pub mod explain;
 mod fields;
 mod source;
 mod validate;
@@ -11,6 +11,7 @@ pub use source::{Override, Source};
 use crate::error::Error;
 use agents::{AgentConfig, Backend, NetworkConfig, PpoConfig, Schedule};
 use envs::Registry;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -117,6 +118,9 @@ struct File<A> {
     eval: EvalConfig,
     #[serde(default)]
     checkpoint: CheckpointFile,
+    /// What [`crate::sweep::Sweep`] reads; a single experiment is the same without it.
+    #[serde(rename = "sweep")]
+    _sweep: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

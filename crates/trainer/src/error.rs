@@ -56,6 +56,29 @@ pub enum Error {
         /// The run directory.
         directory: PathBuf,
     },
+    /// Ctrl-C during a sweep; its running runs have saved checkpoints.
+    #[error(
+        "interrupted with {finished} of {runs} runs finished; go on with\n  trainer resume {}",
+        directory.display()
+    )]
+    SweepInterrupted {
+        /// Runs that are done.
+        finished: usize,
+        /// Runs of the sweep.
+        runs: usize,
+        /// The sweep's directory.
+        directory: PathBuf,
+    },
+    /// A sweep whose trials did not all end well.
+    #[error("{failed} of {trials} trials failed; `reason` in {} says why", results.display())]
+    TrialsFailed {
+        /// How many failed.
+        failed: usize,
+        /// How many there are.
+        trials: usize,
+        /// The table with the reasons.
+        results: PathBuf,
+    },
 }
 
 impl Error {
@@ -71,8 +94,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Checkpoint(_) | Error::Backend(_) => 2,
-            Error::Training { .. } | Error::Agent(_) | Error::Io { .. } => 1,
-            Error::Interrupted { .. } => 130,
+            Error::Training { .. }
+            | Error::Agent(_)
+            | Error::Io { .. }
+            | Error::TrialsFailed { .. } => 1,
+            Error::Interrupted { .. } | Error::SweepInterrupted { .. } => 130,
         }
     }
 }

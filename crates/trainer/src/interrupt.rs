@@ -31,6 +31,17 @@ impl Interrupt {
         interrupt
     }
 
+    /// Takes the end of stdin for a wish to stop, too: whoever started this process holds the other
+    /// end, and the system closes it when that process ends in whatever way.
+    pub fn listen_to_stdin(&self) {
+        let requested = Arc::clone(&self.requested);
+        std::thread::spawn(move || {
+            // A stdin that can't be read is one that has ended.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            requested.store(true, Ordering::Relaxed);
+        });
+    }
+
     /// Whether it was asked for.
     #[must_use]
     pub fn is_requested(&self) -> bool {

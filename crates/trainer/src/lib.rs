@@ -21,6 +21,7 @@ mod run_dir;
 mod session;
 mod stats;
 mod summary;
+mod sweep;
 mod terminal;
 mod train;
 
@@ -30,6 +31,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use metrics::RecentEpisodes;
+pub use sweep::Sweep;
 
 use clap::Parser;
 use envs::Registry;

@@ -144,20 +144,8 @@ impl RunDir {
         )))
     }
 
-    /// Keeps other processes off the run as long as the lock lives; the system releases it when the
-    /// process ends in whatever way.
     fn lock(&self) -> Result<Lock, Error> {
-        let path = self.config();
-        let file = File::open(&path).map_err(Error::io("can't be read", &path))?;
-        match file.try_lock() {
-            Err(fs::TryLockError::WouldBlock) => Err(Error::Usage(format!(
-                "{}: another process is working on this run; wait for it, or write elsewhere \
-                 (--out DIR)",
-                self.path.display()
-            ))),
-            // A file system without locks is no reason not to train.
-            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Lock { _config: file }),
-        }
+        Lock::on(&self.config(), &self.path, "run")
     }
 
     /// Removes the files of a run, and nothing else that may be there.
@@ -261,8 +249,28 @@ impl RunDir {
     }
 }
 
-/// Proof that no other process works on the run.
+/// Proof that no other process works on the run, or the sweep.
 #[derive(Debug)]
 pub struct Lock {
-    _config: File,
+    _file: File,
+}
+
+impl Lock {
+    /// Keeps other processes off as long as the lock lives; the system releases it when the process
+    /// ends in whatever way. `file` is locked in the name of the directory, which holds a `what`.
+    ///
+    /// # Errors
+    /// When another process has the lock.
+    pub fn on(file: &Path, directory: &Path, what: &str) -> Result<Lock, Error> {
+        let open = File::open(file).map_err(Error::io("can't be read", file))?;
+        match open.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Usage(format!(
+                "{}: another process is working on this {what}; wait for it, or write elsewhere \
+                 (--out DIR)",
+                directory.display()
+            ))),
+            // A file system without locks is no reason not to train.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Lock { _file: open }),
+        }
+    }
 }

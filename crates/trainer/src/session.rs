@@ -209,7 +209,7 @@ pub fn foreign(error: AgentError, path: &Path) -> Error {
 }
 
 /// Whether success is a notion in this environment: one step tells.
-fn reports_success(entry: &Entry, seed: u64) -> bool {
+pub fn reports_success(entry: &Entry, seed: u64) -> bool {
     let mut env = entry.make();
     // An evaluation stream that no evaluation gets to: nothing else is disturbed.
     let mut rng = envs::stream(seed, Stream::Evaluation(u32::MAX));

@@ -66,6 +66,7 @@ fn elsewhere<'de, A: Deserialize<'de>>(unknown: &str, known: &[&str], parent: &s
             ("in [agent]", own),
             ("in [eval]", fields::<EvalConfig>()),
             ("in [checkpoint]", fields::<CheckpointFile>()),
+            ("in [sweep]", fields::<crate::sweep::Table>()),
         ];
         if let Some((place, _)) = tables.iter().find(|(_, keys)| keys.contains(&unknown)) {
             return format!("; `{unknown}` belongs {place}");

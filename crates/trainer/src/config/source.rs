@@ -51,6 +51,33 @@ impl Override {
         };
         Override { flag: format!("--{name} {value}"), line: format!("{name} = {toml}") }
     }
+
+    /// The part of a sweep that `--shard` asks for.
+    #[must_use]
+    pub fn shard(shard: impl std::fmt::Display) -> Override {
+        Override { flag: format!("--shard {shard}"), line: format!("sweep.shard = \"{shard}\"") }
+    }
+
+    /// A value that a sweep gives to a dotted key; `place` says where the sweep does so.
+    ///
+    /// # Errors
+    /// When it is no dotted key.
+    pub fn swept(place: &str, key: &str, value: &toml::Value) -> Result<Override, Error> {
+        let line = format!("{key} = {value}");
+        match DeTable::parse(&line) {
+            Ok(_) => Ok(Override { flag: format!("{place}: with {line}"), line }),
+            Err(error) => Err(Error::Usage(format!(
+                "{place}: `{key}` is not a key ({}); write it as \"agent.gamma\"",
+                error.message()
+            ))),
+        }
+    }
+
+    /// Where it comes from, as messages say it.
+    #[must_use]
+    pub fn flag_text(&self) -> &str {
+        &self.flag
+    }
 }
 
 /// The texts that a configuration was read from; everything that a message needs to point at them.
@@ -108,6 +135,15 @@ impl Source {
         Source { path: path.to_owned(), text, overrides }
     }
 
+    /// The same with more overrides, which win.
+    #[must_use]
+    pub fn with(&self, more: Vec<Override>) -> Source {
+        let mut overrides: Vec<Override> =
+            self.overrides.iter().map(|(one, _)| one.clone()).collect();
+        overrides.extend(more);
+        Source::new(&self.path, self.text.clone(), &overrides)
+    }
+
     /// The file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -157,8 +193,15 @@ impl Source {
         }
     }
 
+    /// Whether this position is in an override, and not in the file.
+    #[must_use]
+    pub fn is_override(&self, position: usize) -> bool {
+        position > self.text.len()
+    }
+
     /// `file:line`, or the override that this position belongs to.
-    fn place(&self, position: usize) -> String {
+    #[must_use]
+    pub fn place(&self, position: usize) -> String {
         let behind = |(one, text): &&(Override, String)| {
             (text.len() - one.line.len()..=text.len()).contains(&position)
         };

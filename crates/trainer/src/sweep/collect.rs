@@ -1,0 +1,102 @@
+//! Parts of a sweep from several machines, put together.
+
+use super::command::{entries, parsed};
+use super::run::default_root;
+use super::trial::{Entry, Record};
+use super::{Sweep, results};
+use crate::config::Source;
+use crate::error::Error;
+use crate::files;
+use crate::run_dir::Lock;
+use crate::terminal::say;
+use envs::Registry;
+use std::path::{Path, PathBuf};
+
+/// Copies the trials of these directories that have ended into one, and writes its table.
+///
+/// # Errors
+/// When they are not parts of one sweep, or a file can't be copied.
+pub fn collect(parts: &[PathBuf], out: Option<PathBuf>, registry: &Registry) -> Result<(), Error> {
+    let mut whole: Option<(Sweep, String)> = None;
+    for part in parts {
+        let (sweep, text) = read(part)?;
+        match &whole {
+            Some((_, other)) if *other != text => return Err(another(part, &parts[0])),
+            Some(_) => {}
+            None => whole = Some((sweep, text)),
+        }
+    }
+    let Some((sweep, text)) = whole else {
+        return Err(Error::Usage("give the directories of a sweep's parts".into()));
+    };
+    let root = out.unwrap_or_else(|| default_root(&sweep));
+    let file = root.join("sweep.toml");
+    if file.is_file() && read(&root)?.1 != text {
+        return Err(another(&root, &parts[0]));
+    }
+    std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
+    if !file.is_file() {
+        files::write_atomically(&file, &[text.as_bytes()])?;
+    }
+    let _lock = Lock::on(&file, &root, "sweep")?;
+    for part in parts {
+        for name in files::names(&part.join("trials"))? {
+            let (from, to) = (part.join("trials").join(&name), root.join("trials").join(&name));
+            let status =
+                |path: &Path| Ok::<_, Error>(Record::read(path)?.and_then(|one| one.status));
+            // A trial that goes on is left to the machine that it goes on at.
+            if status(&from)?.is_some() && status(&to)?.is_none() {
+                copy(&from, &to)?;
+            }
+        }
+    }
+    let mut entries = entries(&sweep, registry, &root)?;
+    for entry in &mut entries {
+        // A failure is known from the record only: its runs are there to be tried again.
+        if entry.verdict.is_none()
+            && let Some(Record { status: Some(status), reason, .. }) =
+                Record::read(&entry.directory)?
+        {
+            entry.verdict = Some((status, reason));
+        }
+    }
+    results::write(&sweep, &root, &entries)?;
+    say(&results::ranking(&sweep, &root, &entries));
+    let missing = entries.iter().filter(|entry: &&Entry| entry.verdict.is_none()).count();
+    if missing > 0 {
+        let all = entries.len();
+        let root = root.display();
+        say(&format!(
+            "  {missing} of {all} trials are missing; collect again when they are done, or run them \
+             here\n    trainer resume {root}\n"
+        ));
+    }
+    Ok(())
+}
+
+/// A part as the whole that it is a part of.
+fn read(part: &Path) -> Result<(Sweep, String), Error> {
+    let mut sweep = parsed(&Source::read(&part.join("sweep.toml"), &[])?)?;
+    sweep.shard = None;
+    let text = sweep.to_toml()?;
+    Ok((sweep, text))
+}
+
+fn another(part: &Path, first: &Path) -> Error {
+    Error::Usage(format!(
+        "{}: is not a part of the sweep that {} is a part of: their sweep.toml differ",
+        part.display(),
+        first.display()
+    ))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    if !from.is_dir() {
+        return std::fs::copy(from, to).map(|_| ()).map_err(Error::io("can't be copied", from));
+    }
+    std::fs::create_dir_all(to).map_err(Error::io("can't be created", to))?;
+    let mut names = files::names(from)?;
+    // The record last: with it, the copy is whole.
+    names.sort_by_key(|name| name == "trial.toml");
+    names.iter().try_for_each(|name| copy(&from.join(name), &to.join(name)))
+}

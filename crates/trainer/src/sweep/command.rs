@@ -1,0 +1,275 @@
+//! What the verbs of the command line do with a sweep.
+
+use super::progress::Progress;
+use super::run::{Runner, default_root};
+use super::trial::{Entry, Record, Status};
+use super::{Sweep, results};
+use crate::config::{Override, Source};
+use crate::error::Error;
+use crate::files;
+use crate::interrupt::Interrupt;
+use crate::run_dir::Lock;
+use crate::terminal::say;
+use envs::Registry;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+/// The file that makes a directory that of a sweep.
+const FILE: &str = "sweep.toml";
+
+/// Runs a sweep from its beginning.
+///
+/// # Errors
+/// When a combination is no experiment, the directory holds a sweep already, or trials fail.
+pub fn start(
+    source: &Source,
+    registry: &Registry,
+    out: Option<PathBuf>,
+    overwrite: bool,
+    jobs: Option<usize>,
+    quiet: bool,
+) -> Result<(), Error> {
+    let sweep = parsed(source)?;
+    let trials = sweep.trials(registry)?;
+    for trial in &trials {
+        trial.experiment.backend.open()?;
+    }
+    let root = out.unwrap_or_else(|| default_root(&sweep));
+    let path = root.display();
+    if root.exists() && !root.is_dir() {
+        return Err(Error::Usage(format!("{path}: is a file; a sweep needs a directory")));
+    }
+    let file = root.join(FILE);
+    if root.join("config.toml").exists() {
+        return Err(Error::Usage(format!(
+            "{path}: holds a run; write the sweep elsewhere (--out DIR)"
+        )));
+    }
+    if file.exists() {
+        if !overwrite {
+            return Err(Error::Usage(format!(
+                "{path}: holds a sweep already; go on with it (trainer resume {path}), write \
+                 elsewhere (--out DIR), or replace it (--overwrite)"
+            )));
+        }
+        // Whoever works on the old sweep must not lose its files.
+        let _lock = Lock::on(&file, &root, "sweep")?;
+        remove(&root)?;
+    }
+    std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
+    files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
+    run(&sweep, registry, &root, jobs, quiet)
+}
+
+/// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
+///
+/// # Errors
+/// When the directory is not that of a sweep, another process works on it, or trials fail.
+pub fn resume(
+    root: &Path,
+    registry: &Registry,
+    jobs: Option<usize>,
+    quiet: bool,
+) -> Result<(), Error> {
+    let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
+    run(&sweep, registry, root, jobs, quiet)
+}
+
+/// Whether a sweep is in this directory.
+#[must_use]
+pub fn is_at(root: &Path) -> bool {
+    root.join(FILE).is_file()
+}
+
+/// What a sweep means, in words.
+///
+/// # Errors
+/// When a combination is no experiment.
+pub fn check(source: &Source, registry: &Registry) -> Result<(), Error> {
+    let sweep = parsed(source)?;
+    let trials = sweep.trials(registry)?;
+    let count = sweep.numbers().count();
+    let steps = |experiment: &crate::config::Experiment| {
+        experiment.iterations() * experiment.steps_per_iteration()
+    };
+    let total: u64 = if sweep.space.learns() {
+        // The trials are not known yet; those at the ends of the distributions stand for them.
+        let mut most = 0;
+        for values in sweep.space.probes() {
+            most = most.max(steps(&sweep.trial(1, values, registry)?.experiment));
+        }
+        most * count as u64
+    } else {
+        trials.iter().map(|trial| steps(&trial.experiment)).sum()
+    };
+    let seeds = sweep.seeds.len();
+    let confirm = match sweep.confirm_seeds {
+        0 => String::new(),
+        seeds => format!(", and {seeds} more to confirm the winner"),
+    };
+    say(&format!(
+        "{}\n# {count} trials with {seeds} seeds each: {} runs, {}{} steps{confirm}\n",
+        sweep.to_toml()?,
+        count * seeds,
+        if sweep.space.learns() { "at most " } else { "" },
+        total * seeds as u64,
+    ));
+    Ok(())
+}
+
+/// The part of the sweep that `--shard` asks for.
+///
+/// # Errors
+/// When the file is no sweep, or is TOML no more.
+pub fn part(source: Source, shard: Option<super::Shard>) -> Result<Source, Error> {
+    let Some(shard) = shard else { return Ok(source) };
+    if Sweep::is_in(&source)? {
+        return Ok(source.with(vec![Override::shard(shard)]));
+    }
+    let path = source.path().display();
+    Err(Error::Usage(format!("--shard {shard}: {path} has no [sweep] to take a part of")))
+}
+
+pub(super) fn parsed(source: &Source) -> Result<Sweep, Error> {
+    Sweep::parse(source)?
+        .ok_or_else(|| Error::Usage(format!("{}: has no [sweep]", source.path().display())))
+}
+
+/// The known trials of a sweep as its directory has them.
+pub(super) fn entries(
+    sweep: &Sweep,
+    registry: &Registry,
+    root: &Path,
+) -> Result<Vec<Entry>, Error> {
+    let trials = root.join("trials");
+    let mut entries = Vec::new();
+    for trial in sweep.trials(registry)? {
+        let directory = trials.join(trial.number.to_string());
+        let record = Record::read(&directory)?;
+        let entry = Entry::load(sweep, trial, directory, &sweep.seeds)?;
+        if record.is_some_and(|record| !entry.tries(sweep, &record)) {
+            return Err(Error::Usage(format!(
+                "{}: is a trial with other values than {FILE} gives it; the file was changed after \
+                 the sweep began; run the changed one elsewhere (--out DIR)",
+                entry.directory.display()
+            )));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn run(
+    sweep: &Sweep,
+    registry: &Registry,
+    root: &Path,
+    jobs: Option<usize>,
+    quiet: bool,
+) -> Result<(), Error> {
+    let _lock = Lock::on(&root.join(FILE), root, "sweep")?;
+    files::remove_unfinished(root)?;
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let interrupt = Interrupt::listen();
+    let entries = entries(sweep, registry, root)?;
+    let runs = sweep.numbers().count() * sweep.seeds.len();
+    let mut runner = Runner {
+        sweep,
+        registry,
+        root,
+        // One run alone may have all cores.
+        jobs: jobs.unwrap_or(cores).min(runs),
+        interrupt: &interrupt,
+        progress: Progress::new(quiet),
+        entries,
+        is_sweep: true,
+        workers: Vec::new(),
+    };
+    let interrupted = runner.drive()?;
+    let (finished, runs) = (runner.finished(), runner.runs());
+    let stopped = || Error::SweepInterrupted { finished, runs, directory: root.to_owned() };
+    results::write(sweep, root, &runner.entries)?;
+    if interrupted {
+        return Err(stopped());
+    }
+    let entries = std::mem::take(&mut runner.entries);
+    drop(runner);
+    if !quiet {
+        say(&results::ranking(sweep, root, &entries));
+    }
+    let winner = results::ranked(sweep, &entries).first().copied();
+    // Of a part of a sweep nobody knows the winner yet.
+    if let Some(winner) = winner
+        && sweep.confirm_seeds > 0
+        && sweep.shard.is_none()
+    {
+        let confirmed = confirm(sweep, registry, root, winner, (jobs, cores), quiet, &interrupt)?;
+        let Some(confirmed) = confirmed else { return Err(stopped()) };
+        let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), &confirmed)];
+        results::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
+        if !quiet {
+            say(&results::confirmation(sweep, winner, &confirmed));
+        }
+    }
+    let failed = |entry: &&Entry| matches!(entry.verdict, Some((Status::Failed, _)));
+    match entries.iter().filter(failed).count() {
+        0 => Ok(()),
+        failed => Err(Error::TrialsFailed {
+            failed,
+            trials: entries.len(),
+            results: root.join("results.csv"),
+        }),
+    }
+}
+
+/// Runs the winner with seeds that had no part in its victory; `None` when that was interrupted.
+fn confirm(
+    sweep: &Sweep,
+    registry: &Registry,
+    root: &Path,
+    winner: &Entry,
+    (jobs, cores): (Option<usize>, usize),
+    quiet: bool,
+    interrupt: &Interrupt,
+) -> Result<Option<Entry>, Error> {
+    let first = sweep.seeds.iter().max().map_or(1, |seed| seed + 1);
+    let seeds: Vec<u64> = (first..first + sweep.confirm_seeds).collect();
+    let directory = root.join("confirm");
+    if let Some(record) = Record::read(&directory)?
+        && !winner.tries(sweep, &record)
+    {
+        // Another trial had won before trials that had failed were tried again.
+        std::fs::remove_dir_all(&directory).map_err(Error::io("can't be removed", &directory))?;
+    }
+    let mut trial = winner.trial.clone();
+    trial.experiment.name += "_confirm";
+    let mut runner = Runner {
+        sweep,
+        registry,
+        root,
+        jobs: jobs.unwrap_or(cores).min(seeds.len()),
+        interrupt,
+        progress: Progress::new(quiet),
+        entries: vec![Entry::load(sweep, trial, directory, &seeds)?],
+        is_sweep: false,
+        workers: Vec::new(),
+    };
+    let interrupted = runner.drive()?;
+    Ok(if interrupted { None } else { runner.entries.pop() })
+}
+
+/// Removes what a sweep has left, and nothing else that may be there.
+fn remove(root: &Path) -> Result<(), Error> {
+    for name in ["trials", "confirm"] {
+        let path = root.join(name);
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).map_err(Error::io("can't be removed", &path))?;
+        }
+    }
+    for name in [FILE, "results.csv", "best.toml", "confirm.csv"] {
+        let path = root.join(name);
+        if path.is_file() {
+            std::fs::remove_file(&path).map_err(Error::io("can't be removed", &path))?;
+        }
+    }
+    Ok(())
+}

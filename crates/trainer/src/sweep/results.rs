@@ -1,0 +1,176 @@
+//! `results.csv`, `best.toml`, and the ranked table at the end.
+
+use super::trial::{Entry, Figures, Status};
+use super::{Objective, Sweep, shown};
+use crate::error::Error;
+use crate::files;
+use std::path::Path;
+
+/// Rows of the table at the end; the rest is in the file.
+const ROWS: usize = 20;
+
+/// Writes a row a trial, and the winner's configuration.
+///
+/// # Errors
+/// When a file can't be written.
+pub fn write(sweep: &Sweep, root: &Path, entries: &[Entry]) -> Result<(), Error> {
+    let rows: Vec<(String, &Entry)> =
+        entries.iter().map(|entry| (entry.trial.number.to_string(), entry)).collect();
+    table(sweep, &root.join("results.csv"), "trial", &rows)?;
+    if let Some(best) = ranked(sweep, entries).first() {
+        let mut experiment = best.trial.experiment.clone();
+        experiment.name += "_best";
+        files::write_atomically(&root.join("best.toml"), &[experiment.to_toml()?.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Writes a CSV file with a row an entry: its name under `title`, how it ended, its values, its
+/// figures averaged over the seeds.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn table(
+    sweep: &Sweep,
+    path: &Path,
+    title: &str,
+    rows: &[(String, &Entry)],
+) -> Result<(), Error> {
+    let keys = sweep.space.keys();
+    let mut header = vec![title, "status", "reason"];
+    header.extend(keys.iter().map(|(key, _)| *key));
+    header.extend(["seeds", "objective_std"]);
+    header.extend(Figures::NAMES);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |row: &[String]| writer.write_record(row);
+    let problem = |error: csv::Error| Error::io("can't be written", path)(error.into());
+    write(&header.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).map_err(problem)?;
+    let cell = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
+    for (name, entry) in rows {
+        let (status, reason) = match &entry.verdict {
+            Some((status, reason)) => (status.name(), reason.clone()),
+            None => ("unfinished", String::new()),
+        };
+        let mut row = vec![name.clone(), status.to_owned(), reason];
+        row.extend(entry.values().iter().map(shown));
+        row.extend([entry.finished().to_string(), cell(entry.deviation())]);
+        row.extend(Figures::NAMES.map(|name| cell(entry.mean(name))));
+        write(&row).map_err(problem)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| {
+        Error::io("can't be written", path)(std::io::Error::other(error.to_string()))
+    })?;
+    files::write_atomically(path, &[&bytes])
+}
+
+/// Finished trials, the best first; of two that are equal the one that came first.
+#[must_use]
+pub fn ranked<'a>(sweep: &Sweep, entries: &'a [Entry]) -> Vec<&'a Entry> {
+    let loss = |entry: &Entry| entry.objective().map(|one| sweep.objective.loss(one));
+    let mut ranked: Vec<(&Entry, f64)> =
+        entries.iter().filter_map(|entry| Some((entry, loss(entry)?))).collect();
+    ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+    ranked.into_iter().map(|(entry, _)| entry).collect()
+}
+
+/// The ranked table for people.
+#[must_use]
+pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
+    let ranked = ranked(sweep, entries);
+    let keys = sweep.space.keys();
+    let mut header = vec!["rank".to_owned(), "trial".to_owned()];
+    header.extend(keys.iter().map(|(key, _)| super::short(key).to_owned()));
+    header.extend([sweep.objective.name(), "+/-"].map(str::to_owned));
+    let knows_success = ranked.iter().any(|entry| entry.mean("eval.success_rate").is_some());
+    header.extend(knows_success.then(|| "success".to_owned()));
+    header.push("seconds".to_owned());
+    let mut rows = vec![header];
+    for (rank, entry) in ranked.iter().enumerate().take(ROWS) {
+        let mut row = vec![(rank + 1).to_string(), entry.trial.number.to_string()];
+        row.extend(entry.values().iter().map(shown));
+        row.push(figure(entry.objective()));
+        row.push(figure(entry.deviation()));
+        row.extend(knows_success.then(|| figure(entry.mean("eval.success_rate"))));
+        row.push(figure(entry.mean("seconds")));
+        rows.push(row);
+    }
+    let mut text = format!(
+        "{}: {} by {}, mean and deviation over {} seeds, {} is better\n{}",
+        sweep.name,
+        if ranked.is_empty() { "no trial has finished to be ranked" } else { "trials" },
+        sweep.objective.name(),
+        sweep.seeds.len(),
+        if sweep.objective == Objective::StepsToThreshold { "less" } else { "more" },
+        aligned(&rows),
+    );
+    if ranked.len() > ROWS {
+        text += &format!("  and {} more\n", ranked.len() - ROWS);
+    }
+    for status in [Status::Failed, Status::Pruned] {
+        let of: Vec<&Entry> = entries
+            .iter()
+            .filter(|entry| entry.verdict.as_ref().is_some_and(|(one, _)| *one == status))
+            .collect();
+        for entry in of.iter().take(ROWS) {
+            let reason = entry.verdict.as_ref().map_or("", |(_, reason)| reason.as_str());
+            text += &format!("  trial {} {}: {reason}\n", entry.trial.number, status.name());
+        }
+        if of.len() > ROWS {
+            text += &format!("  and {} more {}\n", of.len() - ROWS, status.name());
+        }
+    }
+    let root = root.display();
+    text += &format!("  results     {root}/results.csv\n");
+    if !ranked.is_empty() {
+        text += &format!("  winner      {root}/best.toml\n");
+    }
+    text
+}
+
+/// The winner on the seeds it won with, and on fresh ones.
+#[must_use]
+pub fn confirmation(sweep: &Sweep, won: &Entry, confirmed: &Entry) -> String {
+    let seeds = |entry: &Entry| {
+        let seeds: Vec<String> = entry.runs.iter().map(|(seed, _)| seed.to_string()).collect();
+        seeds.join(",")
+    };
+    let mut rows = vec![["figure", "won with", "confirmed"].map(str::to_owned).to_vec()];
+    let mut row = |name: &str, a: String, b: String| rows.push(vec![name.to_owned(), a, b]);
+    row("seeds", seeds(won), seeds(confirmed));
+    row(sweep.objective.name(), figure(won.objective()), figure(confirmed.objective()));
+    row("+/-", figure(won.deviation()), figure(confirmed.deviation()));
+    for name in ["eval.mean_return", "eval.success_rate"] {
+        let is_shown = name == "eval.mean_return" && sweep.objective == Objective::FinalReturn;
+        if won.mean(name).is_some() && !is_shown {
+            row(name, figure(won.mean(name)), figure(confirmed.mean(name)));
+        }
+    }
+    format!("trial {} on fresh seeds\n{}", won.trial.number, aligned(&rows))
+}
+
+/// A figure for people; a dash where there is none.
+#[must_use]
+pub fn figure(figure: Option<f64>) -> String {
+    match figure {
+        None => "-".to_owned(),
+        Some(figure) if figure.fract() == 0.0 && figure.abs() < 1e15 => format!("{figure:.0}"),
+        Some(figure) => format!("{figure:.2}"),
+    }
+}
+
+/// Rows as columns of one width each.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{}{cell}", " ".repeat(width - cell.chars().count())))
+            .collect();
+        text += &format!("  {}\n", cells.join("  "));
+    }
+    text
+}

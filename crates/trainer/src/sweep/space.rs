@@ -1,0 +1,505 @@
+//! What a sweep tries: every combination of a grid, or draws from distributions.
+
+use crate::config::{Source, explain};
+use crate::error::Error;
+use optimizer::parameter::{CategoricalParam, FloatParam, IntParam, ParamValue, Parameter};
+use optimizer::sampler::random::RandomSampler;
+use optimizer::sampler::tpe::TpeSampler;
+use optimizer::{Direction, Study};
+use serde::Deserialize;
+use std::collections::HashMap;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value};
+
+/// Combinations of a grid, or trials of a search, at most.
+pub const MAX_TRIALS: u64 = 100_000;
+/// Trials that are drawn at random before TPE begins to learn from them.
+const STARTUP: usize = 8;
+const DISTRIBUTIONS: [&str; 4] = ["uniform", "log_uniform", "integer", "choice"];
+
+/// A dotted key that is swept, with where the file says so, and what it takes.
+#[derive(Clone, Debug)]
+pub struct Swept<T> {
+    /// As in `agent.learning_rate`.
+    pub key: String,
+    /// As in `sweep.toml:12`.
+    pub place: String,
+    /// What it takes.
+    pub over: T,
+}
+
+/// What is tried.
+#[derive(Clone, Debug)]
+pub enum Space {
+    /// Every combination of these lists; the last key changes fastest.
+    Grid(Vec<Swept<Vec<Value>>>),
+    /// Draws.
+    Search(Search, Vec<Swept<Distribution>>),
+}
+
+/// How a search draws: the table `[sweep.search]` without its distributions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// How many trials there are.
+    pub trials: u64,
+    /// How they are chosen.
+    #[serde(default)]
+    pub method: Method,
+    /// Of the draws.
+    #[serde(default = "one")]
+    pub seed: u64,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+/// How a search chooses its trials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Independent draws.
+    #[default]
+    Random,
+    /// Tree-structured Parzen estimator (Bergstra et al. 2011): draws where earlier trials were good.
+    Tpe,
+}
+
+/// What a key's values are drawn from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distribution {
+    /// Numbers between two bounds.
+    Uniform(f64, f64),
+    /// Numbers between two bounds above 0 whose logarithm is uniform.
+    LogUniform(f64, f64),
+    /// Whole numbers, bounds included.
+    Integer(i64, i64),
+    /// One of a list.
+    Choice(Vec<Value>),
+}
+
+impl Space {
+    /// Reads `[sweep.grid]`, if there is one.
+    ///
+    /// # Errors
+    /// When a key has no list of values.
+    pub fn grid(source: &Source, table: &DeTable<'_>) -> Result<Space, Error> {
+        let mut keys = Vec::new();
+        for (key, value) in sorted(source, table, |value| !matches!(value, DeValue::Table(_)))? {
+            let dotted = format!("sweep.grid.{key}");
+            let wrong = |text: &str| Err(source.error_at(Some(value.span()), Some(&dotted), text));
+            let over = match value.get_ref() {
+                DeValue::Array(items) if !items.is_empty() => {
+                    items.iter().map(|item| plain(source, item)).collect::<Result<Vec<_>, _>>()?
+                }
+                DeValue::Array(_) => return wrong("is empty; give the values to try"),
+                other => {
+                    let kind = explain::kind(other);
+                    return wrong(&format!("is {kind}; must be an array of the values to try"));
+                }
+            };
+            if (1..over.len()).any(|i| over[..i].contains(&over[i])) {
+                return wrong("holds a value twice");
+            }
+            keys.push(swept(source, key, value, over)?);
+        }
+        let combinations = keys.iter().try_fold(1_u64, |product, key: &Swept<Vec<Value>>| {
+            product.checked_mul(key.over.len() as u64).filter(|&product| product <= MAX_TRIALS)
+        });
+        if combinations.is_none() {
+            let message = format!("has more than {MAX_TRIALS} combinations");
+            return Err(source.error("sweep.grid", &message));
+        }
+        Ok(Space::Grid(keys))
+    }
+
+    /// Reads the distributions of `[sweep.search]`.
+    ///
+    /// # Errors
+    /// When one is no distribution, or there is none.
+    pub fn search(source: &Source, search: Search, table: &DeTable<'_>) -> Result<Space, Error> {
+        let is_leaf = |value: &DeValue<'_>| match value {
+            DeValue::Table(inside) => {
+                inside.is_empty()
+                    || inside.iter().any(|(key, inner)| {
+                        DISTRIBUTIONS.contains(&key.get_ref().as_ref())
+                            || !matches!(inner.get_ref(), DeValue::Table(_))
+                    })
+            }
+            _ => true,
+        };
+        let mut keys = Vec::new();
+        for (key, value) in sorted(source, table, is_leaf)? {
+            let over = distribution(source, &key, value)?;
+            keys.push(swept(source, key, value, over)?);
+        }
+        if keys.is_empty() {
+            let message = "has no distribution; give one such as \
+                           \"agent.learning_rate\" = { log_uniform = [1e-4, 1e-2] }";
+            return Err(source.error("sweep.search", message));
+        }
+        if !(1..=MAX_TRIALS).contains(&search.trials) {
+            let message =
+                format!("is {}; must be a whole number from 1 to {MAX_TRIALS}", search.trials);
+            return Err(source.error("sweep.search.trials", &message));
+        }
+        Ok(Space::Search(search, keys))
+    }
+
+    /// How many trials it means.
+    #[must_use]
+    pub fn trials(&self) -> usize {
+        match self {
+            Space::Grid(keys) => keys.iter().map(|key| key.over.len()).product(),
+            Space::Search(search, _) => search.trials as usize,
+        }
+    }
+
+    /// Whether a trial depends on the results of those before it.
+    #[must_use]
+    pub fn learns(&self) -> bool {
+        matches!(self, Space::Search(Search { method: Method::Tpe, .. }, _))
+    }
+
+    /// The swept keys and their places.
+    #[must_use]
+    pub fn keys(&self) -> Vec<(&str, &str)> {
+        match self {
+            Space::Grid(keys) => keys.iter().map(|one| (&*one.key, &*one.place)).collect(),
+            Space::Search(_, keys) => keys.iter().map(|one| (&*one.key, &*one.place)).collect(),
+        }
+    }
+
+    /// A value a key for the trial of this number, from 1. `history` holds the values and the loss
+    /// (less is better) of the trials that it may learn from.
+    ///
+    /// # Errors
+    /// When the sampler refuses a value, which the reading of the space rules out.
+    pub fn values(
+        &self,
+        number: usize,
+        history: &[(Vec<Value>, f64)],
+    ) -> Result<Vec<Value>, Error> {
+        let (search, keys) = match self {
+            Space::Grid(keys) => {
+                let mut rest = number - 1;
+                let mut values: Vec<Value> = keys
+                    .iter()
+                    .rev()
+                    .map(|key| {
+                        let value = key.over[rest % key.over.len()].clone();
+                        rest /= key.over.len();
+                        value
+                    })
+                    .collect();
+                values.reverse();
+                return Ok(values);
+            }
+            Space::Search(search, keys) => (search, keys),
+        };
+        // Each trial has draws of its own, however many were drawn before it.
+        let seed = search.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64);
+        let problem = |error: optimizer::Error| Error::Usage(format!("[sweep.search]: {error}"));
+        let study: Study<f64> = if search.method == Method::Tpe {
+            let sampler = TpeSampler::builder().n_startup_trials(STARTUP).seed(seed).build();
+            Study::with_sampler(Direction::Minimize, sampler.map_err(problem)?)
+        } else {
+            Study::with_sampler(Direction::Minimize, RandomSampler::with_seed(seed))
+        };
+        let parameters: Vec<Draw> = keys.iter().map(|key| Draw::new(&key.over)).collect();
+        for (values, loss) in history.iter().filter(|_| search.method == Method::Tpe) {
+            let known = parameters.iter().zip(values);
+            let known: Option<HashMap<_, _>> =
+                known.map(|(draw, value)| Some((draw.id(), draw.told(value)?))).collect();
+            // A value from before the file was changed teaches nothing.
+            let Some(known) = known else { continue };
+            study.enqueue(known);
+            let mut trial = study.ask();
+            for draw in &parameters {
+                draw.suggest(&mut trial).map_err(problem)?;
+            }
+            study.tell(trial, Ok::<f64, String>(*loss));
+        }
+        let mut trial = study.ask();
+        parameters.iter().map(|draw| draw.suggest(&mut trial).map_err(problem)).collect()
+    }
+
+    /// Combinations in which every end of every distribution occurs, to be validated before a search
+    /// begins; none for a grid.
+    #[must_use]
+    pub fn probes(&self) -> Vec<Vec<Value>> {
+        let Space::Search(_, keys) = self else { return Vec::new() };
+        let ends: Vec<Vec<Value>> = keys.iter().map(|key| key.over.ends()).collect();
+        let most = ends.iter().map(Vec::len).max().unwrap_or_default();
+        (0..most)
+            .map(|i| ends.iter().map(|ends| ends[i.min(ends.len() - 1)].clone()).collect())
+            .collect()
+    }
+}
+
+impl Distribution {
+    fn ends(&self) -> Vec<Value> {
+        match self {
+            Distribution::Uniform(low, high) | Distribution::LogUniform(low, high) => {
+                vec![Value::Float(*low), Value::Float(*high)]
+            }
+            Distribution::Integer(low, high) => vec![Value::Integer(*low), Value::Integer(*high)],
+            Distribution::Choice(values) => values.clone(),
+        }
+    }
+}
+
+/// A distribution as the sampler knows it.
+enum Draw {
+    Number(FloatParam, (f64, f64)),
+    Integer(IntParam),
+    Choice(CategoricalParam<usize>, Vec<Value>),
+}
+
+impl Draw {
+    fn new(distribution: &Distribution) -> Draw {
+        match distribution {
+            Distribution::Uniform(low, high) => {
+                Draw::Number(FloatParam::new(*low, *high), (*low, *high))
+            }
+            Distribution::LogUniform(low, high) => {
+                Draw::Number(FloatParam::new(*low, *high).log_scale(), (*low, *high))
+            }
+            Distribution::Integer(low, high) => Draw::Integer(IntParam::new(*low, *high)),
+            Distribution::Choice(values) => {
+                Draw::Choice(CategoricalParam::new((0..values.len()).collect()), values.clone())
+            }
+        }
+    }
+
+    fn id(&self) -> optimizer::parameter::ParamId {
+        match self {
+            Draw::Number(parameter, _) => parameter.id(),
+            Draw::Integer(parameter) => parameter.id(),
+            Draw::Choice(parameter, _) => parameter.id(),
+        }
+    }
+
+    fn told(&self, value: &Value) -> Option<ParamValue> {
+        Some(match self {
+            Draw::Number(_, (low, high)) => {
+                let number = value.as_float()?;
+                if !(*low..=*high).contains(&number) {
+                    return None;
+                }
+                ParamValue::Float(number)
+            }
+            Draw::Integer(_) => ParamValue::Int(value.as_integer()?),
+            Draw::Choice(_, values) => {
+                ParamValue::Categorical(values.iter().position(|one| one == value)?)
+            }
+        })
+    }
+
+    fn suggest(&self, trial: &mut optimizer::Trial) -> Result<Value, optimizer::Error> {
+        Ok(match self {
+            Draw::Number(parameter, (low, high)) => {
+                // Four digits are as good as seventeen, and can be read.
+                let drawn = parameter.suggest(trial)?;
+                let short = format!("{drawn:.3e}").parse().unwrap_or(drawn);
+                Value::Float(short.clamp(*low, *high))
+            }
+            Draw::Integer(parameter) => Value::Integer(parameter.suggest(trial)?),
+            Draw::Choice(parameter, values) => values[parameter.suggest(trial)?].clone(),
+        })
+    }
+}
+
+fn swept<T>(
+    source: &Source,
+    key: String,
+    value: &Spanned<DeValue<'_>>,
+    over: T,
+) -> Result<Swept<T>, Error> {
+    let place = source.place(value.span().start);
+    let wrong = match key.split('.').next() {
+        Some("seed") => "the seeds of a sweep are `seeds` in [sweep]",
+        Some("name") => "is the name of the whole sweep",
+        Some("sweep") => "a sweep can't sweep itself",
+        _ => return Ok(Swept { key, place, over }),
+    };
+    Err(source.error_at(Some(value.span()), Some(&key), wrong))
+}
+
+/// The values of a table by their dotted keys, quoted (`"agent.gamma"`) or not.
+fn leaves<'a, 'i>(
+    prefix: &str,
+    table: &'a DeTable<'i>,
+    is_leaf: impl Fn(&DeValue<'_>) -> bool + Copy,
+) -> Vec<(String, &'a Spanned<DeValue<'i>>)> {
+    let mut found = Vec::new();
+    for (key, value) in table {
+        let key = format!("{prefix}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inside) if !is_leaf(value.get_ref()) => {
+                found.extend(leaves(&format!("{key}."), inside, is_leaf));
+            }
+            _ => found.push((key, value)),
+        }
+    }
+    found
+}
+
+/// The same in order of the keys, however they are written; an override replaces what the file has.
+fn sorted<'a, 'i>(
+    source: &Source,
+    table: &'a DeTable<'i>,
+    is_leaf: impl Fn(&DeValue<'_>) -> bool + Copy,
+) -> Result<Vec<(String, &'a Spanned<DeValue<'i>>)>, Error> {
+    let mut found = leaves("", table, is_leaf);
+    // Overrides stand behind the file.
+    found.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.span().start.cmp(&a.1.span().start)));
+    for pair in found.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        if !source.is_override(pair[0].1.span().start) {
+            let message = "is given twice, with quotes and without; give it once";
+            return Err(source.error_at(Some(pair[0].1.span()), Some(&pair[0].0), message));
+        }
+    }
+    found.dedup_by(|later, first| later.0 == first.0);
+    Ok(found)
+}
+
+/// A value without its position.
+fn plain(source: &Source, value: &Spanned<DeValue<'_>>) -> Result<Value, Error> {
+    Ok(match value.get_ref() {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => {
+            let parsed = i64::from_str_radix(number.as_str(), number.radix());
+            Value::Integer(parsed.map_err(|_| {
+                source.error_at(Some(value.span()), None, "is too large for a whole number")
+            })?)
+        }
+        DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(truth) => Value::Boolean(*truth),
+        DeValue::Datetime(date) => Value::Datetime(*date),
+        DeValue::Array(items) => Value::Array(
+            items.iter().map(|item| plain(source, item)).collect::<Result<Vec<_>, _>>()?,
+        ),
+        DeValue::Table(inside) => {
+            let pairs = inside
+                .iter()
+                .map(|(key, value)| Ok((key.get_ref().to_string(), plain(source, value)?)));
+            Value::Table(pairs.collect::<Result<toml::Table, Error>>()?)
+        }
+    })
+}
+
+fn distribution(
+    source: &Source,
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<Distribution, Error> {
+    let dotted = format!("sweep.search.{key}");
+    let wrong = |message: &str| source.error_at(Some(value.span()), Some(&dotted), message);
+    let one_of = "must be one distribution: { uniform = [LOW, HIGH] }, { log_uniform = [LOW, HIGH] }, \
+                  { integer = [LOW, HIGH] } or { choice = [A, B, C] }";
+    let DeValue::Table(inside) = value.get_ref() else {
+        return Err(wrong(&format!("is {}; {one_of}", explain::kind(value.get_ref()))));
+    };
+    let mut pairs = inside.iter();
+    let (Some((kind, list)), None) = (pairs.next(), pairs.next()) else {
+        return Err(wrong(one_of));
+    };
+    let kind = kind.get_ref().as_ref();
+    if !DISTRIBUTIONS.contains(&kind) {
+        let hint = explain::did_you_mean(kind, &DISTRIBUTIONS);
+        return Err(wrong(&format!("there is no distribution `{kind}`{hint}; {one_of}")));
+    }
+    let values = match plain(source, list)? {
+        Value::Array(values) if !values.is_empty() => values,
+        _ => return Err(wrong(&format!("`{kind}` needs an array that is not empty"))),
+    };
+    let number = |value: &Value| value.as_float().or(value.as_integer().map(|i| i as f64));
+    let numbers: Option<Vec<f64>> = values.iter().map(number).collect();
+    match (kind, values.as_slice(), numbers.as_deref()) {
+        ("choice", ..) => Ok(Distribution::Choice(values)),
+        ("integer", &[Value::Integer(low), Value::Integer(high)], _) if low < high => {
+            Ok(Distribution::Integer(low, high))
+        }
+        ("integer", ..) => Err(wrong("`integer` needs two whole numbers, [LOW, HIGH], rising")),
+        ("uniform", _, Some(&[low, high])) if low < high => Ok(Distribution::Uniform(low, high)),
+        ("log_uniform", _, Some(&[low, high])) if 0.0 < low && low < high => {
+            Ok(Distribution::LogUniform(low, high))
+        }
+        ("log_uniform", ..) => {
+            Err(wrong("`log_uniform` needs two numbers above 0, [LOW, HIGH], rising"))
+        }
+        _ => Err(wrong("`uniform` needs two numbers, [LOW, HIGH], rising")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use std::path::Path;
+
+    fn search(method: Method) -> Space {
+        let key = |key: &str, over| Swept { key: key.into(), place: String::new(), over };
+        let keys = vec![
+            key("agent.learning_rate", Distribution::LogUniform(1e-4, 1.0)),
+            key("agent.gamma", Distribution::Uniform(0.0, 1.0)),
+            key("agent.gae_lambda", Distribution::Uniform(0.0, 1.0)),
+            key("agent.epochs", Distribution::Integer(1, 3)),
+            key("env.num_envs", Distribution::Choice(vec![Value::Integer(4), Value::Integer(9)])),
+        ];
+        Space::Search(Search { trials: 60, method, seed: 1 }, keys)
+    }
+
+    #[test]
+    fn a_grid_has_every_combination_once() {
+        let text = "agent.a = [1, 2]\n'agent.b' = ['x', 'y', 'z']";
+        let source = Source::new(Path::new("x.toml"), text.into(), &[]);
+        let space = Space::grid(&source, source.table().unwrap().get_ref()).unwrap();
+        assert_eq!(space.trials(), 6);
+        let all: Vec<_> = (1..=6).map(|number| space.values(number, &[]).unwrap()).collect();
+        assert!((0..6).all(|i| !all[..i].contains(&all[i])), "{all:?}");
+        assert_eq!(all[1], [Value::Integer(1), Value::String("y".into())]);
+    }
+
+    #[test]
+    fn draws_stay_in_their_bounds_and_depend_on_seed_and_number_only() {
+        let space = search(Method::Random);
+        let mut seen = Vec::new();
+        for number in 1..=200 {
+            let values = space.values(number, &seen.clone()).unwrap();
+            assert_eq!(values, space.values(number, &[]).unwrap());
+            let numbers: Vec<f64> = values[..3].iter().map(|v| v.as_float().unwrap()).collect();
+            assert!((1e-4..=1.0).contains(&numbers[0]) && numbers[1] != numbers[2], "{values:?}");
+            assert!((1..=3).contains(&values[3].as_integer().unwrap()));
+            seen.push((values, 0.0));
+        }
+        let small = seen.iter().filter(|(v, _)| v[0].as_float().unwrap() < 1e-2).count();
+        assert!((70..130).contains(&small), "half of the decades, {small} of 200 draws");
+        let fours = seen.iter().filter(|(v, _)| v[4].as_integer() == Some(4)).count();
+        assert!((70..130).contains(&fours), "half of the choices, {fours} of 200 draws");
+    }
+
+    #[test]
+    fn tpe_draws_nearer_to_the_best_than_chance() {
+        // Best: a learning rate of 0.01 (in logarithms the middle) and 9 environments.
+        let loss = |values: &[Value]| {
+            (values[0].as_float().unwrap().log10() + 2.0).abs()
+                + if values[4].as_integer() == Some(9) { 0.0 } else { 1.0 }
+        };
+        let mean = |method| {
+            let space = search(method);
+            let mut history: Vec<(Vec<Value>, f64)> = Vec::new();
+            for number in 1..=60 {
+                let values = space.values(number, &history).unwrap();
+                let loss = loss(&values);
+                history.push((values, loss));
+            }
+            history[30..].iter().map(|(_, loss)| loss).sum::<f64>() / 30.0
+        };
+        let (random, tpe) = (mean(Method::Random), mean(Method::Tpe));
+        assert!(tpe < 0.6 * random, "TPE {tpe:.2}, random {random:.2}");
+    }
+}

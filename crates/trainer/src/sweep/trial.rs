@@ -1,0 +1,306 @@
+//! A trial in its directory: its configuration, its runs, and what came of them.
+
+use super::{Objective, Sweep, Trial};
+use crate::error::Error;
+use crate::files;
+use crate::results::Run;
+use crate::run_dir::RunDir;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use toml::Value;
+
+/// How a trial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// All of its runs did.
+    Finished,
+    /// One of its runs did; the trial counts as not done when the sweep is resumed.
+    Failed,
+    /// The pruner saw no hope.
+    Pruned,
+}
+
+impl Status {
+    /// As the table calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Finished => "finished",
+            Status::Failed => "failed",
+            Status::Pruned => "pruned",
+        }
+    }
+}
+
+/// Whether and how a run ended.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Not yet begun, or stopped in the middle.
+    Missing,
+    /// A process works on it.
+    Running,
+    /// With these figures.
+    Finished(Figures),
+    /// For this reason.
+    Failed(String),
+}
+
+/// What the trial's directory says about it beside its runs: `trial.toml`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// `None` while it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Why it failed or was pruned.
+    #[serde(default)]
+    pub reason: String,
+    /// Swept values by their dotted keys.
+    #[serde(default)]
+    pub values: toml::Table,
+}
+
+impl Record {
+    /// Reads the record of the trial in this directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn read(directory: &Path) -> Result<Option<Record>, Error> {
+        let path = directory.join("trial.toml");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io("can't be read", &path))?;
+        let record = toml::from_str(&text).map_err(|error: toml::de::Error| {
+            Error::Usage(format!(
+                "{}: is no record of a trial: {}",
+                path.display(),
+                error.message()
+            ))
+        })?;
+        Ok(Some(record))
+    }
+}
+
+/// A trial on its way.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it tries.
+    pub trial: Trial,
+    /// Where its runs are, each in a directory named by its seed.
+    pub directory: PathBuf,
+    /// By seed.
+    pub runs: Vec<(u64, State)>,
+    /// How it ended, and why.
+    pub verdict: Option<(Status, String)>,
+}
+
+impl Entry {
+    /// The trial as its directory has it, if it does.
+    ///
+    /// # Errors
+    /// When a file of it can't be read.
+    pub fn load(
+        sweep: &Sweep,
+        trial: Trial,
+        directory: PathBuf,
+        seeds: &[u64],
+    ) -> Result<Entry, Error> {
+        let mut entry = Entry {
+            trial,
+            directory,
+            runs: seeds.iter().map(|&seed| (seed, State::Missing)).collect(),
+            verdict: None,
+        };
+        let record = Record::read(&entry.directory)?;
+        for index in 0..entry.runs.len() {
+            let run = entry.run_dir(index);
+            if run.config().is_file() && run.summary().is_file() {
+                entry.runs[index].1 = State::Finished(Figures::read(sweep, &run)?);
+            }
+        }
+        if let Some(Record { status: Some(Status::Pruned), reason, .. }) = record {
+            entry.verdict = Some((Status::Pruned, reason));
+        } else if entry.finished() == entry.runs.len() {
+            entry.verdict = Some((Status::Finished, String::new()));
+        }
+        Ok(entry)
+    }
+
+    /// The directory of one of its runs.
+    #[must_use]
+    pub fn run_dir(&self, index: usize) -> RunDir {
+        RunDir::at(self.directory.join(self.runs[index].0.to_string()))
+    }
+
+    /// The configuration that its runs are started with.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("experiment.toml")
+    }
+
+    /// Writes the configuration, and what is known of the trial.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn write(&self, sweep: &Sweep) -> Result<(), Error> {
+        let directory = &self.directory;
+        std::fs::create_dir_all(directory).map_err(Error::io("can't be created", directory))?;
+        files::write_atomically(&self.config(), &[self.trial.experiment.to_toml()?.as_bytes()])?;
+        let keys = sweep.space.keys();
+        let values = keys.iter().zip(&self.trial.values);
+        let (status, reason) = self.verdict.clone().unzip();
+        let record = Record {
+            status,
+            reason: reason.unwrap_or_default(),
+            values: values.map(|((key, _), value)| ((*key).to_owned(), value.clone())).collect(),
+        };
+        let text = toml::to_string(&record).map_err(|error| {
+            Error::Usage(format!("the trial can't be written as TOML: {error}"))
+        })?;
+        files::write_atomically(&directory.join("trial.toml"), &[text.as_bytes()])
+    }
+
+    /// Whether it tries what the record says.
+    #[must_use]
+    pub fn tries(&self, sweep: &Sweep, record: &Record) -> bool {
+        let keys = sweep.space.keys();
+        keys.iter()
+            .zip(&self.trial.values)
+            .all(|((key, _), value)| record.values.get(*key) == Some(value))
+    }
+
+    /// How many of its runs are done.
+    #[must_use]
+    pub fn finished(&self) -> usize {
+        self.runs.iter().filter(|(_, state)| matches!(state, State::Finished(_))).count()
+    }
+
+    /// Figures of the runs that are done.
+    pub fn figures(&self) -> impl Iterator<Item = &Figures> {
+        self.runs.iter().filter_map(|(_, state)| match state {
+            State::Finished(figures) => Some(figures),
+            _ => None,
+        })
+    }
+
+    /// The training curve of a run that is done.
+    #[must_use]
+    pub fn curve(&self, index: usize) -> Option<&[(f64, f64)]> {
+        match &self.runs.get(index)?.1 {
+            State::Finished(figures) => Some(&figures.curve),
+            _ => None,
+        }
+    }
+
+    /// A figure averaged over the runs that have it.
+    #[must_use]
+    pub fn mean(&self, name: &str) -> Option<f64> {
+        let (sum, count) = self
+            .figures()
+            .filter_map(|figures| figures.get(name))
+            .fold((0.0, 0.0), |(sum, count), figure| (sum + figure, count + 1.0));
+        (count > 0.0).then(|| sum / count)
+    }
+
+    /// The objective averaged over the seeds; `None` unless all runs are done.
+    #[must_use]
+    pub fn objective(&self) -> Option<f64> {
+        let is_whole = matches!(self.verdict, Some((Status::Finished, _)));
+        is_whole.then(|| self.mean("objective")).flatten()
+    }
+
+    /// Sample standard deviation of the objective over the seeds.
+    #[must_use]
+    pub fn deviation(&self) -> Option<f64> {
+        let mean = self.objective()?;
+        let all: Vec<f64> = self.figures().filter_map(|figures| figures.get("objective")).collect();
+        let squares: f64 = all.iter().map(|one| (one - mean).powi(2)).sum();
+        (all.len() > 1).then(|| (squares / (all.len() - 1) as f64).sqrt())
+    }
+
+    /// Value of a swept key by its position.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        &self.trial.values
+    }
+}
+
+/// What one run came to, by name; the same names in the same order for every run.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Names of columns and their figures; `None` where there is none.
+    pub all: Vec<(&'static str, Option<f64>)>,
+    /// Mean training return over steps, for the pruner.
+    pub curve: Vec<(f64, f64)>,
+}
+
+impl Figures {
+    /// Names of the figures of every run.
+    pub const NAMES: [&'static str; 13] = [
+        "objective",
+        "steps",
+        "seconds",
+        "steps_per_second",
+        "eval.episodes",
+        "eval.mean_return",
+        "eval.std_return",
+        "eval.min_return",
+        "eval.max_return",
+        "eval.mean_length",
+        "eval.success_rate",
+        "best_return",
+        "steps_to_threshold",
+    ];
+
+    /// Reads a finished run.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn read(sweep: &Sweep, directory: &RunDir) -> Result<Figures, Error> {
+        let run = Run::read(directory.path())?;
+        let Some(summary) = &run.summary else {
+            let path = directory.path().display();
+            return Err(Error::Usage(format!("{path}: is not finished")));
+        };
+        let evaluations = run.curve("time/total_timesteps", "eval/mean_reward");
+        let eval = &summary.eval;
+        let best = evaluations.iter().map(|(_, value)| *value).fold(eval.mean_return, f64::max);
+        let reached = sweep.threshold.map(|threshold| {
+            let first = evaluations.iter().find(|(_, value)| *value >= threshold);
+            // A run that never gets there counts as if its last step had brought it there.
+            first.map_or(summary.steps as f64, |(steps, _)| *steps)
+        });
+        let objective = match sweep.objective {
+            Objective::FinalReturn => Some(eval.mean_return),
+            Objective::BestReturn => Some(best),
+            Objective::SuccessRate => eval.success_rate,
+            Objective::StepsToThreshold => reached,
+        };
+        let figures = [
+            objective,
+            Some(summary.steps as f64),
+            Some(summary.seconds),
+            Some(summary.steps_per_second),
+            Some(eval.episodes as f64),
+            Some(eval.mean_return),
+            Some(eval.std_return),
+            Some(eval.min_return),
+            Some(eval.max_return),
+            Some(eval.mean_length),
+            eval.success_rate,
+            Some(best),
+            reached,
+        ];
+        Ok(Figures {
+            all: Figures::NAMES.into_iter().zip(figures).collect(),
+            curve: run.curve("time/total_timesteps", "rollout/ep_rew_mean"),
+        })
+    }
+
+    /// The figure of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.all.iter().find(|(known, _)| *known == name)?.1
+    }
+}
