@@ -337,7 +337,7 @@ fn a_slower_backend_is_hinted_at() {
     let place = Place::new();
     place.write("good.toml", GOOD);
     let hints = |arguments: &[&str]| {
-        let mut all = vec!["run", "good.toml", "--overwrite"];
+        let mut all = vec!["run", "good.toml", "--overwrite", "--set", "total_steps=1024"];
         all.extend(arguments);
         let ended = place.trainer(&all).expect(0, &[]);
         let hints = ended.stderr.lines().filter(|line| line.starts_with("hint: "));

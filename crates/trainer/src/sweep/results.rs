@@ -5,6 +5,7 @@ use super::{Objective, Sweep, shown};
 use crate::error::Error;
 use crate::files;
 use std::path::Path;
+use toml::Value;
 
 /// Rows of the table at the end; the rest is in the file.
 const ROWS: usize = 20;
@@ -73,6 +74,13 @@ pub fn ranked<'a>(sweep: &Sweep, entries: &'a [Entry]) -> Vec<&'a Entry> {
     ranked.into_iter().map(|(entry, _)| entry).collect()
 }
 
+/// What to call a swept table of an agent: its algorithm, if no other table has the same.
+fn algorithm<'a>(value: &'a Value, mut others: impl Iterator<Item = &'a Value>) -> Option<&'a str> {
+    let name = value.get("algorithm")?.as_str()?;
+    let is_same = |other: &Value| other.get("algorithm").and_then(Value::as_str) == Some(name);
+    others.all(|other| other == value || !is_same(other)).then_some(name)
+}
+
 /// The ranked table for people.
 #[must_use]
 pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
@@ -87,7 +95,10 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
     let mut rows = vec![header];
     for (rank, entry) in ranked.iter().enumerate().take(ROWS) {
         let mut row = vec![(rank + 1).to_string(), entry.trial.number.to_string()];
-        row.extend(entry.values().iter().map(shown));
+        row.extend(entry.values().iter().enumerate().map(|(column, value)| {
+            let others = ranked.iter().map(|entry| &entry.values()[column]);
+            algorithm(value, others).map_or_else(|| shown(value), str::to_owned)
+        }));
         row.push(figure(entry.objective()));
         row.push(figure(entry.deviation()));
         row.extend(knows_success.then(|| figure(entry.mean("eval.success_rate"))));
@@ -173,4 +184,19 @@ fn aligned(rows: &[Vec<String>]) -> String {
         text += &format!("  {}\n", cells.join("  "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swept_agent_goes_by_its_algorithm_where_that_is_enough() {
+        let agent = |text: &str| Value::Table(text.parse().unwrap());
+        let (ppo, trpo) = (agent("algorithm = 'ppo'\ngamma = 0.9"), agent("algorithm = 'trpo'"));
+        let other = agent("algorithm = 'ppo'\ngamma = 0.8");
+        assert_eq!(algorithm(&ppo, [&ppo, &trpo].into_iter()), Some("ppo"));
+        assert_eq!(algorithm(&ppo, [&other, &ppo].into_iter()), None);
+        assert_eq!(algorithm(&Value::Integer(1), [&ppo].into_iter()), None);
+    }
 }
