@@ -145,6 +145,17 @@ pub fn groups(runs: Vec<Run>) -> Vec<Group> {
         .map(|(group, name)| {
             let same: Vec<&Group> =
                 groups.iter().filter(|other| other.runs[0].name == *name).collect();
+            // Two algorithms differ in nearly every key: their names say more.
+            let algorithm = |group: &Group| group.runs[0].config.get("agent.algorithm").cloned();
+            let mut algorithms: Vec<_> = same.iter().map(|group| algorithm(group)).collect();
+            algorithms.sort();
+            algorithms.dedup();
+            if same.len() > 1
+                && algorithms.len() == same.len()
+                && let Some(algorithm) = algorithm(group)
+            {
+                return if one_name { algorithm } else { format!("{name}, {algorithm}") };
+            }
             // The last part of a key is what people call it.
             let differences: Vec<String> = differing(&same)
                 .iter()
@@ -252,6 +263,15 @@ mod tests {
         let groups = groups(runs);
         assert_eq!([&*groups[0].label, &*groups[1].label], ["ppo", "trpo"]);
         assert_eq!(groups[1].differences["agent.epochs"], "");
+    }
+
+    #[test]
+    fn algorithms_of_one_experiment_go_by_their_names() {
+        let groups = groups(vec![
+            run("both", 1, &[("agent.algorithm", "ppo"), ("agent.epochs", "4")]),
+            run("both", 1, &[("agent.algorithm", "trpo"), ("agent.max_kl", "0.01")]),
+        ]);
+        assert_eq!([&*groups[0].label, &*groups[1].label], ["ppo", "trpo"]);
     }
 
     #[test]
