@@ -163,6 +163,11 @@ fn the_shipped_sweep_runs() {
     let ended = place.trainer(&[&["run", shipped], &short[..]].concat()).expect(0, &["9/9 runs"]);
     assert!(ended.stdout.contains("won with"), "{}", ended.stdout);
     place.trainer(&["resume", "runs/sweep_cartpole"]).expect(0, &[]);
+    // One seed and no episode to its end: a metric that every iteration has.
+    let plot = ["plot", "runs/sweep_cartpole/trials", "-o", "sweep.svg", "--metric", "train/kl"];
+    place.trainer(&plot).expect(0, &[]);
+    let picture = std::fs::read_to_string(place.path("sweep.svg")).unwrap();
+    assert!(picture.contains("learning_rate 0.003"), "the legend names what differs");
 }
 
 #[test]
@@ -172,7 +177,9 @@ fn both_algorithms_side_by_side() {
            [[sweep.grid.agent]]\nalgorithm = \"trpo\"\nmax_kl = 0.02\n";
     let place = Place::new();
     place.write("both.toml", config);
-    place.trainer(&["run", "both.toml", "--out", "both", "--quiet"]).expect(0, &[]);
+    let ended = place.trainer(&["run", "both.toml", "--out", "both"]).expect(0, &["agent=ppo"]);
+    let ranks = |name| ended.stdout.lines().any(|row| row.split_whitespace().nth(2) == Some(name));
+    assert!(ranks("ppo") && ranks("trpo"), "{}", ended.stdout);
     let algorithm =
         |trial| summary(&place.path(&format!("both/trials/{trial}/1")))["algorithm"].clone();
     assert_eq!([algorithm(1), algorithm(2)], ["ppo", "trpo"]);

@@ -362,7 +362,11 @@ impl Sweep {
     #[must_use]
     pub fn describe(&self, values: &[Value]) -> String {
         let pairs = self.space.keys().into_iter().zip(values);
-        let pairs = pairs.map(|((key, _), value)| format!("{}={}", short(key), shown(value)));
+        let pairs = pairs.map(|((key, _), value)| {
+            // Of a whole agent the algorithm will do; the trial's number says the rest.
+            let algorithm = value.get("algorithm").unwrap_or(value);
+            format!("{}={}", short(key), shown(algorithm))
+        });
         pairs.collect::<Vec<_>>().join(" ")
     }
 
