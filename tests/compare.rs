@@ -5,9 +5,8 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use support::{Place, trainer_binary};
+use support::Place;
 
 /// Writes what a run leaves: one row a point `(steps, seconds, return)`, and a summary with the return
 /// at the end unless it is not finished.
@@ -242,19 +241,8 @@ fn the_commands_of_the_book_run() {
         assert!(cut.contains(&"total_steps = 4_096".to_owned()), "{name} has another shape");
         place.write(&format!("configs/{name}"), cut.join("\n") + "\n[eval]\nepisodes = 2\n");
     }
-    let book = fs::read_to_string(root.join("docs/comparing.md")).expect("the chapter");
-    let commands: String =
-        book.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    let commands = place.run_chapter("comparing.md");
     assert!(commands.contains("trainer compare") && commands.contains("trainer plot"));
-    let path = trainer_binary().parent().expect("a directory").display().to_string();
-    let output = Command::new("sh")
-        .args(["-e", "-c", &commands])
-        .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap_or_default()))
-        .current_dir(place.path(""))
-        .output()
-        .expect("a shell");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{commands}\n{stderr}");
     for file in ["curves.svg", "table.csv", "table.pairs.csv"] {
         assert!(place.path(file).is_file(), "no {file} after\n{commands}");
     }

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Place, trainer_binary};
+use support::Place;
 
 /// Trains a configuration of this project for two iterations.
 fn train(place: &Place, config: &str, out: &str, sets: &[&str]) {
@@ -154,18 +154,7 @@ fn the_commands_of_the_book_run() {
         assert_ne!(cut, config, "{name} has another shape");
         place.write(name, cut);
     }
-    let book = fs::read_to_string(root.join("docs/report.md")).expect("the chapter");
-    let commands: String =
-        book.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    let binaries = trainer_binary().parent().expect("a directory").display().to_string();
-    let output = Command::new("sh")
-        .args(["-e", "-c", &commands])
-        .env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap_or_default()))
-        .current_dir(place.path(""))
-        .output()
-        .expect("a shell");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{commands}\n{stderr}");
+    place.run_chapter("report.md");
     let page = fs::read_to_string(place.path("report.html")).expect("the chapter's page");
     assert!(page.contains("2 groups of 6 runs on cartpole, seeds 1, 2, 3"));
 }

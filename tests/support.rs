@@ -71,6 +71,29 @@ impl Place {
         path
     }
 
+    /// Runs the shell commands of a chapter of the book here, and returns them.
+    #[allow(dead_code)] // each test program has this module, and not all are about chapters
+    #[track_caller]
+    pub fn run_chapter(&self, name: &str) -> String {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+        let book = std::fs::read_to_string(Path::new(root).join(name)).expect("the chapter");
+        let commands: String = book
+            .split("```sh\n")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once("```")?.0))
+            .collect();
+        let binaries = trainer_binary().parent().expect("a directory").display().to_string();
+        let output = Command::new("sh")
+            .args(["-e", "-c", &commands])
+            .env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap_or_default()))
+            .current_dir(self.directory.path())
+            .output()
+            .expect("a shell");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{commands}\n{stderr}");
+        commands
+    }
+
     /// The trainer with these arguments, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(trainer_binary());

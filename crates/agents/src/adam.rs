@@ -69,12 +69,8 @@ impl Adam {
         let second_root = (1.0 - BETA_2.powf(steps)).sqrt();
         let rate = rate * second_root / first_share;
         let epsilon = self.epsilon * second_root;
-        let step = AdamStep {
-            scale: 1.0,
-            betas: [BETA_1, BETA_2],
-            epsilon: epsilon as f32,
-            rate: rate as f32,
-        };
+        let betas = [BETA_1, BETA_2];
+        let step = AdamStep { betas, epsilon: epsilon as f32, rate: rate as f32 };
         let vectors = [&mut self.params, &mut self.first, &mut self.second];
         if fused::adam(vectors, gradient, scale, step).is_some() {
             return;

@@ -365,8 +365,7 @@ pub(crate) fn adam(
         std::mem::replace(tensor, gradient.clone()).try_into_primitive::<Flex>().ok()
     };
     let (mut p, mut m, mut v) = (take(params)?, take(first)?, take(second)?);
-    let step = kernel::AdamStep { scale, ..step };
-    kernel::adam(p.storage_mut(), m.storage_mut(), v.storage_mut(), slope, step);
+    kernel::adam(p.storage_mut(), m.storage_mut(), v.storage_mut(), slope, scale, step);
     for (tensor, moved) in [(params, p), (first, m), (second, v)] {
         *tensor = Tensor::from_primitive::<Flex>(moved);
     }

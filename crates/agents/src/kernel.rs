@@ -130,12 +130,14 @@ dispatched! {
 }
 
 dispatched! {
-    /// One step of Adam, in place: `params`, the first and the second moment, each `[params]`.
+    /// One step of Adam against `scale` times the gradient, in place: `params`, the first and the
+    /// second moment, each `[params]`.
     adam = adam_body(
         params: &mut [f32],
         first: &mut [f32],
         second: &mut [f32],
         gradient: &[f32],
+        scale: f32,
         step: AdamStep,
     )
 }
@@ -148,8 +150,6 @@ dispatched! {
 /// Constants of one step of Adam.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
-    /// Factor of the gradient.
-    pub scale: f32,
     /// Decay of the two moments.
     pub betas: [f64; 2],
     /// Added to the root of the second moment.
@@ -164,9 +164,10 @@ fn adam_body<const FMA: bool>(
     first: &mut [f32],
     second: &mut [f32],
     gradient: &[f32],
+    scale: f32,
     step: AdamStep,
 ) {
-    let AdamStep { scale, betas, epsilon, rate } = step;
+    let AdamStep { betas, epsilon, rate } = step;
     let [keep_first, keep_second] = betas.map(|beta| beta as f32);
     let [add_first, add_second] = betas.map(|beta| (1.0 - beta) as f32);
     for (((param, first), second), slope) in params.iter_mut().zip(first).zip(second).zip(gradient)

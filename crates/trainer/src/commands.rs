@@ -184,7 +184,7 @@ fn finish(mut session: Session, run: &RunDir, watch: Watch) -> Result<(), Error>
         sinks.push(Box::new(TensorBoardSink::create(run.path(), progress.steps)?));
     }
     if !quiet {
-        let total = session.experiment.iterations() * session.experiment.steps_per_iteration();
+        let total = session.experiment.whole_steps();
         sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
     }
     let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
@@ -245,8 +245,8 @@ fn compare_runs(
     say(&comparison.table());
     if let Some(path) = output {
         let pairs = path.with_extension("pairs.csv");
-        files::write_atomically(path, &[comparison.rows_csv()?.as_bytes()])?;
-        files::write_atomically(&pairs, &[comparison.pairs_csv()?.as_bytes()])?;
+        files::write_csv(path, &comparison.rows_csv())?;
+        files::write_csv(&pairs, &comparison.pairs_csv())?;
         say(&format!("\nwrote {} and {}\n", path.display(), pairs.display()));
     }
     Ok(())

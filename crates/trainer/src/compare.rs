@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::results::{Group, Run};
 use crate::stats;
+use crate::terminal::{Align, columns};
 use serde::Serialize;
 use std::fmt::{self, Write};
 
@@ -165,7 +166,7 @@ impl Comparison {
             }
             lines.push(line);
         }
-        aligned(&mut text, &lines);
+        text += &columns(&lines, Align::Left);
         text.push_str(
             "\narea under the learning curve, over its steps: the mean return while training\n",
         );
@@ -174,7 +175,7 @@ impl Comparison {
             let figures = row.area.as_ref().map_or_else(|| vec![dash(); 3], aggregates);
             lines.push([vec![row.group.clone()], figures].concat());
         }
-        aligned(&mut text, &lines);
+        text += &columns(&lines, Align::Left);
         if let Some(threshold) = self.threshold {
             // Writing to a String can't fail.
             let _ = writeln!(text, "\n{CURVE} of {threshold} or more, median over seeds");
@@ -188,7 +189,7 @@ impl Comparison {
                     reached.seconds.map_or_else(dash, |seconds| format!("{seconds:.2}")),
                 ]);
             }
-            aligned(&mut text, &lines);
+            text += &columns(&lines, Align::Left);
         }
         self.pairs_table(&mut text);
         for (index, note) in self.notes.iter().enumerate() {
@@ -197,9 +198,20 @@ impl Comparison {
         text
     }
 
-    /// Whether no group on the same environment has a higher interquartile mean.
+    /// The pairs that are worth showing: of many groups those with the best one only.
     #[must_use]
-    pub fn is_best(&self, row: &Row) -> bool {
+    pub fn shown_pairs(&self) -> Vec<&Pair> {
+        let best: Vec<&str> =
+            self.rows.iter().filter(|row| self.is_best(row)).map(|row| &*row.group).collect();
+        let all = self.rows.len() <= ALL_PAIRS_UP_TO;
+        let is_shown = |pair: &&Pair| {
+            all || best.iter().any(|best| [&*pair.group, &*pair.over].contains(best))
+        };
+        self.pairs.iter().filter(is_shown).collect()
+    }
+
+    /// Whether no group on the same environment has a higher interquartile mean.
+    fn is_best(&self, row: &Row) -> bool {
         let middle = |row: &Row| row.final_return.interquartile_mean.value;
         let rivals = self.rows.iter().filter(|other| other.environment == row.environment);
         let best = rivals.max_by(|a, b| middle(a).total_cmp(&middle(b)));
@@ -207,14 +219,7 @@ impl Comparison {
     }
 
     fn pairs_table(&self, text: &mut String) {
-        let best: Vec<&str> =
-            self.rows.iter().filter(|row| self.is_best(row)).map(|row| &*row.group).collect();
-        let all = self.rows.len() <= ALL_PAIRS_UP_TO;
-        let shown: Vec<&Pair> = self
-            .pairs
-            .iter()
-            .filter(|pair| all || best.contains(&&*pair.group) || best.contains(&&*pair.over))
-            .collect();
+        let shown = self.shown_pairs();
         if shown.is_empty() {
             return;
         }
@@ -223,7 +228,7 @@ impl Comparison {
         for pair in &shown {
             lines.push(vec![pair.group.clone(), pair.over.clone(), pair.probability.to_string()]);
         }
-        aligned(text, &lines);
+        *text += &columns(&lines, Align::Left);
         if shown.len() < self.pairs.len() {
             text.push_str(
                 "these are the pairs with the best group; -o FILE.csv writes all of them\n",
@@ -231,11 +236,9 @@ impl Comparison {
         }
     }
 
-    /// The rows as CSV; a cell is empty where there is no figure.
-    ///
-    /// # Errors
-    /// When they can't be put into words.
-    pub fn rows_csv(&self) -> Result<String, Error> {
+    /// The rows as lines of CSV; a cell is empty where there is no figure.
+    #[must_use]
+    pub fn rows_csv(&self) -> Vec<Vec<String>> {
         let mut header = cells(["group", "environment", "algorithm", "seeds"]);
         for figure in [
             "return_mean",
@@ -274,14 +277,12 @@ impl Comparison {
             line.push(number(reached.and_then(|reached| reached.seconds)));
             lines.push(line);
         }
-        as_csv(&lines)
+        lines
     }
 
-    /// The pairs as CSV; a cell is empty where there is no figure.
-    ///
-    /// # Errors
-    /// When they can't be put into words.
-    pub fn pairs_csv(&self) -> Result<String, Error> {
+    /// The pairs as lines of CSV; a cell is empty where there is no figure.
+    #[must_use]
+    pub fn pairs_csv(&self) -> Vec<Vec<String>> {
         let mut lines =
             vec![cells(["group", "over", "probability", "probability_low", "probability_high"])];
         for pair in &self.pairs {
@@ -289,7 +290,7 @@ impl Comparison {
             line.extend(pair.probability.cells());
             lines.push(line);
         }
-        as_csv(&lines)
+        lines
     }
 }
 
@@ -393,34 +394,4 @@ fn dash() -> String {
 
 fn cells<const N: usize>(texts: [&str; N]) -> Vec<String> {
     texts.map(str::to_owned).to_vec()
-}
-
-/// Adds lines of cells in columns, indented.
-fn aligned(text: &mut String, lines: &[Vec<String>]) {
-    let mut widths = Vec::new();
-    for line in lines {
-        widths.resize(widths.len().max(line.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for line in lines {
-        let mut row = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            // Writing to a String can't fail.
-            let _ = write!(row, "  {cell:<width$}");
-        }
-        text.push_str(row.trim_end());
-        text.push('\n');
-    }
-}
-
-fn as_csv(lines: &[Vec<String>]) -> Result<String, Error> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let problem = |error: String| Error::Usage(format!("the table can't be written: {error}"));
-    for line in lines {
-        writer.write_record(line).map_err(|error| problem(error.to_string()))?;
-    }
-    let bytes = writer.into_inner().map_err(|error| problem(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| problem(error.to_string()))
 }

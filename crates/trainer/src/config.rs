@@ -223,6 +223,12 @@ impl Experiment {
         self.env.num_envs as u64 * self.agent.rollout_steps() as u64
     }
 
+    /// Environment steps of the whole run, in whole iterations.
+    #[must_use]
+    pub fn whole_steps(&self) -> u64 {
+        self.iterations() * self.steps_per_iteration()
+    }
+
     /// Iterations of the run: as many as fit into `total_steps`.
     #[must_use]
     pub fn iterations(&self) -> u64 {

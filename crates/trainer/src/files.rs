@@ -63,6 +63,20 @@ pub fn output<'a>(path: &Path, extensions: &[&'a str]) -> Result<&'a str, Error>
     Ok(extension)
 }
 
+/// Writes lines of cells as CSV, as [`write_atomically`] does.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn write_csv(path: &Path, lines: &[Vec<String>]) -> Result<(), Error> {
+    let problem = Error::io("can't be written", path);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let written = lines.iter().try_for_each(|line| writer.write_record(line));
+    let bytes = written
+        .map_err(std::io::Error::from)
+        .and_then(|()| writer.into_inner().map_err(|error| error.into_error()));
+    write_atomically(path, &[&bytes.map_err(problem)?])
+}
+
 /// Brings renamed and removed names to the disk, where the system can.
 fn sync_directory(directory: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }

@@ -1,7 +1,7 @@
 //! One page of what runs have come to: what differs between them, and the policies at work. The page
 //! holds everything it needs; `report/` has its HTML, its style and its script.
 
-use crate::compare::{self, Estimate, Pair, Row, compare};
+use crate::compare::{self, Estimate, Row, compare};
 use crate::error::Error;
 use crate::files;
 use crate::plot::{self, Axis};
@@ -299,18 +299,9 @@ fn comparison(groups: &[Group]) -> String {
     );
     html.push_str(&table(&heads, &rows, "Comparison", &[1]));
     let all = comparison.rows.len() <= compare::ALL_PAIRS_UP_TO;
-    let best: Vec<&str> = comparison
-        .rows
-        .iter()
-        .filter(|row| comparison.is_best(row))
-        .map(|row| &*row.group)
-        .collect();
-    let is_shown =
-        |pair: &&Pair| all || best.iter().any(|best| [&*pair.group, &*pair.over].contains(best));
     let pairs: Vec<Vec<String>> = comparison
-        .pairs
+        .shown_pairs()
         .iter()
-        .filter(is_shown)
         .map(|pair| vec![escape(&pair.group), escape(&pair.over), figure(pair.probability)])
         .collect();
     if !pairs.is_empty() {

@@ -342,15 +342,22 @@ impl Sweep {
         Ok(experiment)
     }
 
+    /// The combinations at the ends of a search's distributions, each validated; none of a grid.
+    ///
+    /// # Errors
+    /// As [`Sweep::trial`].
+    pub fn probes(&self, registry: &Registry) -> Result<Vec<Trial>, Error> {
+        let probes = self.space.probes().into_iter();
+        probes.map(|values| self.trial(1, values, registry)).collect()
+    }
+
     /// All trials of this part that are known before the sweep begins, each validated; of a search
     /// with TPE none, but the ends of its distributions are.
     ///
     /// # Errors
     /// As [`Sweep::trial`].
     pub fn trials(&self, registry: &Registry) -> Result<Vec<Trial>, Error> {
-        for values in self.space.probes() {
-            self.trial(1, values, registry)?;
-        }
+        self.probes(registry)?;
         if self.space.learns() {
             return Ok(Vec::new());
         }

@@ -22,3 +22,34 @@ pub fn hint(text: &str) {
 pub fn error(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
 }
+
+/// To which side the cells of a table go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Names.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Lines of cells as indented columns, each as wide as its widest cell.
+#[must_use]
+pub fn columns(lines: &[Vec<String>], align: Align) -> String {
+    let mut widths = Vec::new();
+    for line in lines {
+        widths.resize(widths.len().max(line.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| match align {
+            Align::Left => format!("  {cell:<width$}"),
+            Align::Right => format!("  {cell:>width$}"),
+        });
+        text += cells.collect::<String>().trim_end();
+        text.push('\n');
+    }
+    text
+}

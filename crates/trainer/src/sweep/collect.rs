@@ -50,7 +50,7 @@ pub fn collect(parts: &[PathBuf], out: Option<PathBuf>, registry: &Registry) -> 
             }
         }
     }
-    let mut entries = entries(&sweep, registry, &root)?;
+    let mut entries = entries(&sweep, sweep.trials(registry)?, &root)?;
     for entry in &mut entries {
         // A failure is known from the record only: its runs are there to be tried again.
         if entry.verdict.is_none()

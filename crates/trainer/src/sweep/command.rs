@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use super::run::{Runner, default_root};
 use super::trial::{Entry, Record, Status};
-use super::{Sweep, results};
+use super::{Sweep, Trial, results};
 use crate::config::{Override, Source};
 use crate::error::Error;
 use crate::files;
@@ -58,7 +58,7 @@ pub fn start(
     }
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
-    run(&sweep, registry, &root, jobs, quiet)
+    run(&sweep, trials, registry, &root, jobs, quiet)
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
@@ -72,7 +72,7 @@ pub fn resume(
     quiet: bool,
 ) -> Result<(), Error> {
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    run(&sweep, registry, root, jobs, quiet)
+    run(&sweep, sweep.trials(registry)?, registry, root, jobs, quiet)
 }
 
 /// Whether a sweep is in this directory.
@@ -87,20 +87,14 @@ pub fn is_at(root: &Path) -> bool {
 /// When a combination is no experiment.
 pub fn check(source: &Source, registry: &Registry) -> Result<(), Error> {
     let sweep = parsed(source)?;
-    let trials = sweep.trials(registry)?;
     let count = sweep.numbers().count();
-    let steps = |experiment: &crate::config::Experiment| {
-        experiment.iterations() * experiment.steps_per_iteration()
-    };
+    let steps = |trial: Trial| trial.experiment.whole_steps();
     let total: u64 = if sweep.space.learns() {
         // The trials are not known yet; those at the ends of the distributions stand for them.
-        let mut most = 0;
-        for values in sweep.space.probes() {
-            most = most.max(steps(&sweep.trial(1, values, registry)?.experiment));
-        }
-        most * count as u64
+        let most = sweep.probes(registry)?.into_iter().map(steps).max();
+        most.unwrap_or_default() * count as u64
     } else {
-        trials.iter().map(|trial| steps(&trial.experiment)).sum()
+        sweep.trials(registry)?.into_iter().map(steps).sum()
     };
     let seeds = sweep.seeds.len();
     let confirm = match sweep.confirm_seeds {
@@ -136,15 +130,10 @@ pub(super) fn parsed(source: &Source) -> Result<Sweep, Error> {
 }
 
 /// The known trials of a sweep as its directory has them.
-pub(super) fn entries(
-    sweep: &Sweep,
-    registry: &Registry,
-    root: &Path,
-) -> Result<Vec<Entry>, Error> {
-    let trials = root.join("trials");
+pub(super) fn entries(sweep: &Sweep, trials: Vec<Trial>, root: &Path) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
-    for trial in sweep.trials(registry)? {
-        let directory = trials.join(trial.number.to_string());
+    for trial in trials {
+        let directory = root.join("trials").join(trial.number.to_string());
         let record = Record::read(&directory)?;
         let entry = Entry::load(sweep, trial, directory, &sweep.seeds)?;
         if record.is_some_and(|record| !entry.tries(sweep, &record)) {
@@ -161,6 +150,7 @@ pub(super) fn entries(
 
 fn run(
     sweep: &Sweep,
+    trials: Vec<Trial>,
     registry: &Registry,
     root: &Path,
     jobs: Option<usize>,
@@ -170,7 +160,7 @@ fn run(
     files::remove_unfinished(root)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let interrupt = Interrupt::listen();
-    let entries = entries(sweep, registry, root)?;
+    let entries = entries(sweep, trials, root)?;
     let runs = sweep.numbers().count() * sweep.seeds.len();
     let mut runner = Runner {
         sweep,

@@ -4,6 +4,7 @@ use super::trial::{Entry, Figures, Status};
 use super::{Objective, Sweep, shown};
 use crate::error::Error;
 use crate::files;
+use crate::terminal::{Align, columns};
 use std::path::Path;
 use toml::Value;
 
@@ -42,10 +43,7 @@ pub fn table(
     header.extend(keys.iter().map(|(key, _)| *key));
     header.extend(["seeds", "objective_std"]);
     header.extend(Figures::NAMES);
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut write = |row: &[String]| writer.write_record(row);
-    let problem = |error: csv::Error| Error::io("can't be written", path)(error.into());
-    write(&header.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).map_err(problem)?;
+    let mut lines = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     let cell = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
     for (name, entry) in rows {
         let (status, reason) = match &entry.verdict {
@@ -56,20 +54,16 @@ pub fn table(
         row.extend(entry.values().iter().map(shown));
         row.extend([entry.finished().to_string(), cell(entry.deviation())]);
         row.extend(Figures::NAMES.map(|name| cell(entry.mean(name))));
-        write(&row).map_err(problem)?;
+        lines.push(row);
     }
-    let bytes = writer.into_inner().map_err(|error| {
-        Error::io("can't be written", path)(std::io::Error::other(error.to_string()))
-    })?;
-    files::write_atomically(path, &[&bytes])
+    files::write_csv(path, &lines)
 }
 
 /// Finished trials, the best first; of two that are equal the one that came first.
 #[must_use]
 pub fn ranked<'a>(sweep: &Sweep, entries: &'a [Entry]) -> Vec<&'a Entry> {
-    let loss = |entry: &Entry| entry.objective().map(|one| sweep.objective.loss(one));
     let mut ranked: Vec<(&Entry, f64)> =
-        entries.iter().filter_map(|entry| Some((entry, loss(entry)?))).collect();
+        entries.iter().filter_map(|entry| Some((entry, entry.loss(sweep)?))).collect();
     ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
     ranked.into_iter().map(|(entry, _)| entry).collect()
 }
@@ -112,7 +106,7 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
         sweep.objective.name(),
         sweep.seeds.len(),
         if sweep.objective == Objective::StepsToThreshold { "less" } else { "more" },
-        aligned(&rows),
+        columns(&rows, Align::Right),
     );
     if ranked.len() > ROWS {
         text += &format!("  and {} more\n", ranked.len() - ROWS);
@@ -156,7 +150,7 @@ pub fn confirmation(sweep: &Sweep, won: &Entry, confirmed: &Entry) -> String {
             row(name, figure(won.mean(name)), figure(confirmed.mean(name)));
         }
     }
-    format!("trial {} on fresh seeds\n{}", won.trial.number, aligned(&rows))
+    format!("trial {} on fresh seeds\n{}", won.trial.number, columns(&rows, Align::Right))
 }
 
 /// A figure for people; a dash where there is none.
@@ -167,23 +161,6 @@ pub fn figure(figure: Option<f64>) -> String {
         Some(figure) if figure.fract() == 0.0 && figure.abs() < 1e15 => format!("{figure:.0}"),
         Some(figure) => format!("{figure:.2}"),
     }
-}
-
-/// Rows as columns of one width each.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{}{cell}", " ".repeat(width - cell.chars().count())))
-            .collect();
-        text += &format!("  {}\n", cells.join("  "));
-    }
-    text
 }
 
 #[cfg(test)]

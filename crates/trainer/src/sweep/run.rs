@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use super::prune::{Live, hopeless};
 use super::trial::{Entry, Figures, Record, State, Status};
-use super::{Sweep, results};
+use super::{Sweep, Trial, results};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::run_dir::{Lock, RunDir};
@@ -125,7 +125,7 @@ impl Runner<'_> {
             return Ok(false);
         }
         let directory = self.root.join("trials").join(number.to_string());
-        let loss = |entry: &Entry| entry.objective().map(|one| self.sweep.objective.loss(one));
+        let loss = |entry: &Entry| entry.loss(self.sweep);
         // A trial that failed or was pruned is as bad as the worst that was not.
         let worst = known.iter().filter_map(loss).reduce(f64::max);
         let history: Vec<_> = known
@@ -141,29 +141,22 @@ impl Runner<'_> {
             Some(values) => values,
             None => self.sweep.space.values(number, &history)?,
         };
-        let trial = match self.sweep.trial(number, values.clone(), self.registry) {
-            Ok(trial) => Ok(trial),
+        let (trial, impossible) = match self.sweep.trial(number, values.clone(), self.registry) {
+            Ok(trial) => (trial, None),
             // The ends of every distribution are good; that these values don't go together is a
             // result. The experiment of another trial stands in for what can't be one.
             Err(error) => match self.entries.first() {
                 Some(first) => {
                     let experiment = first.trial.experiment.clone();
-                    Err((super::Trial { number, values, experiment }, error.to_string()))
+                    (Trial { number, values, experiment }, Some(error.to_string()))
                 }
                 None => return Err(error),
             },
         };
-        match trial {
-            Ok(trial) => {
-                let entry = Entry::load(self.sweep, trial, directory, &self.sweep.seeds)?;
-                self.entries.push(entry);
-            }
-            Err((trial, reason)) => {
-                let mut entry = Entry::load(self.sweep, trial, directory, &self.sweep.seeds)?;
-                entry.verdict = Some((Status::Failed, reason));
-                self.entries.push(entry);
-                self.close(number - 1)?;
-            }
+        self.entries.push(Entry::load(self.sweep, trial, directory, &self.sweep.seeds)?);
+        if let Some(reason) = impossible {
+            self.entries[number - 1].verdict = Some((Status::Failed, reason));
+            self.close(number - 1)?;
         }
         Ok(true)
     }
@@ -202,7 +195,7 @@ impl Runner<'_> {
         one.runs[run].1 = State::Running;
         let stdin = child.stdin.take();
         let label = format!("trial {} seed {seed}", one.trial.number);
-        let total = one.trial.experiment.iterations() * one.trial.experiment.steps_per_iteration();
+        let total = one.trial.experiment.whole_steps();
         self.progress.started((entry, run), &label, total, &self.sweep.describe(one.values()));
         let live = Live::new(directory.metrics());
         self.workers.push(Worker { entry, run, child, stdin, errors, live });

@@ -210,6 +210,12 @@ impl Entry {
         is_whole.then(|| self.mean("objective")).flatten()
     }
 
+    /// The objective turned so that less is better.
+    #[must_use]
+    pub fn loss(&self, sweep: &Sweep) -> Option<f64> {
+        self.objective().map(|one| sweep.objective.loss(one))
+    }
+
     /// Sample standard deviation of the objective over the seeds.
     #[must_use]
     pub fn deviation(&self) -> Option<f64> {
