@@ -26,6 +26,26 @@ pub fn trainer_binary() -> &'static Path {
     })
 }
 
+/// A Python with the packages of `tests/requirements.txt`.
+#[allow(dead_code)] // each test program has this module, and not all need Python
+pub fn python() -> PathBuf {
+    let named = std::env::var_os("BACKBURN_PYTHON").map(PathBuf::from);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+    let works = |path: &PathBuf| {
+        let mut imports = Command::new(path);
+        imports.args(["-c", "import gymnasium, jsonschema, numpy, onnxruntime, safetensors"]);
+        imports.stdout(Stdio::null()).stderr(Stdio::null());
+        imports.status().is_ok_and(|status| status.success())
+    };
+    named.into_iter().chain([here, "python3".into()]).find(works).unwrap_or_else(|| {
+        panic!(
+            "no Python with the packages of tests/requirements.txt was found: install them \
+             (python3 -m venv .venv && .venv/bin/pip install -r tests/requirements.txt), or name \
+             the interpreter in the variable BACKBURN_PYTHON"
+        )
+    })
+}
+
 /// How a trainer process ended.
 #[derive(Debug)]
 pub struct Ended {
