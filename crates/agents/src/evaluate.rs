@@ -3,7 +3,7 @@
 use crate::agent::AgentError;
 use crate::network::Scratch;
 use crate::policy::Actor;
-use envs::{Action, Entry, Episode, Rng, Space, Stream, VectorEnv, stream};
+use envs::{Action, Drawing, Entry, Episode, Rng, Space, Stream, VectorEnv, stream};
 
 /// Evaluation uses environments from this global index on, which no training run reaches: its
 /// episodes are new ones, the same for every policy.
@@ -129,11 +129,13 @@ pub fn evaluate(
     Ok(Evaluation { episodes: finished.into_iter().flatten().collect() })
 }
 
-/// One episode, step by step. Row `t` of the states and observations is what holds after `t` steps.
+/// One episode, step by step. Row `t` of the drawings and observations is what holds after `t` steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {
     /// [`envs::Environment::state`], `[steps + 1][state]`.
     pub states: Vec<Vec<f64>>,
+    /// [`envs::Environment::draw`], `[steps + 1]`; empty where the environment has no picture.
+    pub drawings: Vec<Drawing>,
     /// What the environment showed, not normalised, `[steps + 1][observation]`.
     pub observations: Vec<Vec<f32>>,
     /// What the environment received, `[steps][action]`; a discrete action is its index.
@@ -169,6 +171,7 @@ pub fn record(
         recording.states.push(environment.state());
         recording.observations.push(observation.clone());
         if recording.end.is_some() || recording.rewards.len() == max_steps {
+            recording.drawings.extend(environment.draw(None));
             return Ok(recording);
         }
         normalized.copy_from_slice(&observation);
@@ -180,17 +183,17 @@ pub fn record(
         let mut action = vec![0.0; action_space.width()];
         actor.mode(outputs, &mut action);
         actor.squash(&mut action);
-        let step = match &action_space {
-            Space::Discrete { .. } => {
-                environment.step(Action::Discrete(action[0] as usize), &mut rng)
-            }
+        let done = match &action_space {
+            Space::Discrete { .. } => Action::Discrete(action[0] as usize),
             Space::Box { low, high } => {
                 for (number, (low, high)) in action.iter_mut().zip(low.iter().zip(high)) {
                     *number = number.max(*low).min(*high);
                 }
-                environment.step(Action::Continuous(&action), &mut rng)
+                Action::Continuous(&action)
             }
         };
+        recording.drawings.extend(environment.draw(Some(done)));
+        let step = environment.step(done, &mut rng);
         if !step.reward.is_finite() {
             return Err(AgentError::NonFinite("reward in a recording".into()));
         }

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 
-use crate::{Action, Environment, Rng, Space, StateError, Step};
+use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
 
 /// Gymnasium's CartPole-v1, to the last bit.
 ///
@@ -115,6 +115,26 @@ impl Environment for CartPole {
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
         self.state = StateError::read(state)?;
         Ok(())
+    }
+
+    fn draw(&self, action: Option<Action<'_>>) -> Option<Drawing> {
+        const TRACK: f64 = CartPole::MAX_POSITION;
+        let [x, _, theta, _] = self.state;
+        let mut drawing = Drawing::new([-2.9, -0.45], [2.9, 1.45], Self::TIME_STEP);
+        drawing.line(&[[-TRACK, 0.0], [TRACK, 0.0]], 0.02, Color::Quiet);
+        for end in [-TRACK, TRACK] {
+            drawing.line(&[[end, -0.12], [end, 0.12]], 0.04, Color::Danger);
+        }
+        drawing.rectangle([x - 0.25, -0.12], [x + 0.25, 0.14], Color::Text);
+        let (sin, cos) = theta.sin_cos();
+        let length = 2.0 * Self::POLE_HALF_LENGTH;
+        drawing.line(&[[x, 0.14], [x + length * sin, 0.14 + length * cos]], 0.09, Color::Accent);
+        drawing.disc([x, 0.14], 0.05, Color::Soft);
+        if let Some(push) = action {
+            let way = if push.index() == 1 { 1.0 } else { -1.0 };
+            drawing.arrow([x + way * 0.32, 0.01], [x + way * 0.62, 0.01], 0.04, Color::Second);
+        }
+        Some(drawing)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Cliff walking: a grid world small enough to be solved exactly.
 
-use crate::{Action, Environment, Rng, Space, StateError, Step};
+use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
 
 /// The cliff walk of Sutton and Barto, "Reinforcement Learning: An Introduction" (2nd edition,
 /// 2018), example 6.6.
@@ -115,6 +115,28 @@ impl Environment for Cliff {
         }
         self.cell = cell;
         Ok(())
+    }
+
+    fn draw(&self, _action: Option<Action<'_>>) -> Option<Drawing> {
+        let corner = |cell: usize| {
+            [(cell % Self::COLUMNS) as f64, (Self::ROWS - 1 - cell / Self::COLUMNS) as f64]
+        };
+        let middle = |cell| corner(cell).map(|place| place + 0.5);
+        let (width, height) = (Self::COLUMNS as f64, Self::ROWS as f64);
+        // A grid has no time: a step is shown long enough to be seen.
+        let mut drawing = Drawing::new([-0.2, -0.2], [width + 0.2, height + 0.2], 0.3);
+        for cell in 0..Self::CELLS {
+            let is_cliff = (Self::START + 1..Self::GOAL).contains(&cell);
+            let color = if is_cliff { Color::Danger } else { Color::Soft };
+            let [x, y] = corner(cell);
+            drawing.rectangle([x + 0.03, y + 0.03], [x + 0.97, y + 0.97], color);
+        }
+        drawing.text("start", middle(Self::START), 0.26, Color::Text);
+        drawing.text("goal", middle(Self::GOAL), 0.26, Color::Text);
+        let steps = Self::MAX_EPISODE_STEPS as usize;
+        drawing.trail(middle(self.cell), steps, 0.06, Color::Second);
+        drawing.disc(middle(self.cell), 0.28, Color::Accent);
+        Some(drawing)
     }
 }
 

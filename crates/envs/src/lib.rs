@@ -6,6 +6,7 @@
 
 mod cartpole;
 mod cliff;
+mod drawing;
 mod normalize;
 mod pendulum;
 mod reach;
@@ -16,6 +17,7 @@ mod vector;
 
 pub use cartpole::CartPole;
 pub use cliff::Cliff;
+pub use drawing::{Color, Drawing, Shape};
 pub use normalize::{ObservationNormalizer, RewardNormalizer, RunningMeanStd};
 pub use pendulum::Pendulum;
 pub use reach::Reach;
@@ -76,6 +78,12 @@ pub trait Environment: Send {
     /// When `state` has another length than [`Environment::state`] gives, or a number that the
     /// environment can't be in.
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError>;
+
+    /// What the current state looks like, for replays; `action` is what will be done in it, `None` at
+    /// the end of an episode. An environment without a picture is shown as its observations.
+    fn draw(&self, _action: Option<Action<'_>>) -> Option<Drawing> {
+        None
+    }
 }
 
 /// A state that does not fit the environment it was given to.

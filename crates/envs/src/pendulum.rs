@@ -4,7 +4,7 @@ use std::f64::consts::{PI, TAU};
 
 use rand::RngExt;
 
-use crate::{Action, Environment, Rng, Space, StateError, Step};
+use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
 
 /// Gymnasium's Pendulum-v1.
 ///
@@ -123,6 +123,26 @@ impl Environment for Pendulum {
         let [theta, theta_dot] = StateError::read(state)?;
         *self = Pendulum::new(theta, theta_dot);
         Ok(())
+    }
+
+    fn draw(&self, action: Option<Action<'_>>) -> Option<Drawing> {
+        let (sin, cos) = self.sin_cos;
+        let tip = [-Self::LENGTH * sin, Self::LENGTH * cos];
+        let mut drawing = Drawing::new([-1.2, -1.2], [1.2, 1.2], Self::TIME_STEP);
+        drawing.line(&[[0.0, 1.06], [0.0, 1.16]], 0.02, Color::Quiet);
+        drawing.trail(tip, 20, 0.015, Color::Second);
+        drawing.line(&[[0.0, 0.0], tip], 0.14, Color::Accent);
+        drawing.disc([0.0, 0.0], 0.05, Color::Text);
+        if let Some(torque) = action {
+            // An arc whose length is the torque, positive to the left.
+            let share = f64::from(torque.values()[0]) / Self::MAX_TORQUE;
+            let arc: Vec<[f64; 2]> = (0..=12)
+                .map(|part| 0.75 * PI * share * f64::from(part) / 12.0)
+                .map(|angle| [-0.25 * angle.sin(), 0.25 * angle.cos()])
+                .collect();
+            drawing.line(&arc, 0.03, Color::Second);
+        }
+        Some(drawing)
     }
 }
 

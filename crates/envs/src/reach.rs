@@ -4,7 +4,7 @@ use std::f64::consts::{PI, TAU};
 
 use rand::RngExt;
 
-use crate::{Action, Environment, Rng, Space, StateError, Step};
+use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
 
 /// A two-link arm in a horizontal plane, driven by a torque at each joint.
 ///
@@ -269,6 +269,21 @@ impl Environment for Reach {
         let [q1, q2, rate1, rate2, x, y] = StateError::read(state)?;
         *self = Reach::new([q1, q2], [rate1, rate2], [x, y]);
         Ok(())
+    }
+
+    fn draw(&self, _action: Option<Action<'_>>) -> Option<Drawing> {
+        let (elbow, gripper) = (self.links().0, self.gripper());
+        let seconds = Self::TIME_STEP * f64::from(Self::SUBSTEPS);
+        let mut drawing = Drawing::new([-1.1, -1.1], [1.1, 1.1], seconds);
+        drawing.ring([0.0, 0.0], 2.0 * Self::LINK_LENGTH, Color::Quiet);
+        drawing.trail(gripper, 60, 0.012, Color::Second);
+        drawing.ring(self.object, Self::GRASP_DISTANCE, Color::Danger);
+        drawing.disc(self.object, 0.025, Color::Danger);
+        drawing.line(&[[0.0, 0.0], elbow, gripper], 0.06, Color::Accent);
+        drawing.disc([0.0, 0.0], 0.04, Color::Text);
+        drawing.disc(elbow, 0.04, Color::Text);
+        drawing.disc(gripper, 0.025, Color::Text);
+        Some(drawing)
     }
 }
 

@@ -1,0 +1,215 @@
+//! What an environment looks like, for whoever shows it: a terminal, a GIF, a page.
+
+/// A picture of one moment, in the task's own units, `x` to the right and `y` up. Later shapes cover
+/// earlier ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawing {
+    /// The lower left corner of what is seen.
+    pub low: [f64; 2],
+    /// The upper right corner of what is seen.
+    pub high: [f64; 2],
+    /// How long the moment lasts, s.
+    pub seconds: f64,
+    /// What is seen.
+    pub shapes: Vec<Shape>,
+}
+
+/// A shape of a [`Drawing`]. Lengths are in the drawing's units.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// A line through points, with round ends.
+    Line {
+        /// Two at least.
+        points: Vec<[f64; 2]>,
+        /// Thickness; viewers draw one pixel at least.
+        width: f64,
+        /// Its color.
+        color: Color,
+    },
+    /// A filled polygon.
+    Polygon {
+        /// Its corners.
+        points: Vec<[f64; 2]>,
+        /// Its color.
+        color: Color,
+    },
+    /// A filled circle.
+    Disc {
+        /// Its center.
+        center: [f64; 2],
+        /// Its radius.
+        radius: f64,
+        /// Its color.
+        color: Color,
+    },
+    /// A thin circle.
+    Ring {
+        /// Its center.
+        center: [f64; 2],
+        /// Its radius.
+        radius: f64,
+        /// Its color.
+        color: Color,
+    },
+    /// A short text.
+    Text {
+        /// Its middle.
+        center: [f64; 2],
+        /// Of its letters.
+        height: f64,
+        /// What it says.
+        text: String,
+        /// Its color.
+        color: Color,
+    },
+    /// The way that a point has come: a line through where it was in the last drawings of the episode.
+    /// The same place in the list of shapes has the same trail.
+    Trail {
+        /// Where it is now.
+        at: [f64; 2],
+        /// How many drawings it goes back.
+        steps: usize,
+        /// Thickness.
+        width: f64,
+        /// Its color.
+        color: Color,
+    },
+}
+
+/// What a shape stands for; each viewer has a color for it, on a light and on a dark ground.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// Bodies in the color of text.
+    Text,
+    /// What is there and does not matter: a track, a limit of the reach.
+    Quiet,
+    /// Ground.
+    Soft,
+    /// What the policy moves.
+    Accent,
+    /// Actions and trails.
+    Second,
+    /// Limits, goals to hit, places to avoid.
+    Danger,
+}
+
+impl Drawing {
+    /// An empty picture that shows at least the rectangle between two corners, for so many seconds.
+    #[must_use]
+    pub fn new(low: [f64; 2], high: [f64; 2], seconds: f64) -> Drawing {
+        Drawing { low, high, seconds, shapes: Vec::new() }
+    }
+
+    /// Adds a [`Shape::Line`].
+    pub fn line(&mut self, points: &[[f64; 2]], width: f64, color: Color) {
+        self.shapes.push(Shape::Line { points: points.to_vec(), width, color });
+    }
+
+    /// Adds a [`Shape::Polygon`].
+    pub fn polygon(&mut self, points: &[[f64; 2]], color: Color) {
+        self.shapes.push(Shape::Polygon { points: points.to_vec(), color });
+    }
+
+    /// Adds a rectangle between two corners.
+    pub fn rectangle(&mut self, [x0, y0]: [f64; 2], [x1, y1]: [f64; 2], color: Color) {
+        self.polygon(&[[x0, y0], [x1, y0], [x1, y1], [x0, y1]], color);
+    }
+
+    /// Adds a [`Shape::Disc`].
+    pub fn disc(&mut self, center: [f64; 2], radius: f64, color: Color) {
+        self.shapes.push(Shape::Disc { center, radius, color });
+    }
+
+    /// Adds a [`Shape::Ring`].
+    pub fn ring(&mut self, center: [f64; 2], radius: f64, color: Color) {
+        self.shapes.push(Shape::Ring { center, radius, color });
+    }
+
+    /// Adds a [`Shape::Text`].
+    pub fn text(&mut self, text: impl Into<String>, center: [f64; 2], height: f64, color: Color) {
+        self.shapes.push(Shape::Text { center, height, text: text.into(), color });
+    }
+
+    /// Adds a [`Shape::Trail`].
+    pub fn trail(&mut self, at: [f64; 2], steps: usize, width: f64, color: Color) {
+        self.shapes.push(Shape::Trail { at, steps, width, color });
+    }
+
+    /// Adds an arrow.
+    pub fn arrow(&mut self, from: [f64; 2], to: [f64; 2], width: f64, color: Color) {
+        let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
+        let length = dx.hypot(dy);
+        if length == 0.0 {
+            return;
+        }
+        let barb = (3.0 * width).min(length) / length;
+        let (x, y) = (barb * dx, barb * dy);
+        self.line(&[from, to], width, color);
+        let barbs = [[to[0] - x - y, to[1] - y + x], to, [to[0] - x + y, to[1] - y - x]];
+        self.line(&barbs, width, color);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{Action, Registry, Space, Stream, stream};
+
+    #[test]
+    fn an_arrow_has_a_shaft_and_two_barbs() {
+        let mut drawing = Drawing::new([0.0; 2], [1.0; 2], 0.1);
+        drawing.arrow([0.0, 0.5], [1.0, 0.5], 0.1, Color::Second);
+        let [Shape::Line { points: shaft, .. }, Shape::Line { points: barbs, .. }] =
+            drawing.shapes.as_slice()
+        else {
+            panic!("{drawing:?}");
+        };
+        assert_eq!(*shaft, [[0.0, 0.5], [1.0, 0.5]]);
+        assert_eq!(barbs[1], [1.0, 0.5]);
+        assert!((barbs[0][0] - 0.7).abs() < 1e-12 && (barbs[0][1] - 0.8).abs() < 1e-12);
+        assert!((barbs[2][0] - 0.7).abs() < 1e-12 && (barbs[2][1] - 0.2).abs() < 1e-12);
+        drawing.arrow([0.5; 2], [0.5; 2], 0.1, Color::Second);
+        assert_eq!(drawing.shapes.len(), 2);
+    }
+
+    #[test]
+    fn built_in_environments_move_inside_their_picture() {
+        for entry in Registry::default().entries() {
+            let mut rng = stream(1, Stream::Environment(0));
+            let mut env = entry.make();
+            env.reset(&mut rng);
+            let space = env.action_space();
+            let high = match &space {
+                Space::Box { high, .. } => high.clone(),
+                Space::Discrete { .. } => Vec::new(),
+            };
+            let action = match &space {
+                Space::Discrete { .. } => Action::Discrete(0),
+                Space::Box { .. } => Action::Continuous(&high),
+            };
+            let first = env.draw(Some(action)).unwrap();
+            env.step(action, &mut rng);
+            let second = env.draw(Some(action)).unwrap();
+            assert_ne!(first, second, "{}", entry.name);
+            assert!(first.seconds > 0.0);
+            for shape in &second.shapes {
+                let points = match shape {
+                    Shape::Line { points, .. } | Shape::Polygon { points, .. } => points.clone(),
+                    Shape::Disc { center, radius, .. } | Shape::Ring { center, radius, .. } => {
+                        let [x, y] = *center;
+                        vec![[x - radius, y - radius], [x + radius, y + radius]]
+                    }
+                    Shape::Text { center, .. } => vec![*center],
+                    Shape::Trail { at, .. } => vec![*at],
+                };
+                for point in points {
+                    let inside =
+                        (0..2).all(|i| (second.low[i]..=second.high[i]).contains(&point[i]));
+                    assert!(inside, "{}: {shape:?}", entry.name);
+                }
+            }
+        }
+    }
+}
