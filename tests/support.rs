@@ -1,5 +1,7 @@
 //! The real `trainer` binary, and what a run of it leaves, for tests that start processes.
 
+#![allow(dead_code)] // each test program has this module, and none needs all of it
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -27,7 +29,6 @@ pub fn trainer_binary() -> &'static Path {
 }
 
 /// A Python with the packages of `tests/requirements.txt`.
-#[allow(dead_code)] // each test program has this module, and not all need Python
 pub fn python() -> PathBuf {
     let named = std::env::var_os("BACKBURN_PYTHON").map(PathBuf::from);
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
@@ -92,7 +93,6 @@ impl Place {
     }
 
     /// Runs the shell commands of a chapter of the book here, and returns them.
-    #[allow(dead_code)] // each test program has this module, and not all are about chapters
     #[track_caller]
     pub fn run_chapter(&self, name: &str) -> String {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");

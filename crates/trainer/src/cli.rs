@@ -164,6 +164,21 @@ pub enum Command {
         #[arg(long, default_value = "steps")]
         x: Axis,
     },
+    /// Show the learning curves of running experiments in the terminal
+    ///
+    /// Draws anew every second until Ctrl-C; where stdout is no terminal it draws once. Runs that differ
+    /// in nothing but the seed are one line, as in `trainer plot`.
+    Watch {
+        /// Run directories, or directories with runs below them
+        #[arg(required = true, value_name = "DIR")]
+        paths: Vec<PathBuf>,
+        /// Column of metrics.csv to draw
+        #[arg(long, value_name = "COLUMN", default_value = "rollout/ep_rew_mean")]
+        metric: String,
+        /// What to draw it over
+        #[arg(long, default_value = "steps")]
+        x: Axis,
+    },
     /// List environments, algorithms, and backends with the devices found
     List,
 }

@@ -18,6 +18,7 @@ use crate::summary::{EvalSummary, Summary};
 use crate::sweep::{self, Sweep};
 use crate::terminal::{self, say};
 use crate::train::train;
+use crate::watch::watch;
 use agents::Backend;
 use envs::Registry;
 use std::fmt::Write;
@@ -65,6 +66,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             compare_runs(&paths, threshold, output.as_deref())
         }
         Command::Plot { paths, output, metric, x } => draw(&paths, &output, &metric, x),
+        Command::Watch { paths, metric, x } => watch(&paths, &metric, x),
         Command::List => {
             list(registry);
             Ok(())

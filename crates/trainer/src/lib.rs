@@ -18,12 +18,14 @@ mod progress;
 mod report;
 mod results;
 mod run_dir;
+mod screen;
 mod session;
 mod stats;
 mod summary;
 mod sweep;
 mod terminal;
 mod train;
+mod watch;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
 pub use config::{

@@ -39,6 +39,20 @@ impl Axis {
 const COLOURS: [&str; 7] =
     ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"];
 
+/// Colours of a terminal, whose ground may be dark or light: as one of its 256 and as it is drawn.
+const TERMINAL_COLOURS: [(u8, &str); 7] = [
+    (39, "#00AFFF"),
+    (208, "#FF8700"),
+    (35, "#00AF5F"),
+    (175, "#D787AF"),
+    (178, "#D7AF00"),
+    (98, "#875FD7"),
+    (245, "#8A8A8A"),
+];
+
+/// Rows of a picture in a terminal at least.
+const MIN_ROWS: usize = 8;
+
 /// Of the groups that are too many for a colour of their own.
 const GREY: &str = "#BBBBBB";
 
@@ -111,6 +125,57 @@ pub fn png(groups: &[Group], metric: &str, x: Axis) -> Result<Vec<u8>, Error> {
     kuva::render_to_raster(plots, layout, PNG_SCALE).map_err(Error::Usage)
 }
 
+/// The curves as text of so many columns and rows, their legend below; in colour by ANSI's escapes
+/// where stdout takes them.
+///
+/// # Errors
+/// As [`svg`].
+pub fn text(
+    groups: &[Group],
+    metric: &str,
+    x: Axis,
+    columns: usize,
+    rows: usize,
+) -> Result<String, Error> {
+    let curves = curves(groups, metric, x, Unfinished::DropsOut)?;
+    let shown = &curves[..curves.len().min(TERMINAL_COLOURS.len())];
+    let mut legend = String::new();
+    for (curve, (name, _)) in shown.iter().zip(TERMINAL_COLOURS) {
+        let key = console::Style::new().color256(name).apply_to("━━");
+        legend += &format!("  {key} {}\n", described_curve(curve));
+    }
+    if curves.len() > shown.len() {
+        legend += &format!("  {} others, lower at the end\n", curves.len() - shown.len());
+    }
+    let rows = rows.saturating_sub(legend.lines().count()).max(MIN_ROWS);
+    // What is drawn first lies below.
+    let plots: Vec<Plot> = shown
+        .iter()
+        .zip(TERMINAL_COLOURS)
+        .map(|(curve, (_, colour))| line(curve, colour, false))
+        .rev()
+        .collect();
+    // A character of the terminal takes about as much room as one of the picture. On a large picture
+    // hardly a piece of a curve is level, which a terminal would be given as a ruled line.
+    const SCALE: f64 = 16.0;
+    let (width, height) = (8.0 * SCALE * columns as f64, 16.0 * SCALE * rows as f64);
+    let layout = layout(&plots, width, height)
+        .with_scale(SCALE)
+        .with_title(format!("{}: {}", title(groups), described(metric)))
+        .with_x_label(x.title())
+        .with_show_grid(false)
+        .with_term_rows(rows as u32);
+    let scene = kuva::render::render::render_multiple(plots, layout);
+    let mut text = kuva::TerminalBackend::new(columns, rows).render_scene(&scene);
+    if console::colors_enabled() {
+        // Axes are black, which a dark ground would swallow: they take the terminal's own colour.
+        text = text.replace("\x1b[38;2;0;0;0m", "\x1b[39m");
+    } else {
+        text = console::strip_ansi_codes(&text).into_owned();
+    }
+    Ok(text + &legend)
+}
+
 fn picture(
     groups: &[Group],
     metric: &str,
@@ -118,42 +183,38 @@ fn picture(
     width: f64,
 ) -> Result<(Vec<Plot>, Layout), Error> {
     let legend_wrap = (LEGEND_WRAP as f64 * width / WIDTH) as usize;
-    let mut curves: Vec<Curve> =
-        groups.iter().filter_map(|group| curve(group, metric, x)).collect();
-    if curves.is_empty() {
-        return Err(no_values(groups, metric));
-    }
-    // Too many lines can't be told apart: those that end highest get the colours.
-    if curves.len() > COLOURS.len() {
-        let end = |curve: &Curve| curve.points.last().map_or(f64::NEG_INFINITY, |end| end.mean);
-        curves.sort_by(|a, b| end(b).total_cmp(&end(a)));
-    }
+    let curves = curves(groups, metric, x, Unfinished::EndsCurve)?;
     let (shown, others) = curves.split_at(curves.len().min(COLOURS.len()));
     let mut legend = Vec::new();
     // What is drawn first lies below.
     let mut plots: Vec<Plot> = others.iter().map(|curve| line(curve, GREY, false)).collect();
     for (curve, colour) in shown.iter().zip(COLOURS) {
-        let seeds = if curve.runs == 1 { "1 seed".into() } else { format!("{} seeds", curve.runs) };
         plots.push(line(curve, colour, true));
-        legend.push(entry(format!("{} ({seeds})", curve.group.label), colour));
+        legend.push(entry(described_curve(curve), colour));
     }
     if !others.is_empty() {
         legend.push(entry(format!("{} others, lower at the end", others.len()), GREY));
     }
     let lines: usize =
         legend.iter().map(|entry| entry.label.chars().count().div_ceil(legend_wrap)).sum();
-    let mut layout = Layout::auto_from_plots(&plots)
-        .with_width(width)
-        .with_height(HEIGHT + LEGEND_LINE * lines as f64)
+    let layout = layout(&plots, width, HEIGHT + LEGEND_LINE * lines as f64)
         .with_title(title(groups))
         .with_subtitle(subtitle(&curves))
         .with_x_label(x.title())
         .with_y_label(described(metric))
-        .with_x_tick_format(TickFormat::Custom(Arc::new(tick)))
         .with_legend_entries(legend)
         .with_legend_position(LegendPosition::OutsideBottomLeft)
         .with_legend_wrap(legend_wrap)
         .with_legend_box(false);
+    Ok((plots, layout))
+}
+
+/// Axes that fit the plots.
+fn layout(plots: &[Plot], width: f64, height: f64) -> Layout {
+    let mut layout = Layout::auto_from_plots(plots)
+        .with_width(width)
+        .with_height(height)
+        .with_x_tick_format(TickFormat::Custom(Arc::new(tick)));
     // Of a range that is a point the room for tick labels comes out too small.
     if layout.y_range.0 == layout.y_range.1 {
         let value = layout.y_range.0;
@@ -161,19 +222,54 @@ fn picture(
         layout.y_range = (value - margin, value + margin);
         layout.data_y_range = Some(layout.y_range);
     }
-    Ok((plots, layout))
+    layout
+}
+
+/// Those of the groups that have one. Of too many to be told apart those that end highest come first:
+/// they get the colours.
+fn curves<'a>(
+    groups: &'a [Group],
+    metric: &str,
+    x: Axis,
+    unfinished: Unfinished,
+) -> Result<Vec<Curve<'a>>, Error> {
+    let mut curves: Vec<Curve> =
+        groups.iter().filter_map(|group| curve(group, metric, x, unfinished)).collect();
+    if curves.is_empty() {
+        return Err(no_values(groups, metric));
+    }
+    if curves.len() > COLOURS.len() {
+        let end = |curve: &Curve| curve.points.last().map_or(f64::NEG_INFINITY, |end| end.mean);
+        curves.sort_by(|a, b| end(b).total_cmp(&end(a)));
+    }
+    Ok(curves)
+}
+
+/// A curve as a legend names it.
+fn described_curve(curve: &Curve) -> String {
+    let seeds = if curve.runs == 1 { "1 seed".into() } else { format!("{} seeds", curve.runs) };
+    format!("{} ({seeds})", curve.group.label)
 }
 
 fn entry(label: String, colour: &str) -> LegendEntry {
     LegendEntry { label, color: colour.into(), shape: LegendShape::Line, dasharray: None }
 }
 
+/// What becomes of a mean over runs where some of them have not come as far as others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfinished {
+    /// It ends with the shortest: every point is of the same runs.
+    EndsCurve,
+    /// It goes on as the mean of the others: a run that begins does not take the curve away.
+    DropsOut,
+}
+
 /// The mean of a group's runs on a common grid, by linear interpolation; `None` if no run has a value.
 ///
 /// It begins where all runs have begun. A finished run that ended sooner than another, in seconds say,
-/// keeps its last value; one that is not finished ends the curve, and is left out if it ends before the
-/// others begin.
-fn curve<'a>(group: &'a Group, metric: &str, x: Axis) -> Option<Curve<'a>> {
+/// keeps its last value; one that is not finished ends the curve or drops out of it. If it ends before
+/// the others begin it is left out.
+fn curve<'a>(group: &'a Group, metric: &str, x: Axis, unfinished: Unfinished) -> Option<Curve<'a>> {
     let mut curves: Vec<(bool, Vec<(f64, f64)>)> = group
         .runs
         .iter()
@@ -181,6 +277,7 @@ fn curve<'a>(group: &'a Group, metric: &str, x: Axis) -> Option<Curve<'a>> {
         .filter(|(_, points)| !points.is_empty())
         .collect();
     let last = |points: &[(f64, f64)]| points.last().map_or(f64::NAN, |point| point.0);
+    let drops_out = unfinished == Unfinished::DropsOut;
     let (start, end) = loop {
         let start = curves.iter().map(|(_, points)| points[0].0).reduce(f64::max)?;
         let longest = curves.iter().map(|(_, points)| last(points)).fold(start, f64::max);
@@ -192,8 +289,8 @@ fn curve<'a>(group: &'a Group, metric: &str, x: Axis) -> Option<Curve<'a>> {
             .min_by(|a, b| a.1.total_cmp(&b.1));
         match shortest {
             Some((index, end)) if end < start => curves.remove(index),
-            Some((_, end)) => break (start, end),
-            None => break (start, longest),
+            Some((_, end)) if !drops_out => break (start, end),
+            _ => break (start, longest),
         };
     };
     let count = if start == end { 1 } else { GRID };
@@ -201,8 +298,11 @@ fn curve<'a>(group: &'a Group, metric: &str, x: Axis) -> Option<Curve<'a>> {
     let points = (0..count)
         .map(|index| {
             let x = start + step * index as f64;
-            let y: Vec<f64> =
-                curves.iter().map(|(_, points)| stats::interpolate(points, x)).collect();
+            let y: Vec<f64> = curves
+                .iter()
+                .filter(|(is_finished, points)| *is_finished || !drops_out || x <= last(points))
+                .map(|(_, points)| stats::interpolate(points, x))
+                .collect();
             Point { x, mean: stats::mean(&y), interval: interval(&y) }
         })
         .collect();

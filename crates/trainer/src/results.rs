@@ -220,7 +220,10 @@ fn flatten(prefix: &str, table: &toml::Table, config: &mut BTreeMap<String, Stri
 
 fn columns(path: &Path) -> Result<Vec<Column>, Error> {
     let problem = |error: csv::Error| Error::Usage(format!("{}: {error}", path.display()));
-    let mut reader = csv::Reader::from_path(path).map_err(problem)?;
+    let text = std::fs::read_to_string(path).map_err(Error::io("can't be read", path))?;
+    // The last line of a run that goes on, or was killed, may be half written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let mut reader = csv::Reader::from_reader(whole.as_bytes());
     let mut columns: Vec<Column> =
         reader.headers().map_err(problem)?.iter().map(|name| (name.into(), Vec::new())).collect();
     for row in reader.records() {

@@ -1,0 +1,81 @@
+//! Curves of experiments in the terminal, drawn anew while they go on.
+
+use crate::error::Error;
+use crate::plot::{self, Axis};
+use crate::results::{self, Run};
+use crate::screen::Screen;
+use crate::terminal::{self, Align, say};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs that get a line, of those that are not finished.
+const MAX_RUNS: usize = 6;
+
+/// Columns and rows of the picture where there is no terminal.
+const SIZE: (usize, usize) = (80, 24);
+
+/// Draws the runs at and below these directories until the user leaves; once where stdout is no
+/// terminal.
+///
+/// # Errors
+/// When there is no run, one can't be read, or none has a value of the metric although all have ended.
+pub fn watch(paths: &[PathBuf], metric: &str, x: Axis) -> Result<(), Error> {
+    let first = picture(paths, metric, x, SIZE)?;
+    let Some(mut screen) = Screen::open() else {
+        say(&first);
+        return Ok(());
+    };
+    loop {
+        screen.show(&picture(paths, metric, x, screen.size())?);
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The curves, with a line a group, and a line a run.
+fn picture(
+    paths: &[PathBuf],
+    metric: &str,
+    x: Axis,
+    (columns, rows): (usize, usize),
+) -> Result<String, Error> {
+    let runs = results::find(paths)?;
+    let table = table(&runs);
+    let groups = results::groups(runs);
+    let rows = rows.saturating_sub(table.lines().count() + 1);
+    match plot::text(&groups, metric, x, columns, rows) {
+        Ok(curves) => Ok(format!("{curves}\n{table}")),
+        // A run that has just begun has no row yet.
+        Err(_) if groups.iter().flat_map(|group| &group.runs).all(|run| run.columns.is_empty()) => {
+            Ok(format!("no iteration has ended yet\n\n{table}"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A line for each run that is not finished: how far it is and how well it does.
+fn table(runs: &[Run]) -> String {
+    let unfinished: Vec<&Run> = runs.iter().filter(|run| run.summary.is_none()).collect();
+    let mut lines = Vec::new();
+    for run in unfinished.iter().take(MAX_RUNS) {
+        let figure = |name, digits: usize| {
+            let last = run.column(name).and_then(|column| column.iter().rev().find_map(|x| *x));
+            last.map_or("-".to_owned(), |figure| format!("{figure:.digits$}"))
+        };
+        let total = run.config.get("total_steps").map_or("?", String::as_str);
+        lines.push(vec![
+            format!("{} of {total} steps", figure("time/total_timesteps", 0)),
+            format!("{} steps/s", figure("time/fps", 0)),
+            format!("return {}", figure("rollout/ep_rew_mean", 2)),
+            // Last: it may be too long for the terminal.
+            run.path.display().to_string(),
+        ]);
+    }
+    let mut text = terminal::columns(&lines, Align::Left);
+    if unfinished.len() > MAX_RUNS {
+        text += &format!("  and {} more\n", unfinished.len() - MAX_RUNS);
+    }
+    text + &format!("  {} of {} finished\n", runs.len() - unfinished.len(), runs.len())
+}

@@ -1,0 +1,159 @@
+//! `trainer watch`: what it shows of runs that go on, in a terminal and in a pipe.
+
+mod support;
+
+use std::path::Path;
+use support::Place;
+
+/// A run directory of pendulum that is not finished, with these rows of `metrics.csv`.
+fn unfinished(place: &Place, name: &str, metrics: &str) {
+    let directory = place.path(name);
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let seed = name.rsplit('/').next().expect("runs/NAME/SEED");
+    let config =
+        format!("name = \"p\"\nseed = {seed}\ntotal_steps = 4000\n[env]\nname = \"pendulum\"\n");
+    std::fs::write(directory.join("config.toml"), config).expect("config.toml");
+    std::fs::write(directory.join("metrics.csv"), metrics).expect("metrics.csv");
+}
+
+const HEADER: &str = "time/total_timesteps,time/time_elapsed,time/fps,rollout/ep_rew_mean\n";
+
+#[test]
+fn draws_once_into_a_pipe() {
+    let place = Place::new();
+    // The last row is half written, as one is that another process writes.
+    let metrics = format!("{HEADER}1000,1,900,-1200\n2000,2,950,-800\n3000,3,980,-300\n4000,3");
+    unfinished(&place, "runs/p/1", &metrics);
+    let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    for text in [
+        "pendulum: mean return of the last 100 episodes",
+        "environment steps",
+        "3000 of 4000 steps",
+        "980 steps/s",
+        "return -300.00",
+        "━━ p (1 seed)",
+        "0 of 1 finished",
+    ] {
+        assert!(shown.contains(text), "no {text:?} in\n{shown}");
+    }
+    // The curve rises: braille in the upper and in the lower half, 24 lines in all at most.
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines.len() <= 24, "{shown}");
+    let curve: Vec<&str> = lines.iter().copied().filter(is_curve).collect();
+    assert!(curve.len() > 8, "{shown}");
+    let columns =
+        |row: usize| curve[row].chars().position(|c| ('\u{2801}'..='\u{28ff}').contains(&c));
+    assert!(columns(0) > columns(curve.len() - 1), "{shown}");
+
+    let seconds = place.trainer(&["watch", "runs", "--x", "seconds"]).expect(0, &[]).stdout;
+    assert!(seconds.contains("wall clock, seconds"), "{seconds}");
+}
+
+/// Whether a line holds a piece of a curve, by its braille.
+fn is_curve(line: &&str) -> bool {
+    line.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c))
+}
+
+#[test]
+fn a_run_that_begins_does_not_take_the_curve_of_its_group_away() {
+    let place = Place::new();
+    let rows = format!("{HEADER}1000,1,900,-1200\n");
+    unfinished(&place, "runs/p/1", &format!("{rows}2000,2,950,-800\n3000,3,980,-300\n"));
+    unfinished(&place, "runs/p/2", &rows);
+    let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
+    assert!(shown.contains("p (2 seeds)"), "{shown}");
+    assert!(shown.lines().filter(is_curve).count() > 8, "{shown}");
+}
+
+#[test]
+fn waits_for_the_first_row() {
+    let place = Place::new();
+    unfinished(&place, "runs/p/1", "");
+    let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
+    assert!(shown.starts_with("no iteration has ended yet"), "{shown}");
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let place = Place::new();
+    unfinished(&place, "runs/p/1", &format!("{HEADER}1000,1,900,-1200\n"));
+    let nowhere = place.trainer(&["watch", "nowhere"]);
+    nowhere.expect(2, &["nowhere: there is no run in it; give run directories"]);
+    let metric = place.trainer(&["watch", "runs", "--metric", "rollout/ep_rew"]);
+    metric
+        .expect(2, &["no run has a value of rollout/ep_rew", "did you mean `rollout/ep_rew_mean`"]);
+}
+
+/// Watches in a terminal of 80 columns and 24 rows, adds a row, leaves by Ctrl-C, and prints everything
+/// that the terminal was sent, then the exit code.
+const IN_A_TERMINAL: &str = r#"
+import fcntl, os, pty, select, struct, sys, termios, time
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], [sys.argv[1], "watch", "runs"])
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+sent = b""
+def read_until(text):
+    global sent
+    deadline = time.time() + 20
+    while text not in sent:
+        assert time.time() < deadline, sent
+        if select.select([terminal], [], [], 0.1)[0]:
+            sent += os.read(terminal, 65536)
+read_until(b"1000 of 4000 steps")
+with open("runs/p/1/metrics.csv", "a") as metrics:
+    metrics.write("2000,2,950,-800\n")
+read_until(b"2000 of 4000 steps")
+os.write(terminal, b"\x03")
+read_until(b"\x1b[?25h")
+status = os.waitpid(child, 0)[1]
+sys.stdout.buffer.write(sent)
+print("\nexit code", os.waitstatus_to_exitcode(status))
+"#;
+
+fn in_a_terminal(environment: &[(&str, &str)]) -> String {
+    let place = Place::new();
+    unfinished(&place, "runs/p/1", &format!("{HEADER}1000,1,900,-1200\n"));
+    let output = std::process::Command::new(support::python())
+        .args([Path::new("-c"), Path::new(IN_A_TERMINAL), support::trainer_binary()])
+        .envs(environment.iter().copied())
+        .env("TERM", "xterm-256color")
+        .env_remove("CLICOLOR_FORCE")
+        .current_dir(place.path(""))
+        .output()
+        .expect("Python starts");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
+    shown
+}
+
+#[test]
+fn goes_on_in_a_terminal_until_the_user_leaves() {
+    let shown = in_a_terminal(&[]);
+    assert!(shown.contains("\u{1b}[?25l"), "the cursor is hidden: {shown}");
+    assert!(shown.contains("\u{1b}[38;"), "curves have colours: {shown}");
+    assert!(shown.ends_with("exit code 0\n"), "{shown}");
+}
+
+#[test]
+fn no_color_means_none() {
+    let shown = in_a_terminal(&[("NO_COLOR", "1")]);
+    let coloured = shown.split("\u{1b}[").skip(1).any(|rest| {
+        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+    });
+    assert!(!coloured, "{shown}");
+}
+
+#[test]
+fn the_chapter_runs() {
+    let place = Place::new();
+    unfinished(
+        &place,
+        "runs/ppo_cartpole/1",
+        "time/total_timesteps,time/time_elapsed,time/fps,\
+        rollout/ep_rew_mean,train/entropy\n1000,1,900,20,0.69\n2000,2,950,40,0.6\n",
+    );
+    let commands = place.run_chapter("watching.md");
+    assert!(commands.matches("trainer watch").count() == 2, "{commands}");
+}
