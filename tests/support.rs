@@ -95,13 +95,13 @@ impl Place {
     #[allow(dead_code)] // each test program has this module, and not all are about chapters
     #[track_caller]
     pub fn run_chapter(&self, name: &str) -> String {
-        self.run_chapter_with(name, Path::new("")).0
+        self.run_chapter_with(name, None).0
     }
 
     /// The same with the programs of one more directory; returns what was printed, too.
     #[allow(dead_code)]
     #[track_caller]
-    pub fn run_chapter_with(&self, name: &str, programs: &Path) -> (String, String) {
+    pub fn run_chapter_with(&self, name: &str, programs: Option<&Path>) -> (String, String) {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
         let book = std::fs::read_to_string(Path::new(root).join(name)).expect("the chapter");
         let commands: String = book
@@ -109,11 +109,13 @@ impl Place {
             .skip(1)
             .filter_map(|rest| Some(rest.split_once("```")?.0))
             .collect();
-        let binaries = trainer_binary().parent().expect("a directory").display().to_string();
-        let path = std::env::var("PATH").unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let binaries = [trainer_binary().parent(), programs].into_iter().flatten();
+        let path = binaries.map(PathBuf::from).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(path).expect("directories");
         let output = Command::new("sh")
             .args(["-e", "-c", &commands])
-            .env("PATH", format!("{binaries}:{}:{path}", programs.display()))
+            .env("PATH", path)
             .current_dir(self.directory.path())
             .output()
             .expect("a shell");
