@@ -95,6 +95,13 @@ impl Place {
     /// Runs the shell commands of a chapter of the book here, and returns them.
     #[track_caller]
     pub fn run_chapter(&self, name: &str) -> String {
+        self.run_chapter_with(name, None).0
+    }
+
+    /// The same with the programs of one more directory; returns what was printed, too.
+    #[allow(dead_code)]
+    #[track_caller]
+    pub fn run_chapter_with(&self, name: &str, programs: Option<&Path>) -> (String, String) {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
         let book = std::fs::read_to_string(Path::new(root).join(name)).expect("the chapter");
         let commands: String = book
@@ -102,16 +109,19 @@ impl Place {
             .skip(1)
             .filter_map(|rest| Some(rest.split_once("```")?.0))
             .collect();
-        let binaries = trainer_binary().parent().expect("a directory").display().to_string();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let binaries = [trainer_binary().parent(), programs].into_iter().flatten();
+        let path = binaries.map(PathBuf::from).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(path).expect("directories");
         let output = Command::new("sh")
             .args(["-e", "-c", &commands])
-            .env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap_or_default()))
+            .env("PATH", path)
             .current_dir(self.directory.path())
             .output()
             .expect("a shell");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{commands}\n{stderr}");
-        commands
+        (commands, String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// The trainer with these arguments, not yet started.

@@ -21,11 +21,11 @@ pub struct Layer {
 }
 
 impl Layer {
-    fn weights(self, params: &[f32]) -> &[f32] {
+    pub(crate) fn weights(self, params: &[f32]) -> &[f32] {
         &params[self.weights..self.biases]
     }
 
-    fn biases(self, params: &[f32]) -> &[f32] {
+    pub(crate) fn biases(self, params: &[f32]) -> &[f32] {
         &params[self.biases..self.biases + self.outputs]
     }
 }

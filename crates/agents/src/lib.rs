@@ -15,6 +15,7 @@ pub mod distribution;
 mod evaluate;
 mod fused;
 pub mod gae;
+mod greedy;
 pub mod kernel;
 mod metrics;
 pub mod network;
@@ -33,6 +34,7 @@ pub use config::{
     Schedule, TrpoConfig, TrpoName,
 };
 pub use evaluate::{Evaluation, Recording, evaluate, record};
+pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
 pub use metrics::{AlgorithmMetrics, UpdateMetrics};
 pub use policy::Actor;
 pub use rollout::{Batch, Collector, CollectorState};

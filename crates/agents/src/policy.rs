@@ -18,11 +18,11 @@ const LAST_GAIN: f32 = 0.01;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     network: Mlp,
-    head: Head,
+    pub(crate) head: Head,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Head {
+pub(crate) enum Head {
     Categorical,
     Gaussian,
     /// Gaussian, squashed by tanh into the box around `center` with half-widths `half`.

@@ -90,6 +90,9 @@ pub struct ObservationNormalizer {
 }
 
 impl ObservationNormalizer {
+    /// Largest magnitude of a normalised number.
+    pub const CLIP: f64 = CLIP;
+
     /// A normaliser of observations of `width` numbers.
     #[must_use]
     pub fn new(width: usize) -> ObservationNormalizer {
@@ -100,6 +103,12 @@ impl ObservationNormalizer {
     #[must_use]
     pub fn statistics(&self) -> &RunningMeanStd {
         &self.statistics
+    }
+
+    /// What each number is divided by: `sqrt(variance + 1e-8)`.
+    #[must_use]
+    pub fn std(&self) -> Vec<f64> {
+        self.statistics.variance.iter().map(|variance| (variance + EPSILON).sqrt()).collect()
     }
 
     /// Takes in raw observations `[row][width]`. While training only: evaluation uses what training

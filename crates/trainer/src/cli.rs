@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::export::ExportFormat;
 use crate::plot::Axis;
 use crate::run_dir::Which;
 use crate::sweep::Shard;
@@ -101,6 +102,23 @@ pub enum Command {
         /// Seed of the episodes; the run's own if not given
         #[arg(long)]
         seed: Option<u64>,
+    },
+    /// Write a trained policy to a file for other programs
+    ///
+    /// The file holds the greedy policy with its observation normalisation and action bounds: the
+    /// environment's observation in, the environment's action out. The book shows how Python uses it.
+    Export {
+        /// Run directory, such as runs/ppo_cartpole/1
+        run: PathBuf,
+        /// What kind of file
+        #[arg(long)]
+        format: ExportFormat,
+        /// Write to this file; to policy.safetensors or policy.onnx in the run directory if not given
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Which checkpoint: best (by evaluation), latest, or a number of steps
+        #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
+        checkpoint: Which,
     },
     /// Make one page of finished runs: what differs, curves, figures, the policy at work
     ///

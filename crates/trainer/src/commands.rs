@@ -5,6 +5,7 @@ use crate::cli::{Command, ConfigArgs, SweepArgs};
 use crate::compare::compare;
 use crate::config::{ALGORITHMS, Experiment, Override, Source};
 use crate::error::Error;
+use crate::export::export;
 use crate::files;
 use crate::interrupt::Interrupt;
 use crate::metrics::{CsvSink, Sink, TensorBoardSink};
@@ -67,6 +68,9 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         }
         Command::Plot { paths, output, metric, x } => draw(&paths, &output, &metric, x),
         Command::Watch { paths, metric, x } => watch(&paths, &metric, x),
+        Command::Export { run, format, output, checkpoint } => {
+            export(run, format, output, checkpoint, registry)
+        }
         Command::List => {
             list(registry);
             Ok(())

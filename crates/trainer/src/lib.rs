@@ -10,6 +10,7 @@ mod commands;
 mod compare;
 mod config;
 mod error;
+mod export;
 mod files;
 mod interrupt;
 mod metrics;
@@ -32,6 +33,7 @@ pub use config::{
     ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source,
 };
 pub use error::Error;
+pub use export::ExportFormat;
 pub use metrics::RecentEpisodes;
 pub use sweep::Sweep;
 

@@ -3,8 +3,10 @@
 use crate::checkpoint::{Checkpoint, Problem};
 use crate::config::Experiment;
 use crate::error::Error;
+use crate::export::ExportFormat;
 use crate::files;
 use crate::terminal::warn;
+use clap::ValueEnum;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -70,6 +72,12 @@ impl RunDir {
     #[must_use]
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
+    }
+
+    /// The policy for other programs.
+    #[must_use]
+    pub fn policy(&self, format: ExportFormat) -> PathBuf {
+        self.path.join("policy").with_extension(format.extension())
     }
 
     /// The checkpoints.
@@ -152,6 +160,7 @@ impl RunDir {
     fn remove_run(&self) -> Result<(), Error> {
         let checkpoints = self.checkpoints();
         let mut paths = vec![self.config(), self.metrics(), self.summary()];
+        paths.extend(ExportFormat::value_variants().iter().map(|format| self.policy(*format)));
         for name in files::names(&self.path)? {
             if name.starts_with(crate::metrics::FILE_PREFIX) {
                 paths.push(self.path.join(name));
