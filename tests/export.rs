@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::{Place, python};
-use trainer::{Checkpoint, Experiment, ExportFormat, Source};
+use trainer::{ExportFormat, Trained};
 
 /// Observations of each policy: half from episodes, half at random, where there are episodes.
 const OBSERVATIONS: usize = 1000;
@@ -31,48 +31,11 @@ fn train(place: &Place, name: &str, environment: &str, algorithm: &str, lines: &
     place.trainer(&["run", "config.toml", "--quiet", "--out", name]).expect(0, &[]);
 }
 
-/// The latest policy of a run, by the library.
-fn load(run: &Path) -> (Agent, Entry) {
-    let source = Source::read(&run.join("config.toml"), &[]).expect("the run's configuration");
-    let registry = Registry::default();
-    let experiment = Experiment::parse(&source, &registry).expect("a configuration");
-    let entry = registry.get(&experiment.env.name).expect("the environment");
-    let env = entry.make();
-    let mut agent = Agent::new(
-        &experiment.agent,
-        &experiment.network,
-        experiment.env.normalize_observations,
-        &env.observation_space(),
-        &env.action_space(),
-        experiment.seed,
-        Backend::Flex.open().expect("a CPU"),
-    )
-    .expect("an agent");
-    let checkpoints = fs::read_dir(run.join("checkpoints")).expect("checkpoints");
-    let checkpoints = checkpoints.map(|entry| entry.expect("an entry").path());
-    let steps = checkpoints.filter(|path| path.to_string_lossy().contains("step-"));
-    let checkpoint = Checkpoint::read(&steps.max().expect("a checkpoint")).expect("whole");
-    agent.set_state(checkpoint.agent).expect("of this run");
-    (agent, entry)
-}
-
-/// What the trainer does with greedy actions, row by row.
+/// The trainer's own actions.
 fn own_actions(actor: &Actor, space: &Space, observations: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let mut scratch = Scratch::default();
-    let act = |observation: &Vec<f32>| {
-        let mut normalized = observation.clone();
-        actor.normalize(&mut normalized);
-        let mut action = vec![0.0; space.width()];
-        actor.mode(actor.outputs(&normalized, &mut scratch), &mut action);
-        actor.squash(&mut action);
-        if let Space::Box { low, high } = space {
-            for (number, (low, high)) in action.iter_mut().zip(low.iter().zip(high)) {
-                *number = number.max(*low).min(*high);
-            }
-        }
-        action
-    };
-    observations.iter().map(act).collect()
+    let mut act = |row: &Vec<f32>| actor.act(space, row, None, &mut scratch).expect("finite");
+    observations.iter().map(|row| act(row)).collect()
 }
 
 /// Observations from the trainer's own episodes, then ones that no episode has.
@@ -81,10 +44,8 @@ fn observations(actor: &Actor, entry: &Entry) -> Vec<Vec<f32>> {
     let mut observations = Vec::new();
     for episode in 0.. {
         let left = OBSERVATIONS / 2 - observations.len();
-        let mut recording = record(actor, entry, 1, episode, left).expect("a finite episode");
+        let mut recording = record(actor, entry, 1, episode, true, left).expect("a finite episode");
         recording.observations.truncate(recording.actions.len());
-        let own = own_actions(actor, &action_space, &recording.observations);
-        assert_eq!(own, recording.actions, "`own_actions` is what an evaluation does");
         observations.extend(recording.observations);
         if observations.len() == OBSERVATIONS / 2 {
             break;
@@ -119,7 +80,8 @@ impl Case {
             assert!(ended.stdout.starts_with(&format!("wrote {path}, ")), "{}", ended.stdout);
             place.path(&path)
         };
-        let (agent, entry) = load(&place.path(name));
+        let Trained { agent, entry, .. } =
+            Trained::read(place.path(name), &Registry::default()).expect("a trained policy");
         let observations = observations(agent.actor(), &entry);
         let space = entry.make().action_space();
         let actions = own_actions(agent.actor(), &space, &observations);

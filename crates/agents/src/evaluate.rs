@@ -146,8 +146,7 @@ pub struct Recording {
     pub end: Option<Episode>,
 }
 
-/// Plays episode `episode` of [`evaluate`] with greedy actions and keeps what happens, up to
-/// `max_steps` steps.
+/// Plays episode `episode` of [`evaluate`] and keeps what happens, up to `max_steps` steps.
 ///
 /// # Errors
 /// When an observation, a reward or an action is not finite.
@@ -156,48 +155,35 @@ pub fn record(
     entry: &Entry,
     seed: u64,
     episode: u32,
+    greedy: bool,
     max_steps: usize,
 ) -> Result<Recording, AgentError> {
     let mut environment = entry.make();
     let action_space = environment.action_space();
     let mut rng = stream(seed, Stream::Environment(FIRST_INDEX + episode));
+    let mut sampling = (!greedy).then(|| stream(seed, Stream::Evaluation(episode)));
     environment.reset(&mut rng);
     let mut observation = vec![0.0; environment.observation_space().width()];
-    let mut normalized = observation.clone();
     let mut scratch = Scratch::default();
     let mut recording = Recording::default();
     loop {
         environment.observe(&mut observation);
-        recording.states.push(environment.state());
         recording.observations.push(observation.clone());
         if recording.end.is_some() || recording.rewards.len() == max_steps {
             recording.drawings.extend(environment.draw(None));
             return Ok(recording);
         }
-        normalized.copy_from_slice(&observation);
-        actor.normalize(&mut normalized);
-        let outputs = actor.outputs(&normalized, &mut scratch);
-        if outputs.iter().any(|output| !output.is_finite()) {
-            return Err(AgentError::NonFinite("policy's output in a recording".into()));
-        }
-        let mut action = vec![0.0; action_space.width()];
-        actor.mode(outputs, &mut action);
-        actor.squash(&mut action);
-        let done = match &action_space {
-            Space::Discrete { .. } => Action::Discrete(action[0] as usize),
-            Space::Box { low, high } => {
-                for (number, (low, high)) in action.iter_mut().zip(low.iter().zip(high)) {
-                    *number = number.max(*low).min(*high);
-                }
-                Action::Continuous(&action)
-            }
+        let numbers = actor.act(&action_space, &observation, sampling.as_mut(), &mut scratch)?;
+        let action = match &action_space {
+            Space::Discrete { .. } => Action::Discrete(numbers[0] as usize),
+            Space::Box { .. } => Action::Continuous(&numbers),
         };
-        recording.drawings.extend(environment.draw(Some(done)));
-        let step = environment.step(done, &mut rng);
+        recording.drawings.extend(environment.draw(Some(action)));
+        let step = environment.step(action, &mut rng);
         if !step.reward.is_finite() {
             return Err(AgentError::NonFinite("reward in a recording".into()));
         }
-        recording.actions.push(action);
+        recording.actions.push(numbers);
         recording.rewards.push(step.reward);
         let length = recording.rewards.len() as u32;
         if step.terminated || step.truncated || length >= environment.max_episode_steps() {

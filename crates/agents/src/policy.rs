@@ -3,6 +3,7 @@
 //! The parameter vector is the network's, and for a Gaussian policy its log standard deviations, one
 //! per action dimension, behind it.
 
+use crate::agent::AgentError;
 use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Actions, Distribution, LN_2PI};
 use crate::network::{Linearized, Mlp, Network, Scratch};
@@ -317,6 +318,40 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// The action for one observation as the environment shows it, as the environment receives it:
+    /// normalised, squashed and clipped to `space`. Greedy, or drawn where there is a stream to draw from.
+    ///
+    /// # Errors
+    /// When an output of the network is not finite.
+    pub fn act(
+        &self,
+        space: &Space,
+        observation: &[f32],
+        sampling: Option<&mut Rng>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<f32>, AgentError> {
+        let mut normalized = observation.to_vec();
+        self.normalize(&mut normalized);
+        let outputs = self.outputs(&normalized, scratch);
+        if outputs.iter().any(|output| !output.is_finite()) {
+            return Err(AgentError::NonFinite("policy's output".into()));
+        }
+        let mut action = vec![0.0; self.policy.action_width()];
+        match sampling {
+            None => self.mode(outputs, &mut action),
+            Some(rng) => {
+                self.sample(outputs, rng, &mut action);
+            }
+        }
+        self.squash(&mut action);
+        if let Space::Box { low, high } = space {
+            for (number, (low, high)) in action.iter_mut().zip(low.iter().zip(high)) {
+                *number = number.max(*low).min(*high);
+            }
+        }
+        Ok(action)
     }
 
     /// Normalises rows of observations in place, with the statistics as they are.

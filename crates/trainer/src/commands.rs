@@ -212,7 +212,7 @@ fn eval(
     registry: &Registry,
 ) -> Result<(), Error> {
     let Trained { experiment, entry, agent, checkpoint } =
-        session::trained(&RunDir::at(path), which, registry)?;
+        Trained::load(&RunDir::at(path), which, registry)?;
     let seed = seed.unwrap_or(experiment.seed);
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =

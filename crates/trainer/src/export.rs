@@ -65,7 +65,7 @@ pub fn export(
     registry: &Registry,
 ) -> Result<(), Error> {
     let run = RunDir::at(run);
-    let trained = session::trained(&run, which, registry)?;
+    let trained = Trained::load(&run, which, registry)?;
     let output = output.unwrap_or_else(|| run.policy(format));
     files::output(&output, &[format.extension()])?;
     let action_space = trained.entry.make().action_space();

@@ -35,6 +35,7 @@ pub use config::{
 pub use error::Error;
 pub use export::ExportFormat;
 pub use metrics::RecentEpisodes;
+pub use session::Trained;
 pub use sweep::Sweep;
 
 use clap::Parser;

@@ -473,12 +473,12 @@ fn best(runs: &[Run]) -> Option<&Run> {
 
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
     let Trained { experiment, entry, agent, .. } =
-        session::trained(&RunDir::at(run.path.clone()), Which::Latest, registry)?;
+        Trained::load(&RunDir::at(run.path.clone()), Which::Latest, registry)?;
     let (scene, seconds_per_step) = scene(&entry);
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {
-        let recording = agents::record(agent.actor(), &entry, experiment.seed, index, left)
+        let recording = agents::record(agent.actor(), &entry, experiment.seed, index, true, left)
             .map_err(Error::Agent)?;
         if recording.end.is_none() && index > 0 {
             break;

@@ -184,23 +184,34 @@ pub struct Trained {
     pub checkpoint: PathBuf,
 }
 
-/// Reads a run's policy back.
-///
-/// # Errors
-/// When the directory holds no run, no such checkpoint, or one that does not fit its configuration.
-pub fn trained(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
-    run.must_hold_a_run()?;
-    let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
-    let entry = entry(&experiment, registry)?;
-    let mut agent = agent(&experiment, &entry, &source, Backend::Flex)?;
-    let Some((path, checkpoint)) = run.load(which)? else {
-        return Err(Error::Usage(format!(
-            "{}: holds no checkpoint yet",
-            run.checkpoints().display()
-        )));
-    };
-    agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
-    Ok(Trained { experiment, entry, agent, checkpoint: path })
+impl Trained {
+    /// Reads the policy of a run directory back, as its latest checkpoint has it.
+    ///
+    /// # Errors
+    /// When the directory holds no run, no whole checkpoint, or an environment that the registry does not
+    /// know.
+    pub fn read(run: impl Into<PathBuf>, registry: &Registry) -> Result<Trained, Error> {
+        Trained::load(&RunDir::at(run.into()), Which::Latest, registry)
+    }
+
+    /// Reads a run's policy back.
+    ///
+    /// # Errors
+    /// When the directory holds no run, no such checkpoint, or one that does not fit its configuration.
+    pub(crate) fn load(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
+        run.must_hold_a_run()?;
+        let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
+        let entry = entry(&experiment, registry)?;
+        let mut agent = agent(&experiment, &entry, &source, Backend::Flex)?;
+        let Some((path, checkpoint)) = run.load(which)? else {
+            return Err(Error::Usage(format!(
+                "{}: holds no checkpoint yet",
+                run.checkpoints().display()
+            )));
+        };
+        agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
+        Ok(Trained { experiment, entry, agent, checkpoint: path })
+    }
 }
 
 /// The error of a checkpoint whose state does not fit.

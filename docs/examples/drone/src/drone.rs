@@ -62,7 +62,9 @@ impl Drone {
     /// At the waypoint: no farther from it, m.
     const NEAR: f64 = 0.15;
 
-    fn distance(&self) -> f64 {
+    /// From the waypoint, m.
+    #[must_use]
+    pub fn distance(&self) -> f64 {
         self.x.hypot(self.z)
     }
 
@@ -150,6 +152,7 @@ impl Environment for Drone {
         Ok(())
     }
 
+    // ANCHOR: draw
     fn draw(&self, action: Option<Action<'_>>) -> Option<Drawing> {
         const EDGE: f64 = 2.2;
         let mut drawing = Drawing::new([-EDGE, -EDGE], [EDGE, EDGE], Self::TIME_STEP);
@@ -177,6 +180,7 @@ impl Environment for Drone {
         drawing.disc(self.at(0.0, 0.0), 0.08, Color::Text);
         Some(drawing)
     }
+    // ANCHOR_END: draw
 }
 
 #[cfg(test)]

@@ -1,0 +1,33 @@
+//! What would run on the drone's computer: the trained policy, and no trainer. Here it flies a square.
+
+use agents::network::Scratch;
+use drone::Drone;
+use envs::{Action, Environment, Stream, stream};
+use std::error::Error;
+use trainer::Trained;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let run = std::env::args().nth(1).ok_or("give a run directory, such as runs/ppo_drone/1")?;
+    let policy = Trained::read(run, &drone::registry())?;
+    let actor = policy.agent.actor();
+
+    let mut drone = Drone::default();
+    let mut gusts = stream(1, Stream::Environment(0));
+    let motors = drone.action_space();
+    let mut sensors = vec![0.0; drone.observation_space().width()];
+    let mut scratch = Scratch::default();
+    for corner in [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]] {
+        // Places are relative to the waypoint: a new one a metre away moves the drone's own place.
+        let mut state = drone.state();
+        state[0] -= corner[0];
+        state[1] -= corner[1];
+        drone.set_state(&state)?;
+        for _ in 0..150 {
+            drone.observe(&mut sensors);
+            let power = actor.act(&motors, &sensors, None, &mut scratch)?;
+            drone.step(Action::Continuous(&power), &mut gusts);
+        }
+        println!("{:.2} m from the waypoint after 3 s", drone.distance());
+    }
+    Ok(())
+}
