@@ -132,8 +132,6 @@ pub fn evaluate(
 /// One episode, step by step. Row `t` of the drawings and observations is what holds after `t` steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {
-    /// [`envs::Environment::state`], `[steps + 1][state]`.
-    pub states: Vec<Vec<f64>>,
     /// [`envs::Environment::draw`], `[steps + 1]`; empty where the environment has no picture.
     pub drawings: Vec<Drawing>,
     /// What the environment showed, not normalised, `[steps + 1][observation]`.
@@ -146,8 +144,7 @@ pub struct Recording {
     pub end: Option<Episode>,
 }
 
-/// Plays episode `episode` of [`evaluate`] with greedy actions and keeps what happens, up to
-/// `max_steps` steps.
+/// Plays episode `episode` of [`evaluate`] and keeps what happens, up to `max_steps` steps.
 ///
 /// # Errors
 /// When an observation, a reward or an action is not finite.
@@ -156,11 +153,13 @@ pub fn record(
     entry: &Entry,
     seed: u64,
     episode: u32,
+    greedy: bool,
     max_steps: usize,
 ) -> Result<Recording, AgentError> {
     let mut environment = entry.make();
     let action_space = environment.action_space();
     let mut rng = stream(seed, Stream::Environment(FIRST_INDEX + episode));
+    let mut sampling = stream(seed, Stream::Evaluation(episode));
     environment.reset(&mut rng);
     let mut observation = vec![0.0; environment.observation_space().width()];
     let mut normalized = observation.clone();
@@ -168,7 +167,6 @@ pub fn record(
     let mut recording = Recording::default();
     loop {
         environment.observe(&mut observation);
-        recording.states.push(environment.state());
         recording.observations.push(observation.clone());
         if recording.end.is_some() || recording.rewards.len() == max_steps {
             recording.drawings.extend(environment.draw(None));
@@ -181,7 +179,11 @@ pub fn record(
             return Err(AgentError::NonFinite("policy's output in a recording".into()));
         }
         let mut action = vec![0.0; action_space.width()];
-        actor.mode(outputs, &mut action);
+        if greedy {
+            actor.mode(outputs, &mut action);
+        } else {
+            actor.sample(outputs, &mut sampling, &mut action);
+        }
         actor.squash(&mut action);
         let done = match &action_space {
             Space::Discrete { .. } => Action::Discrete(action[0] as usize),

@@ -15,6 +15,7 @@ mod interrupt;
 mod metrics;
 mod plot;
 mod progress;
+mod replay;
 mod report;
 mod results;
 mod run_dir;
