@@ -132,8 +132,6 @@ pub fn evaluate(
 /// One episode, step by step. Row `t` of the drawings and observations is what holds after `t` steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recording {
-    /// [`envs::Environment::state`], `[steps + 1][state]`.
-    pub states: Vec<Vec<f64>>,
     /// [`envs::Environment::draw`], `[steps + 1]`; empty where the environment has no picture.
     pub drawings: Vec<Drawing>,
     /// What the environment showed, not normalised, `[steps + 1][observation]`.

@@ -120,6 +120,30 @@ pub enum Command {
         #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
         checkpoint: Which,
     },
+    /// Show a trained policy at work: in the terminal, or as a GIF
+    ///
+    /// Plays the first episodes of `trainer eval` with the same checkpoint, seed and actions. In the
+    /// terminal a second of the task takes a second, Ctrl-C leaves, and NO_COLOR is respected; where the
+    /// output is no terminal, the last picture of each episode is printed.
+    Replay {
+        /// Run directory, such as runs/ppo_cartpole/1
+        run: PathBuf,
+        /// Write a GIF to this file instead
+        #[arg(long, value_name = "FILE.gif")]
+        gif: Option<PathBuf>,
+        /// Episodes to show
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        episodes: u32,
+        /// Sample actions instead of taking the policy's mode
+        #[arg(long)]
+        stochastic: bool,
+        /// Which checkpoint: best (by evaluation), latest, or a number of steps
+        #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
+        checkpoint: Which,
+        /// Seed of the episodes; the run's own if not given
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Make one page of finished runs: what differs, curves, figures, the policy at work
     ///
     /// The page is one HTML file that needs no network: it opens from the file system in any browser.

@@ -11,6 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::metrics::{CsvSink, Sink, TensorBoardSink};
 use crate::plot::{self, Axis};
 use crate::progress::ProgressSink;
+use crate::replay::replay;
 use crate::report::report;
 use crate::results;
 use crate::run_dir::{RunDir, Which};
@@ -54,6 +55,10 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Collect { parts, out } => sweep::collect(&parts, out, registry),
         Command::Eval { run, episodes, stochastic, checkpoint, seed } => {
             eval(run, episodes, !stochastic, checkpoint, seed, registry)
+        }
+        Command::Replay { run, gif, episodes, stochastic, checkpoint, seed } => {
+            let trained = Trained::load(&RunDir::at(run), checkpoint, registry)?;
+            replay(&trained, gif.as_deref(), episodes, seed, !stochastic)
         }
         Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config } => check(&source(&config)?, registry),

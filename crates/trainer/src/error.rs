@@ -35,6 +35,14 @@ pub enum Error {
     /// The agent failed outside training.
     #[error("{0}")]
     Agent(AgentError),
+    /// An environment's pictures that can't be shown.
+    #[error("environment {environment} can't be shown as it draws itself: {problem}")]
+    Drawing {
+        /// Its name.
+        environment: String,
+        /// What is wrong with the pictures.
+        problem: String,
+    },
     /// A file or directory could not be read or written.
     #[error("{}: {action}: {source}", path.display())]
     Io {
@@ -96,6 +104,7 @@ impl Error {
             Error::Usage(_) | Error::Checkpoint(_) | Error::Backend(_) => 2,
             Error::Training { .. }
             | Error::Agent(_)
+            | Error::Drawing { .. }
             | Error::Io { .. }
             | Error::TrialsFailed { .. } => 1,
             Error::Interrupted { .. } | Error::SweepInterrupted { .. } => 130,

@@ -6,7 +6,7 @@ mod safetensors;
 use crate::error::Error;
 use crate::files;
 use crate::run_dir::{RunDir, Which};
-use crate::session::{self, Trained};
+use crate::session::Trained;
 use crate::terminal::{Align, columns, say};
 use agents::{Decision, GreedyPolicy};
 use envs::Registry;

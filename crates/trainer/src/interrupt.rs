@@ -17,13 +17,25 @@ impl Interrupt {
     /// Listens for Ctrl-C (and SIGTERM, SIGHUP): the first asks to stop, the second ends at once.
     #[must_use]
     pub fn listen() -> Interrupt {
+        Interrupt::answer(|| {
+            terminal::warn("stopping after this iteration; once more to stop at once");
+        })
+    }
+
+    /// Listens like [`Interrupt::listen`] and says nothing, for what stops at once.
+    #[must_use]
+    pub fn listen_silently() -> Interrupt {
+        Interrupt::answer(|| {})
+    }
+
+    fn answer(answer: impl Fn() + Send + 'static) -> Interrupt {
         let interrupt = Interrupt::default();
         let requested = Arc::clone(&interrupt.requested);
         let listening = ctrlc::set_handler(move || {
             if requested.swap(true, Ordering::Relaxed) {
                 std::process::exit(INTERRUPTED);
             }
-            terminal::warn("stopping after this iteration; once more to stop at once");
+            answer();
         });
         if let Err(error) = listening {
             terminal::warn(&format!("Ctrl-C will end without a checkpoint: {error}"));

@@ -16,6 +16,7 @@ mod interrupt;
 mod metrics;
 mod plot;
 mod progress;
+mod replay;
 mod report;
 mod results;
 mod run_dir;

@@ -1,16 +1,20 @@
 //! One page of what runs have come to: what differs between them, and the policies at work. The page
 //! holds everything it needs; `report/` has its HTML, its style and its script.
 
+mod layers;
+
 use crate::compare::{self, Estimate, Row, compare};
 use crate::error::Error;
 use crate::files;
 use crate::plot::{self, Axis};
+use crate::replay::picture::pictures;
 use crate::results::{self, Group, Run};
 use crate::run_dir::{RunDir, Which};
-use crate::session::{self, Trained};
+use crate::session::Trained;
 use crate::terminal::{say, warn};
 use agents::Recording;
-use envs::{CartPole, Entry, Pendulum, Reach, Registry};
+use envs::Registry;
+use layers::Pictures;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -22,8 +26,6 @@ const MAX_REPLAYS: usize = 8;
 const MAX_EPISODES: u32 = 3;
 /// Steps of each in all: as many episodes as fit, but one at least, cut if need be.
 const MAX_STEPS: usize = 500;
-/// Numbers of an observation that are drawn at most where there is no picture of the environment.
-const MAX_OBSERVED: usize = 8;
 /// From this many groups on a picture of the hyperparameters says more than the table.
 const MIN_SWEEP: usize = 3;
 
@@ -420,17 +422,13 @@ fn final_return(run: &Run) -> Option<f64> {
 #[derive(Serialize)]
 struct Replay {
     label: String,
-    /// The script's name of the picture.
-    scene: &'static str,
-    /// How long a step is shown, s.
-    seconds_per_step: f64,
     episodes: Vec<ReplayEpisode>,
 }
 
 #[derive(Serialize)]
 struct ReplayEpisode {
-    /// `[steps + 1]`: the environment's state, or its observation where there is no picture.
-    states: Vec<Vec<f64>>,
+    #[serde(flatten)]
+    pictures: Pictures,
     /// `[steps]`
     actions: Vec<Vec<f64>>,
     /// `[steps]`
@@ -474,7 +472,6 @@ fn best(runs: &[Run]) -> Option<&Run> {
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
     let Trained { experiment, entry, agent, .. } =
         Trained::load(&RunDir::at(run.path.clone()), Which::Latest, registry)?;
-    let (scene, seconds_per_step) = scene(&entry);
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {
@@ -484,33 +481,15 @@ fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error
             break;
         }
         left -= recording.rewards.len();
-        episodes.push(ReplayEpisode::new(recording, scene == OBSERVATION));
+        let pictures = pictures(&recording, entry.name)?;
+        episodes.push(ReplayEpisode::new(&recording, Pictures::new(&pictures)));
     }
     let label = format!("{}, seed {}", group.label, run.seed);
-    Ok(Replay { label, scene, seconds_per_step, episodes })
-}
-
-const OBSERVATION: &str = "observation";
-
-/// The picture of an environment, and how long a step is shown, s: as long as it is.
-fn scene(entry: &Entry) -> (&'static str, f64) {
-    // A user's own environment may go by a known name.
-    let known = Registry::default().get(entry.name);
-    match entry.name {
-        _ if known.is_none_or(|known| known.description != entry.description) => {
-            (OBSERVATION, 0.05)
-        }
-        "cartpole" => ("cartpole", CartPole::TIME_STEP),
-        "pendulum" => ("pendulum", Pendulum::TIME_STEP),
-        "reach" => ("reach", Reach::TIME_STEP * f64::from(Reach::SUBSTEPS)),
-        // A grid has no time.
-        "cliff" => ("cliff", 0.3),
-        _ => (OBSERVATION, 0.05),
-    }
+    Ok(Replay { label, episodes })
 }
 
 impl ReplayEpisode {
-    fn new(recording: Recording, observed: bool) -> ReplayEpisode {
+    fn new(recording: &Recording, pictures: Pictures) -> ReplayEpisode {
         let wide = |row: &Vec<f32>| -> Vec<f64> { row.iter().map(|&x| round(x.into())).collect() };
         let end = match recording.end.map(|episode| episode.success) {
             None => "the recording stops here",
@@ -518,15 +497,8 @@ impl ReplayEpisode {
             Some(Some(false)) => "not solved",
             Some(None) => "the episode ends",
         };
-        let states = if observed {
-            let rows = recording.observations.iter();
-            rows.map(|row| wide(row).into_iter().take(MAX_OBSERVED).collect()).collect()
-        } else {
-            let rows = recording.states.iter();
-            rows.map(|row| row.iter().copied().map(round).collect()).collect()
-        };
         ReplayEpisode {
-            states,
+            pictures,
             actions: recording.actions.iter().map(wide).collect(),
             rewards: recording.rewards.iter().copied().map(round).collect(),
             end,

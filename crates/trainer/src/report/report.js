@@ -133,167 +133,66 @@ function drawSweep({ keys, groups }) {
 
 // ---- Replay ----
 
-/** A pen for a world in metres that is fitted into the canvas, y up. */
-function pen(context, size, colors, [x0, x1, y0, y1]) {
-  const unit = Math.min(size.width / (x1 - x0), size.height / (y1 - y0));
-  const at = (x, y) => [
-    size.width / 2 + (x - (x0 + x1) / 2) * unit,
-    size.height / 2 - (y - (y0 + y1) / 2) * unit,
-  ];
-  const fill = (color) => {
-    context.fillStyle = colors[color];
-    context.fill();
-  };
-  return {
-    line(points, color, width) {
-      context.beginPath();
-      points.forEach(([x, y]) => context.lineTo(...at(x, y)));
-      context.strokeStyle = colors[color];
-      context.lineWidth = Math.max(1, width * unit);
-      context.lineCap = context.lineJoin = "round";
-      context.stroke();
-    },
-    disc(x, y, radius, color) {
-      context.beginPath();
-      context.arc(...at(x, y), Math.max(1.5, radius * unit), 0, 2 * Math.PI);
-      fill(color);
-    },
-    ring(x, y, radius, color) {
-      context.beginPath();
-      context.arc(...at(x, y), radius * unit, 0, 2 * Math.PI);
-      context.strokeStyle = colors[color];
-      context.lineWidth = 1.5;
-      context.stroke();
-    },
-    box(x, y, width, height, color) {
-      context.beginPath();
-      context.rect(...at(x, y + height), width * unit, height * unit);
-      fill(color);
-    },
-    text(text, x, y, height, color) {
-      context.fillStyle = colors[color];
-      context.font = `600 ${height * unit}px system-ui, sans-serif`;
-      context.textAlign = "center";
-      context.textBaseline = "middle";
-      context.fillText(text, ...at(x, y));
-    },
-  };
+/**
+ * A layer at each step: a shape, or null where there is none. An entry is a shape, or what has changed
+ * since the step before: its text, or differences of its numbers. Where entries end nothing changes.
+ */
+function unpack(entries, steps) {
+  const shapes = [];
+  let shape = null;
+  for (let step = 0; step <= steps; step++) {
+    const entry = entries[step];
+    if (typeof entry === "string") shape = { ...shape, text: entry };
+    else if (Array.isArray(entry)) shape = { ...shape, at: shape.at.map((x, i) => x + (entry[i] ?? 0)) };
+    else if (entry !== undefined) shape = entry;
+    shapes.push(shape);
+  }
+  return shapes;
 }
 
-/** What a way through the world has behind it at a step: the last `count` points. */
-const trail = (states, step, count, point) => states.slice(Math.max(0, step - count), step + 1).map(point);
-
-// Each scene: how high the picture is for its width, and how a step is drawn.
-const SCENES = {
-  cartpole: {
-    ratio: 0.36,
-    draw(context, size, colors, { states, actions }, step) {
-      const draw = pen(context, size, colors, [-2.9, 2.9, -0.45, 1.45]);
-      const [x, , angle] = states[step];
-      draw.line([[-2.4, 0], [2.4, 0]], "quiet", 0.02);
-      for (const end of [-2.4, 2.4]) draw.line([[end, -0.12], [end, 0.12]], "danger", 0.04);
-      draw.box(x - 0.25, -0.12, 0.5, 0.26, "text");
-      draw.line([[x, 0.14], [x + Math.sin(angle), 0.14 + Math.cos(angle)]], "accent", 0.09);
-      draw.disc(x, 0.14, 0.05, "card");
-      if (step < actions.length) {
-        // The push that comes next.
-        const way = actions[step][0] === 1 ? 1 : -1;
-        const tip = x + way * 0.62;
-        draw.line([[x + way * 0.32, 0.01], [tip, 0.01]], "second", 0.04);
-        draw.line([[tip - way * 0.1, 0.09], [tip, 0.01], [tip - way * 0.1, -0.07]], "second", 0.04);
-      }
-    },
-  },
-  pendulum: {
-    ratio: 0.6,
-    draw(context, size, colors, { states }, step) {
-      const draw = pen(context, size, colors, [-1.2, 1.2, -1.2, 1.2]);
-      const tip = ([angle]) => [-Math.sin(angle), Math.cos(angle)];
-      draw.line([[0, 1.06], [0, 1.16]], "quiet", 0.02);
-      draw.line(trail(states, step, 20, tip), "second", 0.015);
-      draw.line([[0, 0], tip(states[step])], "accent", 0.14);
-      draw.disc(0, 0, 0.05, "text");
-    },
-  },
-  reach: {
-    ratio: 0.6,
-    draw(context, size, colors, { states }, step) {
-      const draw = pen(context, size, colors, [-1.1, 1.1, -1.1, 1.1]);
-      const elbow = ([q]) => [0.5 * Math.cos(q), 0.5 * Math.sin(q)];
-      const gripper = (state) => {
-        const [x, y] = elbow(state);
-        return [x + 0.5 * Math.cos(state[0] + state[1]), y + 0.5 * Math.sin(state[0] + state[1])];
-      };
-      const state = states[step];
-      draw.ring(0, 0, 1, "line");
-      draw.line(trail(states, step, 60, gripper), "second", 0.012);
-      draw.ring(state[4], state[5], 0.05, "danger");
-      draw.disc(state[4], state[5], 0.025, "danger");
-      draw.line([[0, 0], elbow(state), gripper(state)], "accent", 0.06);
-      for (const [x, y] of [[0, 0], elbow(state)]) draw.disc(x, y, 0.04, "text");
-      draw.disc(...gripper(state), 0.025, "text");
-    },
-  },
-  cliff: {
-    ratio: 0.36,
-    draw(context, size, colors, { states }, step) {
-      const draw = pen(context, size, colors, [-0.2, 12.2, -0.2, 4.2]);
-      const cell = (number) => [number % 12, 3 - Math.floor(number / 12)];
-      for (let number = 0; number < 48; number++) {
-        const [x, y] = cell(number);
-        const cliff = number > 36 && number < 47;
-        draw.box(x + 0.03, y + 0.03, 0.94, 0.94, cliff ? "danger" : "soft");
-      }
-      draw.text("start", 0.5, 0.5, 0.26, "text");
-      draw.text("goal", 11.5, 0.5, 0.26, "text");
-      // A fall leads back to the start: it breaks the way.
-      const [middle] = [([number]) => cell(number).map((place) => place + 0.5)];
-      for (let t = 1; t <= step; t++) {
-        const way = [middle(states[t - 1]), middle(states[t])];
-        if (Math.hypot(way[1][0] - way[0][0], way[1][1] - way[0][1]) < 1.5) draw.line(way, "second", 0.06);
-      }
-      draw.disc(...middle(states[step]), 0.28, "accent");
-    },
-  },
-  // An environment that the page knows no picture of: each number of the observation over the steps.
-  observation: {
-    ratio: 0.6,
-    draw(context, size, colors, { states }, step) {
-      const strip = size.height / states[0].length;
-      const across = (t) => 8 + (t / Math.max(1, states.length - 1)) * (size.width - 16);
-      context.font = "12px system-ui, sans-serif";
-      context.textBaseline = "top";
-      context.lineWidth = 1.5;
-      states[0].forEach((_, row) => {
-        const values = states.map((state) => state[row]);
-        const low = Math.min(...values);
-        const high = Math.max(...values);
-        const base = (row + 1) * strip - 5;
-        const up = (value) => base - ((value - low) / (high - low || 1)) * (strip - 26);
-        context.strokeStyle = colors.line;
-        context.strokeRect(0, row * strip, size.width, strip);
-        context.beginPath();
-        values.forEach((value, t) => context.lineTo(across(t), up(value)));
-        context.strokeStyle = colors.second;
-        context.stroke();
-        context.beginPath();
-        context.arc(across(step), up(values[step]), 4, 0, 2 * Math.PI);
-        context.fillStyle = colors.accent;
-        context.fill();
-        context.fillStyle = colors.quiet;
-        const range = `${show(low)} to ${show(high)}`;
-        context.fillText(`observation ${row}: ${show(values[step])}   (${range})`, 8, row * strip + 4);
-      });
-    },
-  },
-};
+/** Draws the shapes of a step, `unit` pixels for each of their units. */
+function paint(context, unit, colors, layers, step) {
+  const path = (shapes) => {
+    for (const { at } of shapes) {
+      for (let i = 0; i + 1 < at.length; i += 2) context.lineTo(at[i] * unit, at[i + 1] * unit);
+    }
+  };
+  context.lineCap = context.lineJoin = "round";
+  for (const layer of layers) {
+    const shape = layer[step];
+    if (!shape) continue;
+    const { kind, at } = shape;
+    // The last number, but for a polygon's.
+    const size = at.at(-1) * unit;
+    context.fillStyle = context.strokeStyle = colors[shape.color];
+    context.lineWidth = kind === "ring" ? 1.5 : Math.max(1, size);
+    context.beginPath();
+    if (kind === "text") {
+      context.font = `600 ${size}px system-ui, sans-serif`;
+      context.textAlign = "center";
+      context.textBaseline = "middle";
+      context.fillText(shape.text, at[0] * unit, at[1] * unit);
+    } else if (kind === "disc" || kind === "ring") {
+      context.arc(at[0] * unit, at[1] * unit, kind === "disc" ? Math.max(1.5, size) : size, 0, 2 * Math.PI);
+      if (kind === "disc") context.fill();
+      else context.stroke();
+    } else if (kind === "polygon") {
+      path([shape]);
+      context.fill();
+    } else {
+      const way = kind === "trail" ? layer.slice(Math.max(0, step - shape.steps), step + 1) : [shape];
+      path(way.filter((shape) => shape?.kind === kind));
+      context.stroke();
+    }
+  }
+}
 
 function startReplay(replays) {
   const canvas = find("player").querySelector("canvas");
   const [slider, button, frame] = [find("step"), find("play"), find("frame")];
   const [policies, episodes, speed] = [find("policy"), find("episode"), find("speed")];
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  let replay, episode, returns;
+  let replay, episode, layers, returns;
   let playing = false;
   let clock = 0; // steps, with the fraction that slow motion needs
   let request = 0;
@@ -302,9 +201,10 @@ function startReplay(replays) {
     select.replaceChildren(...labels.map((label, value) => new Option(label, value)));
   };
   const draw = () => {
-    const scene = SCENES[replay.scene];
     const width = canvas.clientWidth;
-    const height = Math.round(Math.min(width * scene.ratio + 40, 460));
+    const [wide, high] = episode.size;
+    const height = Math.round(Math.max(120, Math.min((width * high) / wide, 460)));
+    const unit = Math.min(width / wide, height / high);
     const density = devicePixelRatio || 1;
     canvas.width = Math.round(width * density);
     canvas.height = Math.round(height * density);
@@ -312,11 +212,12 @@ function startReplay(replays) {
     context.scale(density, density);
     const style = getComputedStyle(document.documentElement);
     const colors = {};
-    for (const name of ["text", "quiet", "line", "accent", "second", "soft", "danger", "card"]) {
+    for (const name of ["text", "quiet", "soft", "accent", "second", "danger"]) {
       colors[name] = style.getPropertyValue("--" + name).trim();
     }
     const step = Number(slider.value);
-    scene.draw(context, { width, height }, colors, episode, step);
+    context.translate((width - wide * unit) / 2, (height - high * unit) / 2);
+    paint(context, unit, colors, layers, step);
     const last = episode.rewards.length;
     const parts = [`step ${step} of ${last}`];
     if (step > 0) {
@@ -336,6 +237,7 @@ function startReplay(replays) {
   const choose = () => {
     stop();
     episode = replay.episodes[Number(episodes.value)];
+    layers = episode.layers.map((entries) => unpack(entries, episode.rewards.length));
     returns = [0];
     for (const reward of episode.rewards) returns.push(returns.at(-1) + reward);
     slider.max = episode.rewards.length;
@@ -354,7 +256,7 @@ function startReplay(replays) {
     clock = Number(slider.value);
     let before = performance.now();
     const next = (now) => {
-      clock += (Math.max(0, now - before) / 1000 / replay.seconds_per_step) * Number(speed.value);
+      clock += (Math.max(0, now - before) / 1000 / episode.seconds_per_step) * Number(speed.value);
       before = now;
       slider.value = Math.floor(clock);
       draw();

@@ -1,0 +1,116 @@
+//! A trained policy at work, in the terminal or as a GIF.
+
+mod gif;
+pub mod picture;
+mod screen;
+
+use crate::error::Error;
+use crate::files;
+use crate::interrupt::Interrupt;
+use crate::session::Trained;
+use crate::terminal::say;
+use agents::Recording;
+use envs::Drawing;
+use gif::Film;
+use picture::{pictures, show};
+use screen::Screen;
+use std::path::Path;
+
+/// An episode that is shown.
+pub struct Episode {
+    /// Counted from 1.
+    number: u32,
+    /// How many are shown.
+    of: u32,
+    recording: Recording,
+    /// `[steps + 1]`
+    pictures: Vec<Drawing>,
+}
+
+impl Episode {
+    /// Steps until its end.
+    fn steps(&self) -> usize {
+        self.recording.rewards.len()
+    }
+
+    /// How long a step is shown, s.
+    fn seconds(&self) -> f64 {
+        self.pictures[0].seconds
+    }
+
+    /// What is said of the moment after so many steps, in parts.
+    fn caption(&self, step: usize, with_action: bool) -> Vec<String> {
+        let Recording { actions, rewards, end, .. } = &self.recording;
+        let mut parts = Vec::new();
+        if self.of > 1 {
+            parts.push(format!("episode {} of {}", self.number, self.of));
+        }
+        parts.push(format!("step {step} of {}", self.steps()));
+        parts.push(format!("return {}", show(rewards[..step].iter().sum())));
+        let success = end.and_then(|end| end.success).filter(|_| step == self.steps());
+        parts.extend(success.map(|success| if success { "solved" } else { "not solved" }.into()));
+        // What is longest comes last: a narrow terminal cuts it off.
+        if with_action && step > 0 {
+            let action: Vec<String> =
+                actions[step - 1].iter().map(|&number| show(number.into())).collect();
+            parts.push(format!("reward {}", show(rewards[step - 1])));
+            parts.push(format!("action {}", action.join(", ")));
+        }
+        parts
+    }
+}
+
+/// Shows the first episodes of an evaluation with this seed, the run's own unless it is given; in the
+/// terminal unless a GIF's file is named.
+///
+/// # Errors
+/// When the policy or its environment fails, or the GIF can't be written.
+pub fn replay(
+    trained: &Trained,
+    gif: Option<&Path>,
+    episodes: u32,
+    seed: Option<u64>,
+    greedy: bool,
+) -> Result<(), Error> {
+    if let Some(path) = gif {
+        files::output(path, &["gif"])?;
+    }
+    let Trained { experiment, entry, agent, .. } = trained;
+    let seed = seed.unwrap_or(experiment.seed);
+    let shown = (0..episodes).map(|index| {
+        let recording = agents::record(agent.actor(), entry, seed, index, greedy, usize::MAX)
+            .map_err(Error::Agent)?;
+        let pictures = pictures(&recording, entry.name)?;
+        Ok(Episode { number: index + 1, of: episodes, recording, pictures })
+    });
+    let Some(path) = gif else {
+        return animate(shown);
+    };
+    let mut film = Film::default();
+    for episode in shown {
+        film.add(&episode?)?;
+    }
+    let bytes = film.finish()?;
+    files::write_atomically(path, &[&bytes])?;
+    let size = bytes.len().div_ceil(1000);
+    let plural = if episodes == 1 { "" } else { "s" };
+    say(&format!("wrote {}: {episodes} episode{plural}, {size} kB\n", path.display()));
+    Ok(())
+}
+
+/// Plays episodes in the terminal; prints the end of each where there is none.
+fn animate(episodes: impl Iterator<Item = Result<Episode, Error>>) -> Result<(), Error> {
+    let Some(mut screen) = Screen::open() else {
+        for episode in episodes {
+            say(&screen::last_picture(&episode?)?);
+        }
+        return Ok(());
+    };
+    let interrupt = Interrupt::listen_silently();
+    for episode in episodes {
+        if !screen.play(&episode?, &interrupt)? {
+            break;
+        }
+    }
+    Ok(())
+}

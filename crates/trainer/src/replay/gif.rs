@@ -1,0 +1,198 @@
+//! Episodes as an animated GIF.
+
+use super::Episode;
+use super::picture::{LIGHT, Rgb, Surface, View};
+use crate::error::Error;
+use envs::Color;
+use gif::{DisposalMethod, Encoder, Frame, Repeat};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The picture fits into this rectangle, pixels.
+const BOX: [f64; 2] = [480.0, 360.0];
+/// Height of the line below the picture, pixels.
+const CAPTION: usize = 28;
+/// Height of its letters, pixels.
+const LETTERS: f64 = 14.0;
+/// The line has room for its text at least, pixels.
+const MIN_WIDTH: f64 = 360.0;
+/// No frame is shorter, but for an episode's rest, s: players slow down what is faster than 0.02.
+const MIN_SECONDS: f64 = 0.04;
+/// How long the end of an episode stays, s/100.
+const END: u16 = 100;
+/// Pixels that stay as they are.
+const UNCHANGED: u8 = 0;
+/// Shades between each two colors, for smooth edges.
+const SHADES: u16 = 8;
+
+/// A GIF in the making.
+#[derive(Default)]
+pub struct Film {
+    /// From the first episode on.
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    encoder: Encoder<Vec<u8>>,
+    width: usize,
+    height: usize,
+    table: Table,
+    /// What is seen, as indices into the table.
+    seen: Vec<u8>,
+}
+
+impl Film {
+    /// Adds an episode; the first one says how large the pictures are.
+    ///
+    /// # Errors
+    /// When a picture can't be drawn.
+    pub fn add(&mut self, episode: &Episode) -> Result<(), Error> {
+        if self.begun.is_none() {
+            self.begun = Some(Begun::new(episode)?);
+        }
+        let Some(film) = &mut self.begun else { return Ok(()) };
+        let (steps, seconds) = (episode.steps(), episode.seconds());
+        // Every step, or as many as there is time for.
+        let most = (steps as f64 * seconds / MIN_SECONDS + 1e-9) as usize;
+        let frames = most.clamp(1, steps);
+        let step = |frame: usize| frame * steps / frames;
+        // Differences of rounded times add up to the rounded whole.
+        let time = |frame: usize| (step(frame) as f64 * seconds * 100.0).round() as u64;
+        for frame in 0..=frames {
+            let delay = match frame {
+                last if last == frames => END,
+                _ => (time(frame + 1) - time(frame)).min(u16::MAX.into()) as u16,
+            };
+            film.frame(episode, step(frame), delay)?;
+        }
+        Ok(())
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// When there was no episode.
+    pub fn finish(self) -> Result<Vec<u8>, Error> {
+        let Some(film) = self.begun else {
+            return Err(Error::Usage("a GIF needs an episode".into()));
+        };
+        film.encoder.into_inner().map_err(|error| problem(error.into()))
+    }
+}
+
+fn problem(error: gif::EncodingError) -> Error {
+    Error::Usage(format!("the GIF can't be made: {error}"))
+}
+
+impl Begun {
+    fn new(episode: &Episode) -> Result<Begun, Error> {
+        let first = &episode.pictures[0];
+        let unit = View::fit(first, BOX[0], BOX[1]).unit;
+        let [wide, high] = [0, 1].map(|axis| (first.high[axis] - first.low[axis]) * unit);
+        let width = wide.max(MIN_WIDTH).round() as usize;
+        let height = high.round().max(1.0) as usize + CAPTION;
+        let table = Table::new();
+        let mut encoder = Encoder::new(Vec::new(), width as u16, height as u16, &table.bytes())
+            .map_err(problem)?;
+        encoder.set_repeat(Repeat::Infinite).map_err(problem)?;
+        Ok(Begun { encoder, width, height, table, seen: vec![UNCHANGED; width * height] })
+    }
+
+    /// Adds a frame: the rectangle with everything that has changed.
+    fn frame(&mut self, episode: &Episode, step: usize, delay: u16) -> Result<(), Error> {
+        let picture_height = self.height - CAPTION;
+        let view = View::fit(&episode.pictures[step], self.width as f64, picture_height as f64);
+        let mut surface = Surface::new(self.width, self.height, &LIGHT);
+        surface.picture(&episode.pictures, step, view, true);
+        let middle = (self.width as f64 / 2.0, picture_height as f64 + 0.4 * CAPTION as f64);
+        surface.text(&episode.caption(step, false).join(" · "), middle, LETTERS, Color::Quiet);
+        let pixels = surface.pixels()?;
+        let now = self.table.indices(&pixels.colors);
+
+        let changed = |index: &usize| now[*index] != self.seen[*index];
+        let (mut left, mut right, mut top, mut bottom) = (self.width, 0, self.height, 0);
+        for index in (0..now.len()).filter(changed) {
+            let (x, y) = (index % self.width, index / self.width);
+            (left, right) = (left.min(x), right.max(x));
+            (top, bottom) = (top.min(y), bottom.max(y));
+        }
+        if left > right {
+            // Nothing: a frame has a pixel at least.
+            (left, right, top, bottom) = (0, 0, 0, 0);
+        }
+        let mut buffer = Vec::with_capacity((right - left + 1) * (bottom - top + 1));
+        for y in top..=bottom {
+            let row = y * self.width + left..=y * self.width + right;
+            buffer.extend(row.map(|index| if changed(&index) { now[index] } else { UNCHANGED }));
+        }
+        let frame = Frame {
+            delay,
+            dispose: DisposalMethod::Keep,
+            transparent: Some(UNCHANGED),
+            left: left as u16,
+            top: top as u16,
+            width: (right - left + 1) as u16,
+            height: (bottom - top + 1) as u16,
+            buffer: Cow::Owned(buffer),
+            ..Frame::default()
+        };
+        self.encoder.write_frame(&frame).map_err(problem)?;
+        self.seen = now;
+        Ok(())
+    }
+}
+
+/// The colors of the GIF: those of the shapes, and the shades between each two of them that smooth edges
+/// have.
+struct Table {
+    colors: Vec<Rgb>,
+    /// Indices of colors that were looked up.
+    known: HashMap<Rgb, u8>,
+}
+
+impl Table {
+    fn new() -> Table {
+        let pure: Vec<Rgb> = [LIGHT.ground].into_iter().chain(LIGHT.colors).collect();
+        // The first place is that of the pixels that stay as they are.
+        let mut colors = vec![LIGHT.ground];
+        colors.extend(&pure);
+        for (index, a) in pure.iter().enumerate() {
+            for b in &pure[index + 1..] {
+                for part in 1..SHADES {
+                    colors.push([0, 1, 2].map(|channel| {
+                        let (a, b) = (u16::from(a[channel]), u16::from(b[channel]));
+                        ((a * (SHADES - part) + b * part) / SHADES) as u8
+                    }));
+                }
+            }
+        }
+        Table { colors, known: HashMap::new() }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.colors.concat()
+    }
+
+    /// The nearest color of each pixel.
+    fn indices(&mut self, pixels: &[Rgb]) -> Vec<u8> {
+        let mut indices: Vec<u8> = Vec::with_capacity(pixels.len());
+        for (pixel, &color) in pixels.iter().enumerate() {
+            // Most are like their neighbor.
+            let index = match indices.last() {
+                Some(&index) if pixels[pixel - 1] == color => index,
+                _ => *self.known.entry(color).or_insert_with(|| nearest(&self.colors, color)),
+            };
+            indices.push(index);
+        }
+        indices
+    }
+}
+
+fn nearest(colors: &[Rgb], color: Rgb) -> u8 {
+    let distance = |&index: &usize| -> i32 {
+        let squares = [0, 1, 2]
+            .map(|channel| (i32::from(colors[index][channel]) - i32::from(color[channel])).pow(2));
+        squares.iter().sum()
+    };
+    (usize::from(UNCHANGED) + 1..colors.len()).min_by_key(distance).unwrap_or_default() as u8
+}

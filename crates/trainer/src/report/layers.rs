@@ -1,0 +1,176 @@
+//! An episode's pictures for the page's script: of each shape what it is, then what changes.
+
+use crate::replay::picture::{View, color, points, size};
+use envs::{Color, Drawing, Shape};
+use serde::Serialize;
+
+/// The longer side of a picture, in the unit of all numbers: finer than a screen shows.
+const SIDE: f64 = 4000.0;
+
+/// The pictures of an episode.
+#[derive(Serialize)]
+pub struct Pictures {
+    /// Width and height.
+    size: [i64; 2],
+    /// How long a step is shown, s.
+    seconds_per_step: f64,
+    /// A layer for each place in the list of shapes, later ones above; with an entry for each step, up to
+    /// the last one that says anything.
+    layers: Vec<Vec<Entry>>,
+}
+
+/// What is new about a layer.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Entry {
+    /// It has no shape.
+    Absent,
+    /// Differences of [`Full::at`], without zeros at the end.
+    Moved(Vec<i64>),
+    /// Its text is another one.
+    Says(String),
+    /// It is this shape.
+    Shape(Full),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Full {
+    kind: &'static str,
+    color: &'static str,
+    /// From the upper left corner: x and y of each point; then width, radius or height.
+    at: Vec<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// How far a trail goes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<usize>,
+}
+
+impl Pictures {
+    /// Of an episode of one moment at least.
+    pub fn new(drawings: &[Drawing]) -> Pictures {
+        let first = &drawings[0];
+        let view = View::fit(first, SIDE, SIDE);
+        let [wide, high] = [0, 1].map(|axis| (first.high[axis] - first.low[axis]) * view.unit);
+        let view = View::fit(first, wide, high);
+        let most = drawings.iter().map(|drawing| drawing.shapes.len()).max().unwrap_or(0);
+        let layer = |index: usize| {
+            let mut before: Option<Full> = None;
+            let mut entries: Vec<Entry> = drawings
+                .iter()
+                .map(|drawing| {
+                    let now = drawing.shapes.get(index).map(|shape| Full::of(shape, view));
+                    let entry = Entry::between(before.as_ref(), now.as_ref());
+                    before = now;
+                    entry
+                })
+                .collect();
+            while entries.last() == Some(&Entry::Moved(Vec::new())) {
+                entries.pop();
+            }
+            entries
+        };
+        Pictures {
+            size: [wide.round() as i64, high.round() as i64],
+            seconds_per_step: first.seconds,
+            layers: (0..most).map(layer).collect(),
+        }
+    }
+}
+
+impl Full {
+    fn of(shape: &Shape, view: View) -> Full {
+        let color = match color(shape) {
+            Color::Text => "text",
+            Color::Quiet => "quiet",
+            Color::Soft => "soft",
+            Color::Accent => "accent",
+            Color::Second => "second",
+            Color::Danger => "danger",
+        };
+        let kind = match shape {
+            Shape::Line { .. } => "line",
+            Shape::Polygon { .. } => "polygon",
+            Shape::Disc { .. } => "disc",
+            Shape::Ring { .. } => "ring",
+            Shape::Text { .. } => "text",
+            Shape::Trail { .. } => "trail",
+        };
+        let mut at = Vec::new();
+        for &point in points(shape) {
+            let (x, y) = view.at(point);
+            at.extend([x.round() as i64, y.round() as i64]);
+        }
+        if kind != "polygon" {
+            at.push((size(shape) * view.unit).round() as i64);
+        }
+        let text = match shape {
+            Shape::Text { text, .. } => Some(text.clone()),
+            _ => None,
+        };
+        let steps = match shape {
+            Shape::Trail { steps, .. } => Some(*steps),
+            _ => None,
+        };
+        Full { kind, color, at, text, steps }
+    }
+}
+
+impl Entry {
+    fn between(before: Option<&Full>, now: Option<&Full>) -> Entry {
+        let Some(now) = now else { return Entry::Absent };
+        let Some(before) = before else { return Entry::Shape(now.clone()) };
+        let Full { kind, color, at, text, steps } = before;
+        let is_same =
+            (kind, color, steps, at.len()) == (&now.kind, &now.color, &now.steps, now.at.len());
+        match &now.text {
+            _ if !is_same => Entry::Shape(now.clone()),
+            Some(other) if now.text != *text && now.at == *at => Entry::Says(other.clone()),
+            _ if now.text != *text => Entry::Shape(now.clone()),
+            _ => {
+                let mut moved: Vec<i64> =
+                    now.at.iter().zip(at).map(|(now, before)| now - before).collect();
+                while moved.last() == Some(&0) {
+                    moved.pop();
+                }
+                Entry::Moved(moved)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_written_once_and_what_moves_by_how_far() {
+        // 4 x 2 units of 1000.
+        let moment = |x: f64, value: &str, has_arrow: bool| {
+            let mut drawing = Drawing::new([-1.0, 0.0], [3.0, 2.0], 0.1);
+            drawing.line(&[[-1.0, 0.0], [3.0, 0.0]], 0.01, Color::Quiet);
+            drawing.disc([x, 1.0], 0.25, Color::Accent);
+            drawing.text(value, [0.0, 2.0], 0.1, Color::Text);
+            if has_arrow {
+                drawing.trail([x, 0.5], 7, 0.02, Color::Second);
+            }
+            drawing
+        };
+        let pictures = Pictures::new(&[
+            moment(0.0, "a", true),
+            moment(0.5, "a", false),
+            moment(0.5, "b", true),
+            moment(0.5, "b", true),
+        ]);
+        let json = serde_json::to_string(&pictures).unwrap_or_default();
+        let expected = concat!(
+            r#"{"size":[4000,2000],"seconds_per_step":0.1,"layers":["#,
+            r#"[{"kind":"line","color":"quiet","at":[0,2000,4000,2000,10]}],"#,
+            r#"[{"kind":"disc","color":"accent","at":[1000,1000,250]},[500]],"#,
+            r#"[{"kind":"text","color":"text","at":[1000,0,100],"text":"a"},[],"b"],"#,
+            r#"[{"kind":"trail","color":"second","at":[1000,1500,20],"steps":7},null,"#,
+            r#"{"kind":"trail","color":"second","at":[1500,1500,20],"steps":7}]]}"#,
+        );
+        assert_eq!(json, expected);
+    }
+}
