@@ -154,13 +154,11 @@ impl Environment for Drone {
 
     // ANCHOR: draw
     fn draw(&self, action: Option<Action<'_>>) -> Option<Drawing> {
-        const EDGE: f64 = 2.2;
-        let mut drawing = Drawing::new([-EDGE, -EDGE], [EDGE, EDGE], Self::TIME_STEP);
+        let mut drawing = Drawing::new([-2.4, -1.8], [2.4, 1.8], Self::TIME_STEP);
         drawing.ring([0.0, 0.0], Self::NEAR, Color::Danger);
         drawing.disc([0.0, 0.0], 0.03, Color::Danger);
-        drawing.text("wind", [-EDGE + 0.3, EDGE - 0.2], 0.16, Color::Quiet);
-        let pole = [-EDGE + 0.3, EDGE - 0.45];
-        drawing.arrow(pole, [pole[0] + 0.25 * self.wind, pole[1]], 0.03, Color::Quiet);
+        drawing.text("wind", [-1.6, 1.6], 0.16, Color::Quiet);
+        drawing.arrow([-1.6, 1.4], [-1.6 + 0.25 * self.wind, 1.4], 0.03, Color::Quiet);
         drawing.trail(self.at(0.0, 0.0), 60, 0.02, Color::Second);
         if let Some(action) = action {
             for (thrust, along) in Self::thrusts(action).into_iter().zip([-1.0, 1.0]) {
