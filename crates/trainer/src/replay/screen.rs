@@ -95,7 +95,7 @@ impl Screen {
         // A line for the caption, and one so that the top stays when the cursor goes on at the end.
         let lines = lines(episode, step, (size.0, size.1 - 2), self.style)?;
         for line in &lines {
-            let _ = write!(text, "{line}\x1b[K\r\n");
+            let _ = write!(text, "{line}\x1b[K\n");
         }
         let caption = episode.caption(step, true).join(" · ");
         let caption: String = caption.chars().take(size.0 - 1).collect();
@@ -109,7 +109,7 @@ impl Drop for Screen {
     fn drop(&mut self) {
         if self.lines > 0 {
             // A terminal that has gone away needs no cursor.
-            let _ = self.term.write_str("\x1b[?25h\r\n");
+            let _ = self.term.write_str("\x1b[?25h\n");
         }
     }
 }
