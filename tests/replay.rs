@@ -11,13 +11,17 @@ use support::{Ended, Place, python, trainer_binary};
 const ENVIRONMENTS: [(&str, f64); 4] =
     [("cartpole", 0.02), ("pendulum", 0.05), ("reach", 0.02), ("cliff", 0.3)];
 
-/// A policy that has learned next to nothing: its episodes are short on `cartpole`.
+/// A policy that has learned next to nothing on all but `cliff`: its episodes are short on `cartpole`, and
+/// on `cliff` those of a good policy are.
 fn train(place: &Place, environment: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let config = root.join(format!("configs/ppo_{environment}.toml"));
     let config = config.to_str().expect("a path in UTF-8");
-    // An iteration or two.
-    let steps = if environment == "cartpole" { "total_steps=256" } else { "total_steps=4096" };
+    let steps = match environment {
+        "cartpole" => "total_steps=256",
+        "cliff" => "total_steps=200_000",
+        _ => "total_steps=4096",
+    };
     let sets = [steps, "eval.episodes=1", "eval.every_steps=0"];
     let mut arguments = vec!["run", config, "--quiet", "--out", environment];
     for set in sets {
@@ -238,7 +242,7 @@ fn ctrl_c_leaves_and_gives_the_cursor_back() {
     let place = Place::new();
     train(&place, "cliff");
     let replay = ["replay", "cliff"];
-    let ended = in_terminal(&place, &replay, &[], "step 1 of").expect(0, &[]);
+    let ended = in_terminal(&place, &replay, &[("NO_COLOR", "1")], "step 1 of").expect(0, &[]);
     assert!(ended.stdout.ends_with("\x1b[?25h\r\n"));
     assert!(ended.stdout.contains("start") && !ended.stdout.contains("step 5 of"));
     assert!(!ended.stdout.contains("warning") && ended.stderr.is_empty(), "{}", ended.stderr);
@@ -272,8 +276,12 @@ fn the_commands_of_the_book_run() {
     for (environment, _) in ENVIRONMENTS {
         let name = format!("configs/ppo_{environment}.toml");
         let config = fs::read_to_string(root.join(&name)).expect("a configuration");
-        let cut = config.replace("\ntotal_steps = ", "\ntotal_steps = 4_096 # ");
+        let mut cut = config.replace("\ntotal_steps = ", "\ntotal_steps = 4_096 # ");
         assert_ne!(cut, config, "{name} has another shape");
+        if environment == "cliff" {
+            // Its episodes are short only when it has learned, and it learns in a second.
+            cut = config;
+        }
         place.write(&name, cut);
     }
     let commands = place.run_chapter("replay.md");
