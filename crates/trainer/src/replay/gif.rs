@@ -75,7 +75,7 @@ impl Film {
         let Some(film) = self.begun else {
             return Err(Error::Usage("a GIF needs an episode".into()));
         };
-        film.encoder.into_inner().map_err(|error| problem(error.into()))
+        film.encoder.into_inner().map_err(problem)
     }
 }
 
