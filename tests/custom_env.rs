@@ -2,7 +2,7 @@
 //! comments are included there. The tests below hold it to what the page says.
 
 // ANCHOR: environment
-use envs::{Action, Entry, Environment, Registry, Rng, Space, StateError, Step};
+use envs::{Action, Color, Drawing, Entry, Environment, Registry, Rng, Space, StateError, Step};
 use rand::RngExt;
 use std::process::ExitCode;
 
@@ -95,8 +95,26 @@ impl Environment for Trolley {
         *self = Trolley { position, velocity };
         Ok(())
     }
+    // ANCHOR_END: environment
+
+    // ANCHOR: picture
+    fn draw(&self, action: Option<Action<'_>>) -> Option<Drawing> {
+        let (x, rail) = (self.position, Self::RAIL);
+        let mut drawing = Drawing::new([-2.4, -0.5], [2.4, 0.5], Self::TIME_STEP);
+        drawing.line(&[[-rail, -0.1], [rail, -0.1]], 0.02, Color::Quiet);
+        for bumper in [-rail - 0.15, rail + 0.15] {
+            drawing.line(&[[bumper, -0.1], [bumper, 0.1]], 0.05, Color::Danger);
+        }
+        drawing.line(&[[0.0, -0.25], [0.0, -0.15]], 0.03, Color::Text);
+        drawing.rectangle([x - 0.15, -0.08], [x + 0.15, 0.12], Color::Accent);
+        if let Some(force) = action {
+            let end = x + 0.6 * f64::from(force.values()[0]);
+            drawing.arrow([x, 0.25], [end, 0.25], 0.03, Color::Second);
+        }
+        Some(drawing)
+    }
+    // ANCHOR_END: picture
 }
-// ANCHOR_END: environment
 
 // ANCHOR: main
 /// Every environment of this program.
@@ -159,7 +177,7 @@ fn train(experiment: &Experiment, entry: &Entry) -> Result<Agent, Box<dyn Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agents::evaluate;
+    use agents::{evaluate, record};
     use envs::{Stream, stream};
     use std::path::Path;
     use trainer::Source;
@@ -232,6 +250,9 @@ mod tests {
         let evaluation =
             evaluate(agent.actor(), &entry, 100, experiment.seed, true).expect("finite episodes");
         let rate = evaluation.success_rate().expect("success is a notion here");
+        let recording =
+            record(agent.actor(), &entry, experiment.seed, 0, true, 100).expect("a finite episode");
+        assert_eq!(recording.drawings.len(), recording.observations.len(), "a picture a moment");
         assert!(rate >= 0.95, "stops in {rate} of the episodes, {:.2}", evaluation.mean_return());
     }
 }

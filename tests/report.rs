@@ -70,16 +70,20 @@ fn a_recording_is_the_episode_that_an_evaluation_plays() {
             Backend::Flex.open().expect("a CPU"),
         )
         .expect("an agent");
-        let evaluation = evaluate(agent.actor(), &entry, 3, 5, true).expect("finite episodes");
-        for (index, episode) in evaluation.episodes().iter().enumerate() {
-            let recording =
-                record(agent.actor(), &entry, 5, index as u32, 1000).expect("a finite episode");
-            assert_eq!(recording.end, Some(*episode), "{name}, episode {index}");
-            assert_eq!(recording.states.len(), episode.length as usize + 1);
-            assert_eq!(recording.observations.len(), recording.states.len());
-            let cut = record(agent.actor(), &entry, 5, index as u32, 4).expect("a finite episode");
-            assert_eq!((cut.end, cut.states.len()), (None, 5));
-            assert_eq!(cut.states, recording.states[..5]);
+        for greedy in [true, false] {
+            let evaluation =
+                evaluate(agent.actor(), &entry, 3, 5, greedy).expect("finite episodes");
+            for (index, episode) in evaluation.episodes().iter().enumerate() {
+                let play = |steps| record(agent.actor(), &entry, 5, index as u32, greedy, steps);
+                let recording = play(1000).expect("a finite episode");
+                assert_eq!(recording.end, Some(*episode), "{name}, episode {index}");
+                assert_eq!(recording.observations.len(), episode.length as usize + 1);
+                assert_eq!(recording.drawings.len(), recording.observations.len());
+                let cut = play(4).expect("a finite episode");
+                assert_eq!((cut.end, cut.observations.len()), (None, 5));
+                assert_eq!(cut.observations, recording.observations[..5]);
+                assert_eq!(cut.drawings[..4], recording.drawings[..4]);
+            }
         }
     }
 }
@@ -117,8 +121,13 @@ fn the_page_holds_everything_and_escapes_it() {
     for episode in replays.iter().flat_map(|replay| replay["episodes"].as_array()).flatten() {
         let length = |key: &str| episode[key].as_array().map_or(0, Vec::len);
         assert!(length("rewards") > 5);
-        assert_eq!(length("states"), length("rewards") + 1);
         assert_eq!(length("actions"), length("rewards"));
+        // The track, its two ends, the cart, the pole, its hinge, the arrow's shaft and barbs.
+        let layers = episode["layers"].as_array().expect("layers");
+        let entries: Vec<usize> =
+            layers.iter().map(|layer| layer.as_array().map_or(0, Vec::len)).collect();
+        assert_eq!((entries.len(), &entries[..3]), (8, [1, 1, 1].as_slice()), "{entries:?}");
+        assert_eq!(entries[4..], [length("rewards") + 1; 4]);
     }
 }
 
@@ -240,13 +249,17 @@ fn every_environment_is_replayed_in_a_browser() {
     }
     let page = report(&place, "runs");
     let data = data(&page);
-    let scenes = data["replays"].as_array().expect("replays").iter();
-    let scenes: Vec<&str> = scenes.filter_map(|replay| replay["scene"].as_str()).collect();
-    assert_eq!(scenes, ["cartpole", "cliff", "pendulum", "reach", "reach"]);
+    let labels = data["replays"].as_array().expect("replays").iter();
+    let labels: Vec<&str> = labels.filter_map(|replay| replay["label"].as_str()).collect();
+    assert_eq!(labels.len(), 5, "{labels:?}");
     assert_eq!(data["sweep"], Value::Null, "returns of several environments don't compare");
-    // The last one as the chart of an environment that the page has no picture of.
-    let (before, after) = page.rsplit_once("\"scene\":\"reach\"").expect("the last scene");
-    use_page(&place, &format!("{before}\"scene\":\"observation\"{after}"));
+    // Text is in no moving picture of these: a layer of it, which changes and then moves.
+    let (before, after) = page.rsplit_once("\"layers\":[").expect("the last episode");
+    let layer = concat!(
+        r#"[{"kind":"text","color":"text","at":[2000,2000,300],"text":"a"},"b",[50,50],null,"#,
+        r#"{"kind":"text","color":"text","at":[2000,2000,300],"text":"c"}],"#,
+    );
+    use_page(&place, &format!("{before}\"layers\":[{layer}{after}"));
 }
 
 #[test]

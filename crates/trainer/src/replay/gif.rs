@@ -8,14 +8,14 @@ use gif::{DisposalMethod, Encoder, Frame, Repeat};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The picture fits into this rectangle, pixels.
-const BOX: [f64; 2] = [480.0, 360.0];
+/// Of the GIF, pixels: the line below the picture has room for its text.
+const WIDTH: usize = 480;
+/// Of the picture at most, pixels.
+const MAX_HEIGHT: f64 = 360.0;
 /// Height of the line below the picture, pixels.
 const CAPTION: usize = 28;
 /// Height of its letters, pixels.
 const LETTERS: f64 = 14.0;
-/// The line has room for its text at least, pixels.
-const MIN_WIDTH: f64 = 360.0;
 /// No frame is shorter, but for an episode's rest, s: players slow down what is faster than 0.02.
 const MIN_SECONDS: f64 = 0.04;
 /// How long the end of an episode stays, s/100.
@@ -34,7 +34,6 @@ pub struct Film {
 
 struct Begun {
     encoder: Encoder<Vec<u8>>,
-    width: usize,
     height: usize,
     table: Table,
     /// What is seen, as indices into the table.
@@ -76,7 +75,7 @@ impl Film {
         let Some(film) = self.begun else {
             return Err(Error::Usage("a GIF needs an episode".into()));
         };
-        film.encoder.into_inner().map_err(|error| problem(error.into()))
+        film.encoder.into_inner().map_err(problem)
     }
 }
 
@@ -87,32 +86,31 @@ fn problem(error: gif::EncodingError) -> Error {
 impl Begun {
     fn new(episode: &Episode) -> Result<Begun, Error> {
         let first = &episode.pictures[0];
-        let unit = View::fit(first, BOX[0], BOX[1]).unit;
-        let [wide, high] = [0, 1].map(|axis| (first.high[axis] - first.low[axis]) * unit);
-        let width = wide.max(MIN_WIDTH).round() as usize;
-        let height = high.round().max(1.0) as usize + CAPTION;
+        let unit = View::fit(first, WIDTH as f64, MAX_HEIGHT).unit;
+        let picture_height = ((first.high[1] - first.low[1]) * unit).round().max(1.0);
+        let height = picture_height as usize + CAPTION;
         let table = Table::new();
-        let mut encoder = Encoder::new(Vec::new(), width as u16, height as u16, &table.bytes())
+        let mut encoder = Encoder::new(Vec::new(), WIDTH as u16, height as u16, &table.bytes())
             .map_err(problem)?;
         encoder.set_repeat(Repeat::Infinite).map_err(problem)?;
-        Ok(Begun { encoder, width, height, table, seen: vec![UNCHANGED; width * height] })
+        Ok(Begun { encoder, height, table, seen: vec![UNCHANGED; WIDTH * height] })
     }
 
     /// Adds a frame: the rectangle with everything that has changed.
     fn frame(&mut self, episode: &Episode, step: usize, delay: u16) -> Result<(), Error> {
         let picture_height = self.height - CAPTION;
-        let view = View::fit(&episode.pictures[step], self.width as f64, picture_height as f64);
-        let mut surface = Surface::new(self.width, self.height, &LIGHT);
+        let view = View::fit(&episode.pictures[step], WIDTH as f64, picture_height as f64);
+        let mut surface = Surface::new(WIDTH, self.height, &LIGHT);
         surface.picture(&episode.pictures, step, view, true);
-        let middle = (self.width as f64 / 2.0, picture_height as f64 + 0.4 * CAPTION as f64);
+        let middle = (WIDTH as f64 / 2.0, picture_height as f64 + 0.4 * CAPTION as f64);
         surface.text(&episode.caption(step, false).join(" · "), middle, LETTERS, Color::Quiet);
         let pixels = surface.pixels()?;
         let now = self.table.indices(&pixels.colors);
 
         let changed = |index: &usize| now[*index] != self.seen[*index];
-        let (mut left, mut right, mut top, mut bottom) = (self.width, 0, self.height, 0);
+        let (mut left, mut right, mut top, mut bottom) = (WIDTH, 0, self.height, 0);
         for index in (0..now.len()).filter(changed) {
-            let (x, y) = (index % self.width, index / self.width);
+            let (x, y) = (index % WIDTH, index / WIDTH);
             (left, right) = (left.min(x), right.max(x));
             (top, bottom) = (top.min(y), bottom.max(y));
         }
@@ -122,7 +120,7 @@ impl Begun {
         }
         let mut buffer = Vec::with_capacity((right - left + 1) * (bottom - top + 1));
         for y in top..=bottom {
-            let row = y * self.width + left..=y * self.width + right;
+            let row = y * WIDTH + left..=y * WIDTH + right;
             buffer.extend(row.map(|index| if changed(&index) { now[index] } else { UNCHANGED }));
         }
         let frame = Frame {

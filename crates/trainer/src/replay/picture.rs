@@ -104,7 +104,7 @@ pub fn color(shape: &Shape) -> Color {
 fn strips(observations: &[Vec<f32>]) -> Vec<Drawing> {
     let rows = observations.first().map_or(0, Vec::len).min(MAX_OBSERVED);
     let last = observations.len().saturating_sub(1).max(1) as f64;
-    let across = |step: usize| 2.2 + 6.3 * step as f64 / last;
+    let across = |step: usize| 2.6 + 5.9 * step as f64 / last;
     let mut still = Drawing::new([0.0, 0.0], [10.0, rows as f64], SECONDS);
     let mut heights = Vec::new();
     for row in 0..rows {
@@ -119,9 +119,9 @@ fn strips(observations: &[Vec<f32>]) -> Vec<Drawing> {
             .map(|(step, values)| [across(step), heights[row](values[row])])
             .collect();
         still.line(&[[0.0, base], [10.0, base]], 0.02, Color::Soft);
-        still.text(format!("observation {row}"), [1.05, base + 0.65], 0.24, Color::Text);
+        still.text(format!("observation {row}"), [1.25, base + 0.65], 0.24, Color::Text);
         let range = format!("{} to {}", show(low), show(high));
-        still.text(range, [1.05, base + 0.28], 0.19, Color::Quiet);
+        still.text(range, [1.25, base + 0.28], 0.19, Color::Quiet);
         still.line(&curve, 0.03, Color::Second);
     }
     let moments = observations.iter().enumerate();

@@ -93,14 +93,15 @@ impl Screen {
             lines => format!("\r\x1b[{lines}A"),
         };
         // A line for the caption, and one so that the top stays when the cursor goes on at the end.
-        let lines = lines(episode, step, (size.0, size.1 - 2), self.style)?;
-        for line in &lines {
-            let _ = write!(text, "{line}\x1b[K\r\n");
+        let picture = lines(episode, step, (size.0, size.1 - 2), self.style)?;
+        for line in &picture {
+            // Writing to a String can't fail.
+            let _ = writeln!(text, "{line}\x1b[K");
         }
         let caption = episode.caption(step, true).join(" · ");
         let caption: String = caption.chars().take(size.0 - 1).collect();
         let _ = write!(text, "{caption}\x1b[K");
-        (self.size, self.lines) = (size, lines.len());
+        (self.size, self.lines) = (size, picture.len());
         Ok(self.term.write_str(&text).is_ok())
     }
 }
@@ -109,7 +110,7 @@ impl Drop for Screen {
     fn drop(&mut self) {
         if self.lines > 0 {
             // A terminal that has gone away needs no cursor.
-            let _ = self.term.write_str("\x1b[?25h\r\n");
+            let _ = self.term.write_str("\x1b[?25h\n");
         }
     }
 }

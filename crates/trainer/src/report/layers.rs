@@ -71,7 +71,7 @@ impl Pictures {
             entries
         };
         Pictures {
-            size: [wide.round() as i64, high.round() as i64],
+            size: [wide, high].map(|side| side.round().max(1.0) as i64),
             seconds_per_step: first.seconds,
             layers: (0..most).map(layer).collect(),
         }
