@@ -1,19 +1,18 @@
 //! A trained policy at work, in the terminal or as a GIF.
 
+mod animation;
 mod gif;
 pub mod picture;
-mod screen;
 
 use crate::error::Error;
 use crate::files;
-use crate::interrupt::Interrupt;
+use crate::screen::Screen;
 use crate::session::Trained;
 use crate::terminal::say;
 use agents::Recording;
 use envs::Drawing;
 use gif::Film;
 use picture::{pictures, show};
-use screen::Screen;
 use std::path::Path;
 
 /// An episode that is shown.
@@ -102,13 +101,12 @@ pub fn replay(
 fn animate(episodes: impl Iterator<Item = Result<Episode, Error>>) -> Result<(), Error> {
     let Some(mut screen) = Screen::open() else {
         for episode in episodes {
-            say(&screen::last_picture(&episode?)?);
+            say(&animation::last_picture(&episode?)?);
         }
         return Ok(());
     };
-    let interrupt = Interrupt::listen_silently();
     for episode in episodes {
-        if !screen.play(&episode?, &interrupt)? {
+        if !animation::play(&mut screen, &episode?)? {
             break;
         }
     }

@@ -1,67 +1,87 @@
-//! A terminal that a picture is drawn on again and again.
+//! A terminal that is drawn on in place.
 
-use console::Term;
+use crate::interrupt::Interrupt;
+use console::{Term, TermFeatures};
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
-/// The user's terminal, drawn on in place; when it goes out of use the last picture stays, and the
-/// cursor is back.
+/// How often a wish to leave is looked for.
+const NAP: Duration = Duration::from_millis(50);
+
+/// The terminal that stdout is, until the user leaves by Ctrl-C. Dropped, it gives the cursor back, below
+/// the last picture.
 pub struct Screen {
     term: Term,
-    /// Lines of the last picture.
+    interrupt: Interrupt,
+    /// Columns and rows when it was last drawn on.
+    size: (usize, usize),
+    /// Lines of the picture that is there.
     lines: usize,
 }
 
 impl Screen {
-    /// Takes the terminal that stdout is; `None` where it is a file, a pipe or a terminal that can't
-    /// move its cursor. Ctrl-C then ends the program with exit code 0: leaving is no failure.
-    #[must_use]
+    /// `None` if stdout is no terminal, or one that can't move its cursor.
     pub fn open() -> Option<Screen> {
         let term = Term::stdout();
-        if !term.is_term() || !term.features().is_attended() || console::is_dumb() {
+        if !term.is_term() || console::is_dumb() {
             return None;
         }
-        let left = term.clone();
-        let leave = move || {
-            crate::terminal::say("\n");
-            let _ = left.show_cursor();
-            std::process::exit(0);
-        };
-        // Without a handler Ctrl-C ends the program all the same, only the cursor stays hidden.
-        let _ = ctrlc::set_handler(leave);
-        let _ = term.hide_cursor();
-        Some(Screen { term, lines: 0 })
+        let interrupt = Interrupt::listen_silently();
+        Some(Screen { term, interrupt, size: (0, 0), lines: 0 })
     }
 
-    /// Columns and rows.
-    #[must_use]
+    /// Which colours it takes.
+    pub fn features(&self) -> TermFeatures<'_> {
+        self.term.features()
+    }
+
+    /// Columns and rows that there are for a picture. One row is left out, so that the top stays when the
+    /// cursor goes on at the end.
     pub fn size(&self) -> (usize, usize) {
         let (rows, columns) = self.term.size();
-        (columns.into(), rows.into())
+        (usize::from(columns).max(1), usize::from(rows).max(3) - 1)
     }
 
-    /// Shows these lines in place of the last ones, as many as fit.
-    pub fn show(&mut self, picture: &str) {
-        let (columns, rows) = self.size();
-        let mut text = String::new();
-        // Writing to a String can't fail.
-        if self.lines > 1 {
-            let _ = write!(text, "\x1b[{}A", self.lines - 1);
-        }
-        text.push('\r');
-        let lines: Vec<&str> = picture.lines().take(rows).collect();
+    /// Shows lines in place of those before; what does not fit is cut off. `false` when nobody can see it
+    /// any more.
+    pub fn show(&mut self, lines: &[String]) -> bool {
+        let size = self.size();
+        // The first time the cursor is hidden; after a change of size lines are not where they were.
+        let mut text = match self.lines {
+            0 => "\x1b[?25l".to_owned(),
+            _ if size != self.size => "\x1b[2J\x1b[H".to_owned(),
+            1 => "\r".to_owned(),
+            lines => format!("\r\x1b[{}A", lines - 1),
+        };
+        let lines = &lines[..lines.len().min(size.1)];
         for (index, line) in lines.iter().enumerate() {
-            let end = if index + 1 < lines.len() { "\r\n" } else { "" };
-            let _ = write!(text, "{}\x1b[K{end}", console::truncate_str(line, columns, ""));
+            let end = if index > 0 { "\n" } else { "" };
+            // Writing to a String can't fail.
+            let _ = write!(text, "{end}{}\x1b[K", console::truncate_str(line, size.0, ""));
         }
         text.push_str("\x1b[J");
-        self.lines = lines.len();
-        crate::terminal::say(&text);
+        (self.size, self.lines) = (size, lines.len());
+        self.term.write_str(&text).is_ok()
+    }
+
+    /// Waits until then. `false` when the user wants to leave.
+    pub fn rest(&self, until: Instant) -> bool {
+        while !self.interrupt.is_requested() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
+        false
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        crate::terminal::say("\n");
-        let _ = self.term.show_cursor();
+        if self.lines > 0 {
+            // A terminal that has gone away needs no cursor.
+            let _ = self.term.write_str("\x1b[?25h\n");
+        }
     }
 }

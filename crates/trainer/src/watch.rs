@@ -6,7 +6,7 @@ use crate::results::{self, Run};
 use crate::screen::Screen;
 use crate::terminal::{self, Align, say};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_RUNS: usize = 6;
 
 /// Columns and rows of the picture where there is no terminal.
-const SIZE: (usize, usize) = (80, 24);
+const SIZE: (usize, usize) = (80, 23);
 
 /// Draws the runs at and below these directories until the user leaves; once where stdout is no
 /// terminal.
@@ -29,8 +29,11 @@ pub fn watch(paths: &[PathBuf], metric: &str, x: Axis) -> Result<(), Error> {
         return Ok(());
     };
     loop {
-        screen.show(&picture(paths, metric, x, screen.size())?);
-        std::thread::sleep(PAUSE);
+        let text = picture(paths, metric, x, screen.size())?;
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if !screen.show(&lines) || !screen.rest(Instant::now() + PAUSE) {
+            return Ok(());
+        }
     }
 }
 

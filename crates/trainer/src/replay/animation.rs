@@ -3,18 +3,14 @@
 use super::Episode;
 use super::picture::{DARK, MONOCHROME, Pixels, Rgb, Surface, View};
 use crate::error::Error;
-use crate::interrupt::Interrupt;
-use console::Term;
+use crate::screen::Screen;
 use envs::Shape;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// No picture is shown shorter.
 const FRAME: Duration = Duration::from_millis(33);
 /// How long the end of an episode stays before the next one.
 const END: Duration = Duration::from_secs(1);
-/// How often a wish to leave is looked for.
-const NAP: Duration = Duration::from_millis(50);
 /// Columns and rows where there is no terminal.
 const PAGE: (usize, usize) = (80, 24);
 /// Pixels of a cell: those of a braille character.
@@ -31,100 +27,38 @@ enum Style {
     Colors256,
 }
 
-/// A terminal that shows episodes in place. Dropped, it gives the cursor back, below the last picture.
-pub struct Screen {
-    term: Term,
-    style: Style,
-    /// Columns and rows of the terminal when it was last drawn on.
-    size: (usize, usize),
-    /// Lines of the picture that is there.
-    lines: usize,
-}
-
-impl Screen {
-    /// The terminal that stdout is; `None` if it is none, or can't move its cursor.
-    pub fn open() -> Option<Screen> {
-        let term = Term::stdout();
-        if !term.is_term() || std::env::var_os("TERM").is_some_and(|name| name == "dumb") {
-            return None;
+/// Plays an episode as fast as it happened. `false` when the user has left.
+///
+/// # Errors
+/// When a picture can't be drawn.
+pub fn play(screen: &mut Screen, episode: &Episode) -> Result<bool, Error> {
+    let style = match screen.features() {
+        features if !features.colors_supported() => Style::Plain,
+        features if features.true_colors_supported() => Style::TrueColor,
+        _ => Style::Colors256,
+    };
+    let (steps, seconds) = (episode.steps(), episode.seconds());
+    let begun = Instant::now();
+    let mut step = 0;
+    loop {
+        let shown = Instant::now();
+        let (columns, rows) = screen.size();
+        let mut picture = lines(episode, step, (columns, rows - 1), style)?;
+        picture.push(episode.caption(step, true).join(" · "));
+        if !screen.show(&picture) {
+            return Ok(false);
         }
-        let style = match term.features() {
-            features if !features.colors_supported() => Style::Plain,
-            features if features.true_colors_supported() => Style::TrueColor,
-            _ => Style::Colors256,
-        };
-        Some(Screen { term, style, size: (0, 0), lines: 0 })
-    }
-
-    /// Plays an episode as fast as it happened. `false` when the user has left.
-    ///
-    /// # Errors
-    /// When a picture can't be drawn.
-    pub fn play(&mut self, episode: &Episode, interrupt: &Interrupt) -> Result<bool, Error> {
-        let (steps, seconds) = (episode.steps(), episode.seconds());
-        let begun = Instant::now();
-        let mut step = 0;
-        loop {
-            let shown = Instant::now();
-            if !self.draw(episode, step)? {
-                return Ok(false);
-            }
-            if step == steps {
-                break;
-            }
-            let next = begun + Duration::from_secs_f64(((step + 1) as f64 * seconds).min(1e9));
-            if !rest(next.max(shown + FRAME), interrupt) {
-                return Ok(false);
-            }
-            let now = begun.elapsed().as_secs_f64() / seconds;
-            step = (now as usize).clamp(step + 1, steps);
+        if step == steps {
+            break;
         }
-        Ok(episode.number == episode.of || rest(Instant::now() + END, interrupt))
-    }
-
-    /// Shows a moment in place of the one before. `false` when nobody can see it any more.
-    fn draw(&mut self, episode: &Episode, step: usize) -> Result<bool, Error> {
-        let (rows, columns) = self.term.size();
-        let size = (usize::from(columns).max(1), usize::from(rows).max(3));
-        // The first time the cursor is hidden; after a change of size lines are not where they were.
-        let mut text = match self.lines {
-            0 => "\x1b[?25l".to_owned(),
-            _ if size != self.size => "\x1b[2J\x1b[H".to_owned(),
-            lines => format!("\r\x1b[{lines}A"),
-        };
-        // A line for the caption, and one so that the top stays when the cursor goes on at the end.
-        let picture = lines(episode, step, (size.0, size.1 - 2), self.style)?;
-        for line in &picture {
-            // Writing to a String can't fail.
-            let _ = writeln!(text, "{line}\x1b[K");
+        let next = begun + Duration::from_secs_f64(((step + 1) as f64 * seconds).min(1e9));
+        if !screen.rest(next.max(shown + FRAME)) {
+            return Ok(false);
         }
-        let caption = episode.caption(step, true).join(" · ");
-        let caption: String = caption.chars().take(size.0 - 1).collect();
-        let _ = write!(text, "{caption}\x1b[K");
-        (self.size, self.lines) = (size, picture.len());
-        Ok(self.term.write_str(&text).is_ok())
+        let now = begun.elapsed().as_secs_f64() / seconds;
+        step = (now as usize).clamp(step + 1, steps);
     }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if self.lines > 0 {
-            // A terminal that has gone away needs no cursor.
-            let _ = self.term.write_str("\x1b[?25h\n");
-        }
-    }
-}
-
-/// Waits until then. `false` when the user wants to leave.
-fn rest(until: Instant, interrupt: &Interrupt) -> bool {
-    while !interrupt.is_requested() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        std::thread::sleep(left.min(NAP));
-    }
-    false
+    Ok(episode.number == episode.of || screen.rest(Instant::now() + END))
 }
 
 /// The end of an episode as plain text.
