@@ -192,7 +192,10 @@ fn flags() {
     place.trainer(&["eval", "x", "--checkpoint", "newest"]).expect(2, &["best, latest"]);
     refused_flags(&["--seed", "-1"], &["-1"]);
     refused_flags(&["--seed", "9223372036854775808"], &["9223372036854775807"]);
-    refused_flags(&["--backend", "ndaray"], &["did you mean `ndarray`", "flex, ndarray, wgpu"]);
+    refused_flags(
+        &["--backend", "ndaray"],
+        &["similar value exists: 'ndarray'", "flex, ndarray, wgpu"],
+    );
 }
 
 #[test]
