@@ -98,7 +98,7 @@ pub enum Command {
     Resume {
         /// Run directory, such as runs/ppo_cartpole/1, or a sweep's, such as runs/ppo_cartpole
         run: PathBuf,
-        /// Update on another backend than before: flex, ndarray or wgpu
+        /// Update on another backend than before
         #[arg(long, value_name = "BACKEND", value_parser = backend())]
         backend: Option<Backend>,
         #[command(flatten)]
@@ -236,7 +236,7 @@ pub enum Command {
 /// How a result is printed.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ResultArgs {
-    /// Print the result to stdout as one JSON document; progress and messages go to stderr
+    /// Print the result to stdout as one JSON document, with --quiet too; the rest goes to stderr
     #[arg(long)]
     pub json: bool,
 }
@@ -246,7 +246,7 @@ pub struct ResultArgs {
 pub struct ConfigArgs {
     /// Configuration file (TOML)
     pub config: PathBuf,
-    /// Where updates run: flex, ndarray or wgpu
+    /// Where updates run
     #[arg(long, value_name = "BACKEND", value_parser = backend())]
     pub backend: Option<Backend>,
     /// Seed of every random stream
@@ -274,8 +274,8 @@ pub struct SweepArgs {
 }
 
 fn backend() -> impl TypedValueParser<Value = Backend> {
-    PossibleValuesParser::new(Backend::ALL.map(Backend::name)).try_map(|name| {
-        let found = Backend::ALL.into_iter().find(|backend| backend.name() == name);
-        found.ok_or("no such backend")
-    })
+    let named = |name: String| Backend::ALL.into_iter().find(|backend| backend.name() == name);
+    // No other name gets through, so the default is never taken.
+    PossibleValuesParser::new(Backend::ALL.map(Backend::name))
+        .map(move |name| named(name).unwrap_or_default())
 }

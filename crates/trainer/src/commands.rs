@@ -173,8 +173,10 @@ fn resume(
         session.restore(path, checkpoint)?;
     }
     if session.is_finished() && run.summary().is_file() {
-        let summary = Summary::read(&run.summary())?;
-        watch.output.result(&summary.of(run.path()), || {
+        if watch.output.json {
+            watch.output.json(&Summary::read(&run.summary())?.of(run.path()));
+        }
+        watch.output.text(|| {
             let path = run.path().display();
             let steps = session.progress.steps;
             format!(

@@ -35,7 +35,7 @@ pub struct Summary {
 /// What `--json` prints of a run.
 #[derive(Serialize)]
 pub struct RunSummary<'a> {
-    run: &'a Path,
+    run: String,
     #[serde(flatten)]
     summary: &'a Summary,
 }
@@ -101,8 +101,8 @@ impl Summary {
 
     /// The summary with the run directory that it is the summary of.
     #[must_use]
-    pub fn of<'a>(&'a self, run: &'a Path) -> RunSummary<'a> {
-        RunSummary { run, summary: self }
+    pub fn of(&self, run: &Path) -> RunSummary<'_> {
+        RunSummary { run: run.display().to_string(), summary: self }
     }
 
     /// The table that ends a run.

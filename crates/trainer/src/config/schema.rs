@@ -38,14 +38,13 @@ pub fn schema(registry: &Registry) -> Value {
         keys.write("", &format!("#/properties/sweep/properties/{name}"), leaf, table);
     }
     // What a sweep gives need not stand elsewhere too.
-    let env = root["properties"]["env"].as_object_mut();
-    let required = env.and_then(|env| env.remove("required"));
-    root["else"] = json!({
-        "required": root["required"],
-        "properties": { "env": { "required": required }, "agent": { "required": ["algorithm"] } },
-    });
+    let required = |table: &mut Value| table.as_object_mut()?.remove("required");
+    let (top, env) = (required(&mut root), required(&mut root["properties"]["env"]));
     root["if"] = json!({ "required": ["sweep"] });
-    root["required"] = json!([]);
+    root["else"] = json!({
+        "required": top,
+        "properties": { "env": { "required": env }, "agent": { "required": ["algorithm"] } },
+    });
     root
 }
 

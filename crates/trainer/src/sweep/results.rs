@@ -7,7 +7,7 @@ use crate::files;
 use crate::terminal::{Align, columns};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use toml::Value;
 
 /// Rows of the table at the end; the rest is in the file.
@@ -134,12 +134,12 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
 /// The ranked table for scripts: the finished trials, the best first, then the others.
 #[derive(Serialize)]
 pub struct Ranking<'a> {
-    sweep: &'a Path,
+    sweep: String,
     name: &'a str,
     objective: Objective,
     seeds: &'a [u64],
     trials: Vec<Row<'a>>,
-    winner: Option<PathBuf>,
+    winner: Option<String>,
     confirmed: Option<Row<'a>>,
 }
 
@@ -161,18 +161,18 @@ impl<'a> Ranking<'a> {
     #[must_use]
     pub fn new(
         sweep: &'a Sweep,
-        root: &'a Path,
+        root: &Path,
         entries: &'a [Entry],
         confirmed: Option<&'a Entry>,
     ) -> Ranking<'a> {
         let ranked = ranked(sweep, entries);
         let others = entries.iter().filter(|entry| entry.loss(sweep).is_none());
         Ranking {
-            sweep: root,
+            sweep: root.display().to_string(),
             name: &sweep.name,
             objective: sweep.objective,
             seeds: &sweep.seeds,
-            winner: (!ranked.is_empty()).then(|| root.join("best.toml")),
+            winner: (!ranked.is_empty()).then(|| root.join("best.toml").display().to_string()),
             confirmed: confirmed.map(|entry| Row::new(sweep, entry)),
             trials: ranked.into_iter().chain(others).map(|entry| Row::new(sweep, entry)).collect(),
         }
