@@ -192,7 +192,10 @@ fn flags() {
     place.trainer(&["eval", "x", "--checkpoint", "newest"]).expect(2, &["best, latest"]);
     refused_flags(&["--seed", "-1"], &["-1"]);
     refused_flags(&["--seed", "9223372036854775808"], &["9223372036854775807"]);
-    refused_flags(&["--backend", "ndaray"], &["did you mean `ndarray`", "flex, ndarray, wgpu"]);
+    refused_flags(
+        &["--backend", "ndaray"],
+        &["similar value exists: 'ndarray'", "flex, ndarray, wgpu"],
+    );
 }
 
 #[test]
@@ -311,13 +314,16 @@ fn a_backend_without_a_device() {
 fn bench_has_a_row_for_each_backend() {
     let place = Place::new();
     place.write("good.toml", GOOD);
-    let mut command = place.command(&["bench", "good.toml"]);
-    for list in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"] {
-        command.env(list, "/nonexistent");
-    }
-    let output = command.output().expect("the trainer starts");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let bench = |flags: &[&str]| {
+        let mut command = place.command(&[&["bench", "good.toml"], flags].concat());
+        for list in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"] {
+            command.env(list, "/nonexistent");
+        }
+        let output = command.output().expect("the trainer starts");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let stdout = bench(&[]);
     for backend in ["flex", "ndarray"] {
         let row = stdout.lines().find(|line| line.trim_start().starts_with(backend));
         let figures: Vec<f64> =
@@ -327,6 +333,11 @@ fn bench_has_a_row_for_each_backend() {
         assert!(training > 0.0 && training <= acting.min(update), "{stdout}");
     }
     assert!(stdout.contains("no device"), "{stdout}");
+    let json: serde_json::Value = serde_json::from_str(&bench(&["--json"])).expect("JSON");
+    assert_eq!((&json["algorithm"], &json["steps_per_iteration"]), (&"ppo".into(), &64.into()));
+    assert!(json["environments"].as_f64() > json["backends"][0]["training"].as_f64(), "{json}");
+    assert_eq!(json["backends"][2]["name"], "wgpu");
+    assert!(json["backends"][2]["training"].is_null(), "{json}");
     assert!(!place.path("runs").exists(), "a benchmark writes nothing");
 }
 

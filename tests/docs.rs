@@ -311,6 +311,32 @@ fn every_documented_default_is_true() {
 }
 
 #[test]
+fn the_schema_has_every_documented_key_and_default() {
+    let schema = trainer::schema(&Registry::default());
+    let top = &schema["properties"];
+    let ppo = &top["agent"]["anyOf"][0];
+    for (section, algorithm, table) in SECTIONS {
+        let properties = match (table, algorithm) {
+            ("", _) => top,
+            ("agent", "ppo") => &ppo["properties"],
+            ("agent", _) => &top["agent"]["anyOf"][1]["properties"],
+            ("agent.kl_penalty", _) => &ppo["properties"]["kl_penalty"]["properties"],
+            (table, _) => &top[table]["properties"],
+        };
+        let known = properties.as_object().expect("a table of keys");
+        for (key, default) in documented(section) {
+            let found = known.get(key.rsplit('.').next().expect("a key"));
+            let found = found.unwrap_or_else(|| panic!("the schema has no {key} in {section}"));
+            let literal = default.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+            let default = literal.map(|text| format!("x = {text}").parse::<Table>().unwrap());
+            let given = found.get("default").map(|value| Value::try_from(value).unwrap());
+            assert_eq!(given.as_ref(), default.as_ref().map(|table| &table["x"]), "{key}");
+            assert!(found["description"].as_str().is_some_and(|text| text.len() > 5), "{key}");
+        }
+    }
+}
+
+#[test]
 fn every_metric_is_documented() {
     let update = |algorithm| UpdateMetrics {
         policy_loss: 0.0,

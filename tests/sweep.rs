@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -360,6 +361,10 @@ fn an_interrupted_or_killed_sweep_goes_on_where_it_was() {
         assert!(kill.expect("kill starts").success());
         let status = child.wait().expect("it ends");
         assert_eq!(status.code(), code, "{signal}");
+        let mut stderr = String::new();
+        child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+        let message = "interrupted with 0 of 4 runs finished; go on with\n  trainer resume s";
+        assert_eq!(stderr.contains(message), code.is_some(), "{signal}: {stderr}");
         // Its runs stop with a checkpoint, also when nobody was left to tell them.
         assert!(runs.iter().all(|run| !run.join("summary.json").exists()), "{signal}: too late");
         place.trainer(&["resume", "s", "--quiet"]).expect(0, &[]);

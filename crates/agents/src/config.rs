@@ -1,7 +1,9 @@
 //! Hyperparameters, as a TOML file names them.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 
 /// A setting that may move while training: a number, or
 /// `{ start = 1e-3, end = 0.0, schedule = "linear" }`.
@@ -27,20 +29,40 @@ impl Schedule {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ScheduleTable {
+    /// Value in the first iteration.
     start: f64,
+    /// Value that would follow the last one.
     end: f64,
+    /// The shape.
     #[serde(default)]
     schedule: ScheduleKind,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum ScheduleKind {
     #[default]
     Linear,
+}
+
+impl JsonSchema for Schedule {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Schedule".into()
+    }
+
+    /// What holds for a table does not bother a number, and the other way round.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = ScheduleTable::json_schema(generator);
+        schema.insert("type".into(), vec!["number", "object"].into());
+        schema
+    }
 }
 
 impl Serialize for Schedule {
@@ -83,16 +105,18 @@ impl<'de> Deserialize<'de> for Schedule {
 }
 
 /// The networks of actor and critic: the same shape, separate parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// Units of each hidden layer; `[]` is a linear function.
+    #[schemars(length(max = 32), inner(range(min = 1, max = 65_536)))]
     pub hidden: Vec<usize>,
     /// Nonlinearity after each hidden layer.
     pub activation: Activation,
     /// How weights are drawn.
     pub init: Init,
     /// Initial log standard deviation of a Gaussian policy, one for all actions.
+    #[schemars(range(min = -20.0, max = 2.0))]
     pub log_std_init: f64,
     /// Squash a Gaussian policy's actions through tanh into the environment's bounds, instead of
     /// clipping them.
@@ -112,7 +136,7 @@ impl Default for NetworkConfig {
 }
 
 /// Nonlinearity of a hidden layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// Hyperbolic tangent.
@@ -122,7 +146,7 @@ pub enum Activation {
 }
 
 /// How weights are drawn; biases start at 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
     /// Orthogonal matrices, scaled by sqrt(2) in hidden layers, 0.01 in the policy's last layer and
@@ -134,7 +158,7 @@ pub enum Init {
 }
 
 /// The algorithm and its hyperparameters.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AgentConfig {
     /// Proximal policy optimisation.
@@ -144,7 +168,7 @@ pub enum AgentConfig {
 }
 
 /// The value of `agent.algorithm` for PPO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PpoName {
     /// `algorithm = "ppo"`
     #[default]
@@ -153,7 +177,7 @@ pub enum PpoName {
 }
 
 /// The value of `agent.algorithm` for TRPO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TrpoName {
     /// `algorithm = "trpo"`
     #[default]
@@ -162,47 +186,62 @@ pub enum TrpoName {
 }
 
 /// Hyperparameters of PPO (Schulman et al. 2017).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PpoConfig {
-    /// `"ppo"`
+    /// Proximal policy optimisation.
     pub algorithm: PpoName,
     /// Steps per environment and iteration.
+    #[schemars(range(min = 1, max = 1 << 24))]
     pub rollout_steps: usize,
     /// Discount factor gamma, in `[0, 1]`.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub gamma: f64,
     /// Decay lambda of generalised advantage estimation, in `[0, 1]`.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub gae_lambda: f64,
     /// Adam's learning rate for the actor, and for the critic unless it has its own.
+    #[schemars(range(min = 0.0, max = 10.0))]
     pub learning_rate: Schedule,
     /// Adam's learning rate for the critic.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 10.0), example = 1e-3)]
     pub critic_learning_rate: Option<Schedule>,
     /// Adam's epsilon.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub adam_epsilon: f64,
     /// Passes over the batch in each iteration.
+    #[schemars(range(min = 1, max = 10_000))]
     pub epochs: usize,
     /// Samples in a minibatch; the last of an epoch may be smaller.
+    #[schemars(range(min = 1, max = 1 << 24))]
     pub minibatch_size: usize,
     /// Whether each minibatch's advantages are shifted to mean 0 and scaled to deviation 1.
     pub normalize_advantages: bool,
     /// Clip range epsilon of the ratio; 0.2 where nothing is given. Not together with `kl_penalty`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 100.0), extend("default" = Self::DEFAULT_CLIP_RANGE))]
     pub clip_range: Option<Schedule>,
     /// Penalise the KL divergence with an adaptive coefficient instead of clipping the ratio.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = KlPenalty::default())]
     pub kl_penalty: Option<KlPenalty>,
     /// Clip range of the value function around its old prediction; none where not given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0), example = 0.2)]
     pub value_clip_range: Option<f64>,
     /// Weight of the entropy bonus.
+    #[schemars(range(min = 0.0, max = 1e3))]
     pub entropy_coef: f64,
     /// Weight of the value loss; it matters beside `max_grad_norm`, which sees both gradients.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub value_coef: f64,
     /// Largest Euclidean norm of the gradient of all parameters, actor and critic together.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub max_grad_norm: f64,
     /// Stop the epochs of an iteration once the approximate KL exceeds 1.5 times this.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0), example = 0.015)]
     pub target_kl: Option<f64>,
 }
 
@@ -236,12 +275,14 @@ impl PpoConfig {
 }
 
 /// The KL penalty of PPO with its adaptive coefficient (Schulman et al. 2017, section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KlPenalty {
     /// KL divergence that the coefficient is steered to, in nats.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub target: f64,
     /// Coefficient in the first iteration.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub initial_coef: f64,
 }
 
@@ -252,38 +293,51 @@ impl Default for KlPenalty {
 }
 
 /// Hyperparameters of TRPO (Schulman et al. 2015).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrpoConfig {
-    /// `"trpo"`
+    /// Trust region policy optimisation.
     pub algorithm: TrpoName,
     /// Steps per environment and iteration.
+    #[schemars(range(min = 1, max = 1 << 24))]
     pub rollout_steps: usize,
     /// Discount factor gamma, in `[0, 1]`.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub gamma: f64,
     /// Decay lambda of generalised advantage estimation, in `[0, 1]`.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub gae_lambda: f64,
     /// Trust region: largest mean KL(old, new) of a step, in nats.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub max_kl: Schedule,
     /// Conjugate-gradient iterations at most.
+    #[schemars(range(min = 1, max = 10_000))]
     pub cg_iterations: usize,
     /// Conjugate gradient stops when the squared residual falls below this.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub cg_tolerance: f64,
     /// Multiple of the identity added to the Fisher matrix.
+    #[schemars(range(min = 0.0, max = 1e3))]
     pub damping: f64,
     /// Step sizes that the line search tries at most.
+    #[schemars(range(min = 1, max = 1000))]
     pub line_search_steps: usize,
     /// Factor from one step size of the line search to the next, in `(0, 1)`.
+    #[schemars(range(min = 0.01, max = 0.99))]
     pub line_search_shrink: f64,
     /// Whether the batch's advantages are shifted to mean 0 and scaled to deviation 1.
     pub normalize_advantages: bool,
     /// Adam's learning rate for the critic.
+    #[schemars(range(min = 0.0, max = 10.0))]
     pub critic_learning_rate: Schedule,
     /// Passes over the batch in which the critic is fitted.
+    #[schemars(range(min = 1, max = 10_000))]
     pub critic_epochs: usize,
     /// Samples in a minibatch of the critic.
+    #[schemars(range(min = 1, max = 1 << 24))]
     pub critic_minibatch_size: usize,
     /// Adam's epsilon.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub adam_epsilon: f64,
 }
 

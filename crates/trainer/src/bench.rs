@@ -3,9 +3,10 @@
 use crate::config::{Experiment, Source};
 use crate::error::Error;
 use crate::session::{self, Session};
-use crate::terminal::say;
+use crate::terminal::Output;
 use agents::{Agent, AgentConfig, Backend};
 use envs::{Entry, Space, VectorEnv};
+use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Each figure is measured at least this long ...
@@ -17,22 +18,57 @@ const RUNS: usize = 3;
 /// docs/performance.md).
 const WORTH_A_GPU: f64 = 5e8;
 
+/// Environment steps a second.
+#[derive(Serialize)]
+struct Throughput {
+    algorithm: &'static str,
+    environment: &'static str,
+    steps_per_iteration: u64,
+    /// Of the environments alone.
+    environments: f64,
+    backends: Vec<OnBackend>,
+}
+
+/// On a backend; `None` where it has no device.
+#[derive(Serialize)]
+struct OnBackend {
+    name: &'static str,
+    acting: Option<f64>,
+    update: Option<f64>,
+    training: Option<f64>,
+}
+
 /// Prints environment, acting and update throughput, in environment steps per second.
 ///
 /// # Errors
 /// When an iteration fails, as in training.
-pub fn bench(experiment: &Experiment, entry: &Entry, source: &Source) -> Result<(), Error> {
+pub fn bench(
+    experiment: &Experiment,
+    entry: &Entry,
+    source: &Source,
+    output: Output,
+) -> Result<(), Error> {
     let steps = experiment.steps_per_iteration() as f64;
-    say(&format!(
-        "{} on {}, {steps} steps in an iteration; environment steps a second, medians\n",
-        experiment.agent.name(),
-        entry.name
-    ));
-    say(&format!("  {:<14} {:>12.0}\n", "environments", environments(experiment, entry)));
-    say(&format!("  {:<14} {:>12} {:>12} {:>12}\n", "", "acting", "update", "training"));
+    output.text(|| {
+        format!(
+            "{} on {}, {steps} steps in an iteration; environment steps a second, medians\n",
+            experiment.agent.name(),
+            entry.name
+        )
+    });
+    let environments = environments(experiment, entry);
+    output.text(|| {
+        format!(
+            "  {:<14} {environments:>12.0}\n  {:<14} {:>12} {:>12} {:>12}\n",
+            "environments", "", "acting", "update", "training"
+        )
+    });
+    let mut backends = Vec::new();
     for backend in Backend::ALL {
+        let name = backend.name();
         if backend.devices().is_empty() {
-            say(&format!("  {:<14} {:>12}\n", backend.name(), "no device"));
+            output.text(|| format!("  {name:<14} {:>12}\n", "no device"));
+            backends.push(OnBackend { name, acting: None, update: None, training: None });
             continue;
         }
         let agent = session::agent(experiment, entry, source, backend)?;
@@ -47,14 +83,18 @@ pub fn bench(experiment: &Experiment, entry: &Entry, source: &Source) -> Result<
             updates.push(update);
         }
         let (act, update) = (median(acting), median(updates));
-        say(&format!(
-            "  {:<14} {:>12.0} {:>12.0} {:>12.0}\n",
-            backend.name(),
-            steps / act,
-            steps / update,
-            steps / (act + update)
-        ));
+        let [acting, update, training] = [act, update, act + update].map(|seconds| steps / seconds);
+        output.text(|| format!("  {name:<14} {acting:>12.0} {update:>12.0} {training:>12.0}\n"));
+        let [acting, update, training] = [acting, update, training].map(Some);
+        backends.push(OnBackend { name, acting, update, training });
     }
+    output.json(&Throughput {
+        algorithm: experiment.agent.name(),
+        environment: entry.name,
+        steps_per_iteration: experiment.steps_per_iteration(),
+        environments,
+        backends,
+    });
     Ok(())
 }
 

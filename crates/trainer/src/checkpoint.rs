@@ -109,13 +109,7 @@ impl Checkpoint {
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let payload = postcard::to_stdvec(self)
             .map_err(|error| Error::from(Problem::Undecodable(error).of(path)))?;
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
-        header[12..20].copy_from_slice(&(payload.len() as u64).to_le_bytes());
-        let checksum = checksum(&header, &payload);
-        header[20..].copy_from_slice(&checksum.to_le_bytes());
-        files::write_atomically(path, &[&header, &payload])
+        files::write_atomically(path, &[&header(FORMAT, &payload), &payload])
     }
 
     /// Reads a checkpoint and checks that it is whole.
@@ -157,7 +151,38 @@ impl Checkpoint {
     }
 }
 
+/// What stands before this payload.
+fn header(format: u32, payload: &[u8]) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&format.to_le_bytes());
+    header[12..20].copy_from_slice(&(payload.len() as u64).to_le_bytes());
+    let checksum = checksum(&header, payload);
+    header[20..].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
 /// CRC-32C of the header up to the checksum's own place, and of the payload.
 fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..20]), payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_whole_is_not_yet_a_checkpoint_of_this_program() {
+        let problem = |format, payload: &[u8]| {
+            let file = [&header(format, payload), payload].concat();
+            Checkpoint::decode(&file).expect_err("it is none")
+        };
+        let undecodable = problem(FORMAT, b"\xff");
+        assert!(matches!(undecodable, Problem::Undecodable(_)), "{undecodable}");
+        let older = problem(FORMAT - 1, b"");
+        assert_eq!(
+            older.to_string(),
+            "has format 0, which this program no longer reads (it reads format 1)"
+        );
+    }
 }

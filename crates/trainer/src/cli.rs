@@ -1,11 +1,15 @@
 //! The command line.
 
+use crate::config::ALGORITHMS;
 use crate::export::ExportFormat;
 use crate::plot::Axis;
 use crate::run_dir::Which;
 use crate::sweep::Shard;
 use agents::Backend;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use envs::Registry;
 use std::path::PathBuf;
 
 /// Trains reinforcement-learning policies with PPO and TRPO.
@@ -27,9 +31,39 @@ Exit codes:
   2    bad usage, configuration or checkpoint
   130  interrupted (Ctrl-C) after a checkpoint was saved";
 
+/// The command line of a program with these environments.
+#[must_use]
+pub fn command(registry: &Registry) -> clap::Command {
+    let environments = registry.entries().iter().map(|entry| (entry.name, entry.description));
+    let environments = names(environments);
+    Cli::command()
+        .mut_subcommand("init", |init| init.mut_arg("env", |env| env.value_parser(environments)))
+}
+
+/// A name out of a list, each with a line about it.
+fn names(list: impl IntoIterator<Item = (&'static str, &'static str)>) -> PossibleValuesParser {
+    let value = |(name, about)| PossibleValue::new(name).help(about);
+    PossibleValuesParser::new(list.into_iter().map(value))
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a commented configuration to start from
+    ///
+    /// The file is ALGORITHM_ENV.toml unless --output says otherwise; a file that is there is not
+    /// replaced. For the built-in environments its values are tuned, and reach what the book reports.
+    Init {
+        /// Environment
+        #[arg(index = 1)] // else the order changes where `command` names the environments
+        env: String,
+        /// Algorithm
+        #[arg(index = 2, value_parser = names(ALGORITHMS))]
+        algorithm: String,
+        /// Write to this file
+        #[arg(long, short, value_name = "FILE.toml")]
+        output: Option<PathBuf>,
+    },
     /// Train as a configuration file says
     ///
     /// A file with a [sweep] runs every combination and seed, in runs/NAME.
@@ -54,6 +88,8 @@ pub enum Command {
         /// Print nothing but errors and warnings
         #[arg(long, short)]
         quiet: bool,
+        #[command(flatten)]
+        result: ResultArgs,
     },
     /// Go on with a run to its configured number of steps
     ///
@@ -63,14 +99,16 @@ pub enum Command {
     Resume {
         /// Run directory, such as runs/ppo_cartpole/1, or a sweep's, such as runs/ppo_cartpole
         run: PathBuf,
-        /// Update on another backend than before: flex, ndarray or wgpu
-        #[arg(long, value_name = "BACKEND", value_parser = backend)]
+        /// Update on another backend than before
+        #[arg(long, value_name = "BACKEND", value_parser = backend())]
         backend: Option<Backend>,
         #[command(flatten)]
         sweep: SweepArgs,
         /// Print nothing but errors and warnings
         #[arg(long, short)]
         quiet: bool,
+        #[command(flatten)]
+        result: ResultArgs,
     },
     /// Put together the parts of a sweep that several machines have run
     ///
@@ -83,6 +121,8 @@ pub enum Command {
         /// Put them together in this directory
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        result: ResultArgs,
     },
     /// Play episodes with a trained policy
     ///
@@ -102,6 +142,8 @@ pub enum Command {
         /// Seed of the episodes; the run's own if not given
         #[arg(long)]
         seed: Option<u64>,
+        #[command(flatten)]
+        result: ResultArgs,
     },
     /// Write a trained policy to a file for other programs
     ///
@@ -163,6 +205,8 @@ pub enum Command {
     Check {
         #[command(flatten)]
         config: ConfigArgs,
+        #[command(flatten)]
+        result: ResultArgs,
     },
     /// Measure how fast a configuration runs on each backend of this machine
     ///
@@ -171,6 +215,8 @@ pub enum Command {
     Bench {
         #[command(flatten)]
         config: ConfigArgs,
+        #[command(flatten)]
+        result: ResultArgs,
     },
     /// Compare finished runs: what their seeds say together, and which configuration is better
     ///
@@ -187,6 +233,8 @@ pub enum Command {
         /// Write the table to this file, and the pairs beside it: table.csv, table.pairs.csv
         #[arg(long, short, value_name = "FILE.csv")]
         output: Option<PathBuf>,
+        #[command(flatten)]
+        result: ResultArgs,
     },
     /// Draw learning curves
     ///
@@ -222,7 +270,32 @@ pub enum Command {
         x: Axis,
     },
     /// List environments, algorithms, and backends with the devices found
-    List,
+    List {
+        #[command(flatten)]
+        result: ResultArgs,
+    },
+    /// Print the JSON Schema of a configuration, by which editors complete and check
+    ///
+    /// With `#:schema ./backburn.schema.json` as its first line, a TOML file is completed and checked
+    /// by Taplo and by editors that use it, such as VS Code with Even Better TOML.
+    Schema {
+        /// Write it to this file
+        #[arg(long, short, value_name = "FILE.json")]
+        output: Option<PathBuf>,
+    },
+    /// Print a script by which a shell completes verbs, flags and names
+    Completions {
+        /// Shell
+        shell: Shell,
+    },
+}
+
+/// How a result is printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ResultArgs {
+    /// Print the result to stdout as one JSON document, with --quiet too; the rest goes to stderr
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A configuration file and what replaces its values.
@@ -230,8 +303,8 @@ pub enum Command {
 pub struct ConfigArgs {
     /// Configuration file (TOML)
     pub config: PathBuf,
-    /// Where updates run: flex, ndarray or wgpu
-    #[arg(long, value_name = "BACKEND", value_parser = backend)]
+    /// Where updates run
+    #[arg(long, value_name = "BACKEND", value_parser = backend())]
     pub backend: Option<Backend>,
     /// Seed of every random stream
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
@@ -257,11 +330,9 @@ pub struct SweepArgs {
     pub until_stdin_ends: bool,
 }
 
-fn backend(name: &str) -> Result<Backend, String> {
-    let known = Backend::ALL.map(Backend::name);
-    let found = Backend::ALL.into_iter().find(|backend| backend.name() == name);
-    found.ok_or_else(|| {
-        let hint = crate::config::did_you_mean(name, &known);
-        format!("there is no backend `{name}`{hint}; there is: {}", known.join(", "))
-    })
+fn backend() -> impl TypedValueParser<Value = Backend> {
+    let named = |name: String| Backend::ALL.into_iter().find(|backend| backend.name() == name);
+    // No other name gets through, so the default is never taken.
+    PossibleValuesParser::new(Backend::ALL.map(Backend::name))
+        .map(move |name| named(name).unwrap_or_default())
 }

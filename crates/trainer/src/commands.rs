@@ -1,12 +1,13 @@
 //! What each verb of the command line does.
 
 use crate::bench::{bench, hint};
-use crate::cli::{Command, ConfigArgs, SweepArgs};
+use crate::cli::{Command, ConfigArgs, ResultArgs, SweepArgs};
 use crate::compare::compare;
 use crate::config::{ALGORITHMS, Experiment, Override, Source};
 use crate::error::Error;
 use crate::export::export;
 use crate::files;
+use crate::init;
 use crate::interrupt::Interrupt;
 use crate::metrics::{CsvSink, Sink, TensorBoardSink};
 use crate::plot::{self, Axis};
@@ -18,12 +19,12 @@ use crate::run_dir::{RunDir, Which};
 use crate::session::{self, Session, Trained};
 use crate::summary::{EvalSummary, Summary};
 use crate::sweep::{self, Sweep};
-use crate::terminal::{self, say};
+use crate::terminal::{self, Output, say};
 use crate::train::train;
 use crate::watch::watch;
 use agents::Backend;
 use envs::Registry;
-use std::fmt::Write;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Does what the command line asks for.
@@ -32,52 +33,62 @@ use std::path::{Path, PathBuf};
 /// Whatever ended it early, with its message and exit code.
 pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
     match command {
-        Command::Run { config, out, overwrite, sweep, shard, quiet } => {
+        Command::Init { env, algorithm, output } => init::init(&env, &algorithm, output, registry),
+        Command::Schema { output } => init::schema(output.as_deref(), registry),
+        Command::Completions { shell } => {
+            init::completions(shell, registry);
+            Ok(())
+        }
+        Command::Run { config, out, overwrite, sweep, shard, quiet, result } => {
             let source = sweep::part(source(&config)?, shard)?;
+            let output = Output { quiet, json: result.json };
             if Sweep::is_in(&source)? {
-                return sweep::start(&source, registry, out, overwrite, jobs(&sweep), quiet);
+                return sweep::start(&source, registry, out, overwrite, jobs(&sweep), output);
             }
             no_sweep(&sweep, &config.config)?;
-            run(&source, out, overwrite, Watch { quiet, stdin: sweep.until_stdin_ends }, registry)
+            run(&source, out, overwrite, Watch { output, stdin: sweep.until_stdin_ends }, registry)
         }
-        Command::Resume { run, backend, sweep, quiet } => {
+        Command::Resume { run, backend, sweep, quiet, result } => {
+            let output = Output { quiet, json: result.json };
             if !sweep::is_at(&run) {
                 no_sweep(&sweep, &run)?;
-                let watch = Watch { quiet, stdin: sweep.until_stdin_ends };
+                let watch = Watch { output, stdin: sweep.until_stdin_ends };
                 return resume(run, backend, watch, registry);
             }
             if backend.is_some() {
                 let message = "--backend: a sweep goes on with the backend of its sweep.toml";
                 return Err(Error::Usage(message.into()));
             }
-            sweep::resume(&run, registry, jobs(&sweep), quiet)
+            sweep::resume(&run, registry, jobs(&sweep), output)
         }
-        Command::Collect { parts, out } => sweep::collect(&parts, out, registry),
-        Command::Eval { run, episodes, stochastic, checkpoint, seed } => {
-            eval(run, episodes, !stochastic, checkpoint, seed, registry)
+        Command::Collect { parts, out, result } => {
+            sweep::collect(&parts, out, registry, loud(result))
+        }
+        Command::Eval { run, episodes, stochastic, checkpoint, seed, result } => {
+            eval(run, episodes, !stochastic, checkpoint, seed, loud(result), registry)
         }
         Command::Replay { run, gif, episodes, stochastic, checkpoint, seed } => {
             let trained = Trained::load(&RunDir::at(run), checkpoint, registry)?;
             replay(&trained, gif.as_deref(), episodes, seed, !stochastic)
         }
         Command::Report { paths, output } => report(&paths, &output, registry),
-        Command::Check { config } => check(&source(&config)?, registry),
-        Command::Bench { config } => {
+        Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
+        Command::Bench { config, result } => {
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
             let entry = session::entry(&experiment, registry)?;
-            bench(&experiment, &entry, &source)
+            bench(&experiment, &entry, &source, loud(result))
         }
-        Command::Compare { paths, threshold, output } => {
-            compare_runs(&paths, threshold, output.as_deref())
+        Command::Compare { paths, threshold, output, result } => {
+            compare_runs(&paths, threshold, output.as_deref(), loud(result))
         }
         Command::Plot { paths, output, metric, x } => draw(&paths, &output, &metric, x),
         Command::Watch { paths, metric, x } => watch(&paths, &metric, x),
         Command::Export { run, format, output, checkpoint } => {
             export(run, format, output, checkpoint, registry)
         }
-        Command::List => {
-            list(registry);
+        Command::List { result } => {
+            list(registry, loud(result));
             Ok(())
         }
     }
@@ -86,9 +97,14 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
 /// How a run is watched, and stopped.
 #[derive(Clone, Copy)]
 struct Watch {
-    quiet: bool,
+    output: Output,
     /// Whether it stops when stdin ends.
     stdin: bool,
+}
+
+/// The output of verbs that can't be told to be quiet.
+fn loud(result: ResultArgs) -> Output {
+    Output { quiet: false, json: result.json }
 }
 
 fn jobs(sweep: &SweepArgs) -> Option<usize> {
@@ -130,7 +146,7 @@ fn run(
     let entry = session::entry(&experiment, registry)?;
     let mut agent = session::agent(&experiment, &entry, source, experiment.backend)?;
     session::warm_start(&mut agent, &experiment, source)?;
-    if !watch.quiet
+    if !watch.output.quiet
         && let Some(hint) = hint(&experiment, &agent)
     {
         terminal::hint(&hint);
@@ -168,14 +184,17 @@ fn resume(
         session.restore(path, checkpoint)?;
     }
     if session.is_finished() && run.summary().is_file() {
-        if !watch.quiet {
+        if watch.output.json {
+            watch.output.json(&Summary::read(&run.summary())?.of(run.path()));
+        }
+        watch.output.text(|| {
             let path = run.path().display();
             let steps = session.progress.steps;
-            say(&format!(
+            format!(
                 "{path}: finished, {steps} steps are done; see summary.json, or raise \
                  total_steps in config.toml to train longer\n"
-            ));
-        }
+            )
+        });
         return Ok(());
     }
     finish(session, &run, watch)
@@ -187,14 +206,13 @@ fn finish(mut session: Session, run: &RunDir, watch: Watch) -> Result<(), Error>
     if watch.stdin {
         interrupt.listen_to_stdin();
     }
-    let quiet = watch.quiet;
     let progress = session.progress;
     let mut sinks: Vec<Box<dyn Sink>> =
         vec![Box::new(CsvSink::open(&run.metrics(), progress.iterations)?)];
     if !session.is_finished() {
         sinks.push(Box::new(TensorBoardSink::create(run.path(), progress.steps)?));
     }
-    if !quiet {
+    if !watch.output.quiet {
         let total = session.experiment.whole_steps();
         sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
     }
@@ -202,9 +220,7 @@ fn finish(mut session: Session, run: &RunDir, watch: Watch) -> Result<(), Error>
     drop(sinks);
     let summary = Summary::new(&session, &evaluation);
     summary.write(&run.summary())?;
-    if !quiet {
-        say(&summary.table(run.path()));
-    }
+    watch.output.result(&summary.of(run.path()), || summary.table(run.path()));
     Ok(())
 }
 
@@ -214,6 +230,7 @@ fn eval(
     greedy: bool,
     which: Which,
     seed: Option<u64>,
+    output: Output,
     registry: &Registry,
 ) -> Result<(), Error> {
     let Trained { experiment, entry, agent, checkpoint } =
@@ -222,43 +239,44 @@ fn eval(
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
         agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
-    say(&format!(
-        "{}, {} actions, seed {seed}\n{}",
-        checkpoint.display(),
-        if greedy { "greedy" } else { "sampled" },
-        EvalSummary::new(&evaluation).table()
-    ));
+    let summary = EvalSummary::new(&evaluation);
+    output.result(&summary, || {
+        let actions = if greedy { "greedy" } else { "sampled" };
+        format!("{}, {actions} actions, seed {seed}\n{}", checkpoint.display(), summary.table())
+    });
     Ok(())
 }
 
-fn check(source: &Source, registry: &Registry) -> Result<(), Error> {
+fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Error> {
     if Sweep::is_in(source)? {
-        return sweep::check(source, registry);
+        return sweep::check(source, output, registry);
     }
     let experiment = Experiment::parse(source, registry)?;
     let entry = session::entry(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
     let mut agent = session::agent(&experiment, &entry, source, Backend::Flex)?;
     session::warm_start(&mut agent, &experiment, source)?;
-    say(&experiment.to_toml()?);
+    let toml = experiment.to_toml()?;
+    output.result(&experiment, || toml);
     Ok(())
 }
 
 fn compare_runs(
     paths: &[PathBuf],
     threshold: Option<f64>,
-    output: Option<&Path>,
+    file: Option<&Path>,
+    output: Output,
 ) -> Result<(), Error> {
-    if let Some(path) = output {
+    if let Some(path) = file {
         files::output(path, &["csv"])?;
     }
     let comparison = compare(&results::groups(results::find(paths)?), threshold)?;
-    say(&comparison.table());
-    if let Some(path) = output {
+    output.result(&comparison, || comparison.table());
+    if let Some(path) = file {
         let pairs = path.with_extension("pairs.csv");
         files::write_csv(path, &comparison.rows_csv())?;
         files::write_csv(&pairs, &comparison.pairs_csv())?;
-        say(&format!("\nwrote {} and {}\n", path.display(), pairs.display()));
+        output.text(|| format!("\nwrote {} and {}\n", path.display(), pairs.display()));
     }
     Ok(())
 }
@@ -279,22 +297,56 @@ fn draw(paths: &[PathBuf], output: &Path, metric: &str, x: Axis) -> Result<(), E
     Ok(())
 }
 
-fn list(registry: &Registry) {
-    let mut text = String::from("environments\n");
-    // Writing to a String can't fail.
-    for entry in registry.entries() {
-        let _ = writeln!(text, "  {:<10} {}", entry.name, entry.description);
+/// What can be chosen, for scripts.
+#[derive(Serialize)]
+struct List {
+    environments: Vec<Choice>,
+    algorithms: Vec<Choice>,
+    backends: Vec<Devices>,
+}
+
+#[derive(Serialize)]
+struct Choice {
+    name: &'static str,
+    description: &'static str,
+}
+
+#[derive(Serialize)]
+struct Devices {
+    name: &'static str,
+    devices: Vec<String>,
+}
+
+fn list(registry: &Registry, output: Output) {
+    let choice = |(name, description)| Choice { name, description };
+    let environments = registry.entries().iter().map(|entry| (entry.name, entry.description));
+    let backends = Backend::ALL.into_iter();
+    let list = List {
+        environments: environments.map(choice).collect(),
+        algorithms: ALGORITHMS.into_iter().map(choice).collect(),
+        backends: backends
+            .map(|backend| Devices { name: backend.name(), devices: backend.devices() })
+            .collect(),
+    };
+    output.result(&list, || list.table());
+}
+
+impl List {
+    fn table(&self) -> String {
+        let choices = |choices: &[Choice]| -> String {
+            let line = |one: &Choice| format!("  {:<10} {}\n", one.name, one.description);
+            choices.iter().map(line).collect()
+        };
+        let backends = self.backends.iter().map(|Devices { name, devices }| {
+            let devices =
+                if devices.is_empty() { "no device found".to_owned() } else { devices.join("; ") };
+            format!("  {name:<10} {devices}\n")
+        });
+        format!(
+            "environments\n{}algorithms\n{}backends\n{}",
+            choices(&self.environments),
+            choices(&self.algorithms),
+            backends.collect::<String>()
+        )
     }
-    text.push_str("algorithms\n");
-    for (name, description) in ALGORITHMS {
-        let _ = writeln!(text, "  {name:<10} {description}");
-    }
-    text.push_str("backends\n");
-    for backend in Backend::ALL {
-        let devices = backend.devices();
-        let devices =
-            if devices.is_empty() { "no device found".to_owned() } else { devices.join("; ") };
-        let _ = writeln!(text, "  {:<10} {devices}", backend.name());
-    }
-    say(&text);
 }

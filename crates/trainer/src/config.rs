@@ -2,20 +2,24 @@
 
 pub mod explain;
 mod fields;
+mod schema;
 mod source;
 mod validate;
 
 pub use explain::did_you_mean;
+pub use schema::{init, schema};
 pub use source::{Override, Source};
 
 use crate::error::Error;
 use agents::{AgentConfig, Backend, NetworkConfig, PpoConfig, Schedule};
 use envs::Registry;
+use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use validate::{MAX_SEED, MAX_STEPS};
 
 /// Algorithms that `agent.algorithm` takes, with a line each.
 pub const ALGORITHMS: [(&str, &str); 2] = [
@@ -50,13 +54,14 @@ pub struct Experiment {
 }
 
 /// The table `[env]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvConfig {
     /// A name that `trainer list` shows.
     pub name: String,
     /// Copies that are stepped side by side.
     #[serde(default = "EnvConfig::default_num_envs")]
+    #[schemars(range(min = 1, max = 65_536))]
     pub num_envs: usize,
     /// Whether observations are shifted and scaled by their running mean and deviation.
     #[serde(default)]
@@ -73,12 +78,14 @@ impl EnvConfig {
 }
 
 /// The table `[eval]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
     /// Greedy episodes in an evaluation.
+    #[schemars(range(min = 1, max = 100_000))]
     pub episodes: usize,
     /// Steps from one evaluation to the next; 0: only at the end.
+    #[schemars(range(min = 0, max = MAX_STEPS))]
     pub every_steps: u64,
 }
 
@@ -99,34 +106,54 @@ pub struct CheckpointConfig {
 }
 
 /// The file as it is written: what may be left out is optional or has a default.
-#[derive(Deserialize)]
+/// Its comments are for those who write one: the schema shows them, and `trainer init` writes them.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct File<A> {
+    /// Name of the experiment, the file's name where not given; runs are in runs/NAME.
     name: Option<String>,
+    /// Seed of every random stream: weights, actions, shuffles, environments.
     #[serde(default = "default_seed")]
+    #[schemars(range(min = 0, max = MAX_SEED))]
     seed: u64,
+    /// Environment steps of the run, all copies together; it ends with the last iteration that fits.
     #[serde(default = "default_total_steps")]
+    #[schemars(range(min = 1, max = MAX_STEPS))]
     total_steps: u64,
+    /// Where updates run.
     #[serde(default)]
     backend: Backend,
+    /// Run directory or checkpoint file whose policy this run starts from.
+    #[schemars(example = "runs/before/1")]
     warm_start: Option<PathBuf>,
+    /// The environment and its copies.
     env: EnvConfig,
+    /// The networks of actor and critic.
     #[serde(default)]
     network: NetworkConfig,
+    /// The algorithm and its hyperparameters.
     agent: A,
+    /// Evaluations, always greedy.
     #[serde(default)]
     eval: EvalConfig,
+    /// Checkpoints.
     #[serde(default)]
     checkpoint: CheckpointFile,
-    /// What [`crate::sweep::Sweep`] reads; a single experiment is the same without it.
+    /// Many runs instead of one: every combination of some values, or draws.
+    // What `Sweep` reads; a single experiment is the same without it.
     #[serde(rename = "sweep")]
+    #[schemars(with = "Option<crate::sweep::Table>")]
     _sweep: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct CheckpointFile {
+    /// Steps from one checkpoint to the next; a tenth of total_steps where not given.
+    #[schemars(range(min = 1, max = MAX_STEPS), example = 10_000)]
     every_steps: Option<u64>,
+    /// Newest checkpoints that are kept, besides the best.
+    #[schemars(range(min = 2, max = 1_000_000))]
     keep: usize,
 }
 

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod export;
 mod files;
+mod init;
 mod interrupt;
 mod metrics;
 mod plot;
@@ -31,7 +32,7 @@ mod watch;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
 pub use config::{
-    ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source,
+    ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
 pub use error::Error;
 pub use export::ExportFormat;
@@ -39,14 +40,15 @@ pub use metrics::RecentEpisodes;
 pub use session::Trained;
 pub use sweep::Sweep;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use envs::Registry;
 use std::process::ExitCode;
 
 /// The program: reads the command line, does what it asks for with these environments.
 #[must_use]
 pub fn main(registry: Registry) -> ExitCode {
-    let cli = cli::Cli::parse();
+    let matches = cli::command(&registry).get_matches();
+    let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match commands::execute(cli.command, &registry) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -2,8 +2,9 @@
 
 use crate::error::Error;
 use crate::metrics::{Record, Sink};
+use crate::terminal::draws_bars;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines, at least.
@@ -26,7 +27,7 @@ impl ProgressSink {
     /// Starts at `steps` of `total`.
     #[must_use]
     pub fn new(steps: u64, total: u64) -> ProgressSink {
-        if !std::io::stderr().is_terminal() {
+        if !draws_bars() {
             return ProgressSink::Lines { total, last: None };
         }
         let bar = ProgressBar::new(total).with_position(steps);

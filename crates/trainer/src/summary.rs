@@ -32,6 +32,14 @@ pub struct Summary {
     pub eval: EvalSummary,
 }
 
+/// What `--json` prints of a run.
+#[derive(Serialize)]
+pub struct RunSummary<'a> {
+    run: String,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
 /// What the greedy episodes at the end came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalSummary {
@@ -89,6 +97,12 @@ impl Summary {
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::io("can't be written", path)(error.into()))?;
         files::write_atomically(path, &[json.as_bytes(), b"\n"])
+    }
+
+    /// The summary with the run directory that it is the summary of.
+    #[must_use]
+    pub fn of(&self, run: &Path) -> RunSummary<'_> {
+        RunSummary { run: run.display().to_string(), summary: self }
     }
 
     /// The table that ends a run.

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::session;
 use agents::{Backend, PpoConfig};
 use envs::Registry;
+use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use space::Search;
@@ -31,7 +32,7 @@ use toml::{Spanned, Value};
 const MAX_SEEDS: u64 = 10_000;
 
 /// What ranks the trials.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// Mean return of the evaluation at the end.
@@ -65,7 +66,7 @@ impl Objective {
 }
 
 /// How trials without hope are stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pruner {
     /// Below the median of the other trials at the same step.
@@ -108,31 +109,42 @@ impl Display for Shard {
 }
 
 /// `[sweep]` as it is written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
+    /// Seeds that every trial is run with: a list, or how many; the experiment's own where not given.
     seeds: Option<Seeds>,
+    /// What ranks the trials, averaged over the seeds.
     #[serde(default)]
     objective: Objective,
+    /// Evaluation return to be reached, for the objective "steps_to_threshold".
     threshold: Option<f64>,
+    /// Run the winner again with this many fresh seeds.
     #[serde(default)]
+    #[schemars(range(min = 0, max = MAX_SEEDS))]
     confirm_seeds: u64,
+    /// How trials without hope are stopped.
     pruner: Option<Pruner>,
+    /// Run every N-th trial only, such as "2/4"; --shard sets it.
     shard: Option<String>,
+    /// Every combination of these lists, each under its dotted key.
     #[serde(rename = "grid")]
+    #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
     _grid: Option<IgnoredAny>,
+    /// Draws from distributions, each under its dotted key.
     #[serde(rename = "search")]
+    #[schemars(with = "Option<Search>")]
     _search: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a number of seeds, such as 5, or an array of seeds, such as [1, 2, 3]"
 )]
 enum Seeds {
-    Count(u64),
-    List(Vec<u64>),
+    Count(#[schemars(range(min = 1, max = MAX_SEEDS))] u64),
+    List(#[schemars(length(min = 1))] Vec<u64>),
 }
 
 /// A sweep, validated but for the values that its trials try.

@@ -1,6 +1,8 @@
-//! Writing to the terminal without a panic when nobody reads.
+//! Writing to the terminal without a panic when nobody reads, in colour only where that is wanted.
 
-use std::io::Write;
+use clap::builder::styling::{AnsiColor, Style};
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
 
 /// Writes to stdout. A reader that has gone away (`trainer list | head -1`) is no error.
 pub fn say(text: &str) {
@@ -8,19 +10,64 @@ pub fn say(text: &str) {
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
+/// Whether stderr is a terminal that can draw a bar: one where a line can be written over.
+#[must_use]
+pub fn draws_bars() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// What is printed of a command's outcome.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Nothing for people.
+    pub quiet: bool,
+    /// The result for scripts, as one JSON document, and nothing for people on stdout.
+    pub json: bool,
+}
+
+impl Output {
+    /// Prints a result, for people or as JSON.
+    pub fn result(self, result: &impl Serialize, text: impl FnOnce() -> String) {
+        self.text(text);
+        self.json(result);
+    }
+
+    /// Prints what is for people only.
+    pub fn text(self, text: impl FnOnce() -> String) {
+        if !self.quiet && !self.json {
+            say(&text());
+        }
+    }
+
+    /// Prints what is for scripts only.
+    pub fn json(self, result: &impl Serialize) {
+        if self.json {
+            // Results are numbers, texts and lists of them, which JSON can write.
+            say(&format!("{}\n", serde_json::to_string_pretty(result).unwrap_or_default()));
+        }
+    }
+}
+
 /// Writes a warning to stderr.
 pub fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "warning: {text}");
+    message(AnsiColor::Yellow, "warning", text);
 }
 
 /// Writes a hint to stderr.
 pub fn hint(text: &str) {
-    let _ = writeln!(std::io::stderr(), "hint: {text}");
+    message(AnsiColor::Cyan, "hint", text);
 }
 
 /// Writes an error to stderr.
 pub fn error(text: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {text}");
+    message(AnsiColor::Red, "error", text);
+}
+
+/// In the style of clap's own messages: `anstream` takes the colour away for NO_COLOR, a dumb terminal,
+/// a file or a pipe.
+fn message(colour: AnsiColor, kind: &str, text: &str) {
+    let style = Style::new().bold().fg_color(Some(colour.into()));
+    let _ = writeln!(anstream::stderr(), "{style}{kind}:{style:#} {text}");
 }
 
 /// To which side the cells of a table go.

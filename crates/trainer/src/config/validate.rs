@@ -4,7 +4,9 @@ use super::{Experiment, Source};
 use crate::error::Error;
 
 /// Steps of a run: beyond what any machine gets through, within what TOML can write.
-const MAX_STEPS: u64 = 1_000_000_000_000_000;
+pub const MAX_STEPS: u64 = 1_000_000_000_000_000;
+/// Largest seed: what TOML can write.
+pub const MAX_SEED: u64 = i64::MAX as u64;
 /// Samples of an iteration; they are all held in memory.
 const MAX_BATCH: u64 = 1 << 24;
 /// Weights between hidden layers; they are held several times in memory.
@@ -22,7 +24,7 @@ impl Experiment {
             check(key, wrong.then_some(message))
         };
         check("name", wrong_name(&self.name))?;
-        range("seed", self.seed, 0, i64::MAX as u64)?;
+        range("seed", self.seed, 0, MAX_SEED)?;
         range("total_steps", self.total_steps, 1, MAX_STEPS)?;
         range("env.num_envs", self.env.num_envs as u64, 1, 65_536)?;
         range("eval.episodes", self.eval.episodes as u64, 1, 100_000)?;

@@ -8,7 +8,7 @@ use crate::config::Source;
 use crate::error::Error;
 use crate::files;
 use crate::run_dir::Lock;
-use crate::terminal::say;
+use crate::terminal::Output;
 use envs::Registry;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,12 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When they are not parts of one sweep, or a file can't be copied.
-pub fn collect(parts: &[PathBuf], out: Option<PathBuf>, registry: &Registry) -> Result<(), Error> {
+pub fn collect(
+    parts: &[PathBuf],
+    out: Option<PathBuf>,
+    registry: &Registry,
+    output: Output,
+) -> Result<(), Error> {
     let mut whole: Option<(Sweep, String)> = None;
     for part in parts {
         let (sweep, text) = read(part)?;
@@ -61,15 +66,18 @@ pub fn collect(parts: &[PathBuf], out: Option<PathBuf>, registry: &Registry) -> 
         }
     }
     results::write(&sweep, &root, &entries)?;
-    say(&results::ranking(&sweep, &root, &entries));
+    let ranking = results::Ranking::new(&sweep, &root, &entries, None);
+    output.result(&ranking, || results::ranking(&sweep, &root, &entries));
     let missing = entries.iter().filter(|entry: &&Entry| entry.verdict.is_none()).count();
     if missing > 0 {
         let all = entries.len();
         let root = root.display();
-        say(&format!(
-            "  {missing} of {all} trials are missing; collect again when they are done, or run them \
-             here\n    trainer resume {root}\n"
-        ));
+        output.text(|| {
+            format!(
+                "  {missing} of {all} trials are missing; collect again when they are done, or run \
+                 them here\n    trainer resume {root}\n"
+            )
+        });
     }
     Ok(())
 }

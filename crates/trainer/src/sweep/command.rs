@@ -9,8 +9,9 @@ use crate::error::Error;
 use crate::files;
 use crate::interrupt::Interrupt;
 use crate::run_dir::Lock;
-use crate::terminal::say;
+use crate::terminal::Output;
 use envs::Registry;
+use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,7 @@ pub fn start(
     out: Option<PathBuf>,
     overwrite: bool,
     jobs: Option<usize>,
-    quiet: bool,
+    output: Output,
 ) -> Result<(), Error> {
     let sweep = parsed(source)?;
     let trials = sweep.trials(registry)?;
@@ -58,7 +59,7 @@ pub fn start(
     }
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
-    run(&sweep, trials, registry, &root, jobs, quiet)
+    run(&sweep, trials, registry, &root, jobs, output)
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
@@ -69,10 +70,10 @@ pub fn resume(
     root: &Path,
     registry: &Registry,
     jobs: Option<usize>,
-    quiet: bool,
+    output: Output,
 ) -> Result<(), Error> {
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    run(&sweep, sweep.trials(registry)?, registry, root, jobs, quiet)
+    run(&sweep, sweep.trials(registry)?, registry, root, jobs, output)
 }
 
 /// Whether a sweep is in this directory.
@@ -81,11 +82,21 @@ pub fn is_at(root: &Path) -> bool {
     root.join(FILE).is_file()
 }
 
+/// What a sweep means, for scripts.
+#[derive(Serialize)]
+struct Plan {
+    configuration: Option<toml::Table>,
+    trials: usize,
+    runs: usize,
+    /// At most.
+    steps: u64,
+}
+
 /// What a sweep means, in words.
 ///
 /// # Errors
 /// When a combination is no experiment.
-pub fn check(source: &Source, registry: &Registry) -> Result<(), Error> {
+pub fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Error> {
     let sweep = parsed(source)?;
     let count = sweep.numbers().count();
     let steps = |trial: Trial| trial.experiment.whole_steps();
@@ -101,13 +112,14 @@ pub fn check(source: &Source, registry: &Registry) -> Result<(), Error> {
         0 => String::new(),
         seeds => format!(", and {seeds} more to confirm the winner"),
     };
-    say(&format!(
-        "{}\n# {count} trials with {seeds} seeds each: {} runs, {}{} steps{confirm}\n",
-        sweep.to_toml()?,
-        count * seeds,
-        if sweep.space.learns() { "at most " } else { "" },
-        total * seeds as u64,
-    ));
+    let (toml, runs, steps) = (sweep.to_toml()?, count * seeds, total * seeds as u64);
+    output.text(|| {
+        let most = if sweep.space.learns() { "at most " } else { "" };
+        format!(
+            "{toml}\n# {count} trials with {seeds} seeds each: {runs} runs, {most}{steps} steps{confirm}\n"
+        )
+    });
+    output.json(&Plan { configuration: toml.parse().ok(), trials: count, runs, steps });
     Ok(())
 }
 
@@ -154,7 +166,7 @@ fn run(
     registry: &Registry,
     root: &Path,
     jobs: Option<usize>,
-    quiet: bool,
+    output: Output,
 ) -> Result<(), Error> {
     let _lock = Lock::on(&root.join(FILE), root, "sweep")?;
     files::remove_unfinished(root)?;
@@ -169,7 +181,7 @@ fn run(
         // One run alone may have all cores.
         jobs: jobs.unwrap_or(cores).min(runs),
         interrupt: &interrupt,
-        progress: Progress::new(quiet),
+        progress: Progress::new(output.quiet),
         entries,
         is_sweep: true,
         workers: Vec::new(),
@@ -183,23 +195,22 @@ fn run(
     }
     let entries = std::mem::take(&mut runner.entries);
     drop(runner);
-    if !quiet {
-        say(&results::ranking(sweep, root, &entries));
-    }
+    output.text(|| results::ranking(sweep, root, &entries));
     let winner = results::ranked(sweep, &entries).first().copied();
+    let mut confirmed = None;
     // Of a part of a sweep nobody knows the winner yet.
     if let Some(winner) = winner
         && sweep.confirm_seeds > 0
         && sweep.shard.is_none()
     {
-        let confirmed = confirm(sweep, registry, root, winner, (jobs, cores), quiet, &interrupt)?;
-        let Some(confirmed) = confirmed else { return Err(stopped()) };
-        let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), &confirmed)];
+        let again = confirm(sweep, registry, root, winner, (jobs, cores), output, &interrupt)?;
+        let Some(again) = again else { return Err(stopped()) };
+        let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), &again)];
         results::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
-        if !quiet {
-            say(&results::confirmation(sweep, winner, &confirmed));
-        }
+        output.text(|| results::confirmation(sweep, winner, &again));
+        confirmed = Some(again);
     }
+    output.json(&results::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
     let failed = |entry: &&Entry| matches!(entry.verdict, Some((Status::Failed, _)));
     match entries.iter().filter(failed).count() {
         0 => Ok(()),
@@ -218,7 +229,7 @@ fn confirm(
     root: &Path,
     winner: &Entry,
     (jobs, cores): (Option<usize>, usize),
-    quiet: bool,
+    output: Output,
     interrupt: &Interrupt,
 ) -> Result<Option<Entry>, Error> {
     let first = sweep.seeds.iter().max().map_or(1, |seed| seed + 1);
@@ -238,7 +249,7 @@ fn confirm(
         root,
         jobs: jobs.unwrap_or(cores).min(seeds.len()),
         interrupt,
-        progress: Progress::new(quiet),
+        progress: Progress::new(output.quiet),
         entries: vec![Entry::load(sweep, trial, directory, &seeds)?],
         is_sweep: false,
         workers: Vec::new(),

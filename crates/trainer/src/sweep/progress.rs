@@ -1,8 +1,9 @@
 //! What the user sees while a sweep goes on.
 
+use crate::terminal::draws_bars;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines about running runs, at least.
@@ -32,7 +33,7 @@ impl Progress {
         if quiet {
             return Progress::Quiet;
         }
-        if !std::io::stderr().is_terminal() {
+        if !draws_bars() {
             return Progress::Lines { running: HashMap::new(), last: Instant::now() };
         }
         let bars = MultiProgress::new();

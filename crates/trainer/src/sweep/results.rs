@@ -5,6 +5,8 @@ use super::{Objective, Sweep, shown};
 use crate::error::Error;
 use crate::files;
 use crate::terminal::{Align, columns};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use toml::Value;
 
@@ -46,11 +48,8 @@ pub fn table(
     let mut lines = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     let cell = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
     for (name, entry) in rows {
-        let (status, reason) = match &entry.verdict {
-            Some((status, reason)) => (status.name(), reason.clone()),
-            None => ("unfinished", String::new()),
-        };
-        let mut row = vec![name.clone(), status.to_owned(), reason];
+        let (status, reason) = outcome(entry);
+        let mut row = vec![name.clone(), status.to_owned(), reason.to_owned()];
         row.extend(entry.values().iter().map(shown));
         row.extend([entry.finished().to_string(), cell(entry.deviation())]);
         row.extend(Figures::NAMES.map(|name| cell(entry.mean(name))));
@@ -130,6 +129,83 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
         text += &format!("  winner      {root}/best.toml\n");
     }
     text
+}
+
+/// The ranked table for scripts: the finished trials, the best first, then the others.
+#[derive(Serialize)]
+pub struct Ranking<'a> {
+    sweep: String,
+    name: &'a str,
+    objective: Objective,
+    seeds: &'a [u64],
+    trials: Vec<Row<'a>>,
+    winner: Option<String>,
+    confirmed: Option<Row<'a>>,
+}
+
+/// A trial, by the names of `results.csv`.
+#[derive(Serialize)]
+struct Row<'a> {
+    trial: usize,
+    status: &'static str,
+    reason: &'a str,
+    values: BTreeMap<&'a str, &'a Value>,
+    seeds: usize,
+    objective_std: Option<f64>,
+    #[serde(flatten)]
+    figures: BTreeMap<&'static str, Option<f64>>,
+}
+
+impl<'a> Ranking<'a> {
+    /// Of these trials, and of the winner on fresh seeds.
+    #[must_use]
+    pub fn new(
+        sweep: &'a Sweep,
+        root: &Path,
+        entries: &'a [Entry],
+        confirmed: Option<&'a Entry>,
+    ) -> Ranking<'a> {
+        let ranked = ranked(sweep, entries);
+        let others = entries.iter().filter(|entry| entry.loss(sweep).is_none());
+        Ranking {
+            sweep: root.display().to_string(),
+            name: &sweep.name,
+            objective: sweep.objective,
+            seeds: &sweep.seeds,
+            winner: (!ranked.is_empty()).then(|| root.join("best.toml").display().to_string()),
+            confirmed: confirmed.map(|entry| Row::new(sweep, entry)),
+            trials: ranked.into_iter().chain(others).map(|entry| Row::new(sweep, entry)).collect(),
+        }
+    }
+}
+
+impl<'a> Row<'a> {
+    fn new(sweep: &'a Sweep, entry: &'a Entry) -> Row<'a> {
+        let (status, reason) = outcome(entry);
+        Row {
+            trial: entry.trial.number,
+            status,
+            reason,
+            values: sweep
+                .space
+                .keys()
+                .into_iter()
+                .map(|(key, _)| key)
+                .zip(entry.values())
+                .collect(),
+            seeds: entry.finished(),
+            objective_std: entry.deviation(),
+            figures: Figures::NAMES.into_iter().map(|name| (name, entry.mean(name))).collect(),
+        }
+    }
+}
+
+/// How a trial ended, and why.
+fn outcome(entry: &Entry) -> (&'static str, &str) {
+    match &entry.verdict {
+        Some((status, reason)) => (status.name(), reason),
+        None => ("unfinished", ""),
+    }
 }
 
 /// The winner on the seeds it won with, and on fresh ones.

@@ -6,6 +6,7 @@ use optimizer::parameter::{CategoricalParam, FloatParam, IntParam, ParamValue, P
 use optimizer::sampler::random::RandomSampler;
 use optimizer::sampler::tpe::TpeSampler;
 use optimizer::{Direction, Study};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
 use toml::de::{DeTable, DeValue};
@@ -38,10 +39,11 @@ pub enum Space {
 }
 
 /// How a search draws: the table `[sweep.search]` without its distributions.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
     /// How many trials there are.
+    #[schemars(range(min = 1, max = MAX_TRIALS))]
     pub trials: u64,
     /// How they are chosen.
     #[serde(default)]
@@ -56,7 +58,7 @@ const fn one() -> u64 {
 }
 
 /// How a search chooses its trials.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Independent draws.

@@ -1,0 +1,350 @@
+//! The JSON Schema of a configuration file, and a file to start from that is written after it.
+
+use super::fields::fields;
+use super::{ALGORITHMS, CheckpointFile, EnvConfig, EvalConfig, File};
+use agents::{AgentConfig, NetworkConfig, PpoConfig, TrpoConfig};
+use envs::{Entry, Registry};
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// What an editor needs to know of a configuration with these environments: JSON Schema, draft
+/// 2020-12. It is made from the types that a file is read into.
+#[must_use]
+pub fn schema(registry: &Registry) -> Value {
+    let mut settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
+    settings.inline_subschemas = true;
+    let mut root = settings.into_generator().into_root_schema_for::<File<AgentConfig>>().to_value();
+    root["title"] = "A Backburn experiment".into();
+    root["description"] = "One training run, or with [sweep] many.".into();
+
+    let env = |entry: &Entry| json!({ "const": entry.name, "description": entry.description });
+    let envs: Vec<Value> = registry.entries().iter().map(env).collect();
+    root["properties"]["env"]["properties"]["name"]["oneOf"] = envs.into();
+
+    tell_apart(&mut root["properties"]["agent"]);
+    root["$defs"] = json!({ "distribution": distribution() });
+    let keys = swept(&root, "#", &["name", "seed", "sweep"]);
+    let table = &mut root["properties"]["sweep"];
+    table["not"] = json!({ "required": ["grid", "search"] });
+    for (name, leaf) in [("grid", list as fn(Value) -> Value), ("search", draws)] {
+        let table = &mut table["properties"][name];
+        table["additionalProperties"] = false.into();
+        if table["properties"].is_null() {
+            table["properties"] = json!({});
+        }
+        keys.write("", &format!("#/properties/sweep/properties/{name}"), leaf, table);
+    }
+    // What a sweep gives need not stand elsewhere too.
+    let required = |table: &mut Value| table.as_object_mut()?.remove("required");
+    let (top, env) = (required(&mut root), required(&mut root["properties"]["env"]));
+    root["if"] = json!({ "required": ["sweep"] });
+    root["else"] = json!({
+        "required": top,
+        "properties": { "env": { "required": env }, "agent": { "required": ["algorithm"] } },
+    });
+    root
+}
+
+/// Checks an agent against its algorithm's table alone, so that a message names the key that is wrong.
+/// Both tables stay where editors find what to complete.
+fn tell_apart(agent: &mut Value) {
+    let table = |index| json!({ "$ref": format!("#/properties/agent/anyOf/{index}") });
+    let is = |name| json!({ "properties": { "algorithm": { "const": name } }, "required": ["algorithm"] });
+    agent["if"] = is("ppo");
+    agent["then"] = table(0);
+    // A sweep may give the algorithm elsewhere.
+    agent["else"] = json!({
+        "if": is("trpo"),
+        "then": table(1),
+        "else": { "anyOf": [table(0), table(1)] },
+    });
+    if let Value::Array(tables) = &mut agent["anyOf"] {
+        for table in &mut *tables {
+            // It must be given, although the table alone could do without.
+            table["properties"]["algorithm"].as_object_mut().map(|key| key.remove("default"));
+        }
+        tables.push(true.into());
+    }
+}
+
+/// Takes away what says nothing of a TOML file: null, Rust's number formats, a comment's line ends.
+fn tidy(schema: &mut Schema) {
+    schema.remove("format");
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+    if schema.get("default").is_some_and(|value| value.is_null() || value.is_object()) {
+        schema.remove("default");
+    }
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|one| one != "null");
+        if let [one] = &types[..] {
+            let one = one.clone();
+            schema.insert("type".into(), one);
+        }
+    }
+    if let Some(Value::Array(values)) = schema.get_mut("enum") {
+        values.retain(|one| !one.is_null());
+    }
+    if let Some(Value::Array(any)) = schema.get_mut("anyOf") {
+        any.retain(|one| one.get("type").is_none_or(|kind| kind != "null"));
+        if let [Value::Object(one)] = &any[..] {
+            let one = one.clone();
+            schema.remove("anyOf");
+            let own = schema.ensure_object();
+            for (key, value) in one {
+                own.entry(key).or_insert(value);
+            }
+        }
+    }
+}
+
+/// A key that can be swept: where its schemas are, and the keys below it.
+#[derive(Default)]
+struct Swept {
+    pointers: Vec<String>,
+    inside: BTreeMap<String, Swept>,
+}
+
+/// The keys below a schema, which is at `pointer`.
+fn swept(schema: &Value, pointer: &str, without: &[&str]) -> Swept {
+    let mut found = Swept { pointers: vec![pointer.to_owned()], ..Swept::default() };
+    // An agent is one of two tables.
+    let alternatives = schema["anyOf"].as_array().into_iter().flatten().enumerate();
+    let mut tables: Vec<(String, &Value)> =
+        alternatives.map(|(i, one)| (format!("{pointer}/anyOf/{i}"), one)).collect();
+    tables.push((pointer.to_owned(), schema));
+    for (pointer, table) in tables {
+        for (key, value) in table["properties"].as_object().into_iter().flatten() {
+            if !without.contains(&key.as_str()) {
+                let below = swept(value, &format!("{pointer}/properties/{key}"), &[]);
+                found.inside.entry(key.clone()).or_default().merge(below);
+            }
+        }
+    }
+    found
+}
+
+impl Swept {
+    fn merge(&mut self, other: Swept) {
+        self.pointers.extend(other.pointers);
+        for (key, inside) in other.inside {
+            self.inside.entry(key).or_default().merge(inside);
+        }
+    }
+
+    /// What the key takes.
+    fn value(&self) -> Value {
+        let mut any: Vec<Value> = self.pointers.iter().map(|at| json!({ "$ref": at })).collect();
+        if any.len() == 1 { any.remove(0) } else { json!({ "anyOf": any }) }
+    }
+
+    /// Writes the keys below this one into a sweep's table, which is at `pointer`: dotted, each with
+    /// `leaf` of what it takes, or as tables within tables.
+    fn write(&self, prefix: &str, pointer: &str, leaf: fn(Value) -> Value, table: &mut Value) {
+        for (key, below) in &self.inside {
+            let dotted = format!("{prefix}{key}");
+            let at =
+                |key: &String| json!({ "$ref": format!("{pointer}/properties/{dotted}.{key}") });
+            let inside: Map<String, Value> =
+                below.inside.keys().map(|key| (key.clone(), at(key))).collect();
+            let nested = json!({
+                "type": "object", "properties": inside, "additionalProperties": false,
+            });
+            let own = leaf(below.value());
+            table["properties"][&dotted] =
+                if inside.is_empty() { own } else { json!({ "anyOf": [own, nested] }) };
+            below.write(&format!("{dotted}."), pointer, leaf, table);
+        }
+    }
+}
+
+/// Values of a grid.
+fn list(value: Value) -> Value {
+    json!({ "type": "array", "items": value, "minItems": 1, "uniqueItems": true })
+}
+
+/// What a search draws a value from.
+fn draws(value: Value) -> Value {
+    json!({ "$ref": "#/$defs/distribution", "properties": { "choice": { "items": value } } })
+}
+
+/// A distribution, whatever its key takes.
+fn distribution() -> Value {
+    let bounds = |text: &str, of: Value| json!({ "description": text, "type": "array", "items": of, "minItems": 2, "maxItems": 2 });
+    let number = json!({ "type": "number" });
+    let positive = json!({ "type": "number", "exclusiveMinimum": 0 });
+    json!({
+        "type": "object",
+        "properties": {
+            "uniform": bounds("Numbers between two bounds.", number),
+            "log_uniform": bounds("Numbers between two bounds, evenly in their logarithm.", positive),
+            "integer": bounds("Whole numbers, bounds included.", json!({ "type": "integer" })),
+            "choice": { "description": "One of a list.", "type": "array", "minItems": 1 },
+        },
+        "additionalProperties": false,
+        "minProperties": 1,
+        "maxProperties": 1,
+    })
+}
+
+/// A configuration of every key for an environment that nobody has tuned one for: its comments and
+/// values are the schema's.
+#[must_use]
+pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> String {
+    let schema = schema(registry);
+    let top = &schema["properties"];
+    let (agent, agent_keys) = match algorithm {
+        "ppo" => (&top["agent"]["anyOf"][0], fields::<PpoConfig>()),
+        _ => (&top["agent"]["anyOf"][1], fields::<TrpoConfig>()),
+    };
+    let title = ALGORITHMS.iter().find(|one| one.0 == algorithm).map_or("", |one| one.1);
+    let is_value = |key: &&&str| top[**key].get("properties").is_none() && **key != "agent";
+    let keys: Vec<&str> = fields::<File<PpoConfig>>().iter().filter(is_value).copied().collect();
+    let mut text = format!(
+        "# {} on {}: {}.\n# Every key is here: with its default, or commented out where it has none.\n\n{}",
+        title,
+        entry.name,
+        entry.description,
+        lines(top, &keys, ("name", name)),
+    );
+    for (table, schema, keys, given) in [
+        ("env", &top["env"], fields::<EnvConfig>(), ("name", entry.name)),
+        ("network", &top["network"], fields::<NetworkConfig>(), ("", "")),
+        ("agent", agent, agent_keys, ("algorithm", algorithm)),
+        ("eval", &top["eval"], fields::<EvalConfig>(), ("", "")),
+        ("checkpoint", &top["checkpoint"], fields::<CheckpointFile>(), ("", "")),
+    ] {
+        text += &format!("\n[{table}]\n{}", lines(&schema["properties"], keys, given));
+    }
+    text
+}
+
+/// A line a key: its value, or how one is written where there is no default, and what it means.
+fn lines(properties: &Value, keys: &[&str], given: (&str, &str)) -> String {
+    let mut lines = Vec::new();
+    for key in keys {
+        let schema = &properties[key];
+        let mut comment = schema["description"].as_str().unwrap_or_default().to_owned();
+        let choices: Vec<&str> = schema["oneOf"]
+            .as_array()
+            .map(|all| all.iter().filter_map(|one| one["const"].as_str()).collect())
+            .unwrap_or_default();
+        let given = (*key == given.0).then(|| Value::from(given.1));
+        if given.is_none() && !choices.is_empty() {
+            comment += &format!(" One of: {}.", choices.join(", "));
+        }
+        let default = given.as_ref().or(schema.get("default"));
+        let value = default.or(schema["examples"].get(0));
+        let value = value.and_then(|value| toml::Value::try_from(value).ok());
+        let value = value.map_or_else(String::new, |value| value.to_string());
+        let off = if default.is_some() { "" } else { "# " };
+        lines.push((format!("{off}{key} = {value}"), comment));
+    }
+    let width = lines.iter().map(|(value, _)| value.len()).max().unwrap_or_default();
+    lines.iter().map(|(value, comment)| format!("{value:<width$}  # {comment}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::{Experiment, Source};
+    use crate::error::Error;
+    use std::path::Path;
+
+    fn parse(text: &str, registry: &Registry) -> Result<Experiment, Error> {
+        Experiment::parse(&Source::new(Path::new("x.toml"), text.to_owned(), &[]), registry)
+    }
+
+    #[test]
+    fn a_file_to_start_from_is_good_and_so_is_each_line_that_is_off() {
+        let own = Entry::of::<envs::Reach>("my \"arm\"", "an environment of the user's own");
+        let registry = Registry::default().with(own);
+        for (algorithm, _) in ALGORITHMS {
+            let text = init(&own, algorithm, "x", &registry);
+            let experiment =
+                parse(&text, &registry).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert_eq!((&*experiment.env.name, experiment.agent.name()), (own.name, algorithm));
+            let mut off = 0;
+            for line in text.lines().filter(|line| line.starts_with("# ") && line.contains(" = ")) {
+                // The penalty replaces the clip.
+                let replaces =
+                    |other: &&str| line.contains("kl_penalty") && other.contains("clip_");
+                let rest: String = text
+                    .lines()
+                    .filter(|other| !replaces(other))
+                    .map(|l| format!("{l}\n"))
+                    .collect();
+                let on = rest.replace(line, &line[2..]);
+                parse(&on, &registry).unwrap_or_else(|error| panic!("{error}\n{on}"));
+                off += 1;
+            }
+            let expected = if algorithm == "ppo" { 6 } else { 2 };
+            assert_eq!(off, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_validation() {
+        let registry = Registry::default();
+        let schema = schema(&registry);
+        let top = &schema["properties"];
+        let ppo = &top["agent"]["anyOf"][0]["properties"];
+        let mut tables = vec![
+            ("ppo", String::new(), top),
+            ("ppo", "agent.".into(), ppo),
+            ("ppo", "agent.kl_penalty.".into(), &ppo["kl_penalty"]["properties"]),
+            ("trpo", "agent.".into(), &top["agent"]["anyOf"][1]["properties"]),
+        ];
+        for name in ["env", "network", "eval", "checkpoint"] {
+            tables.push(("ppo", format!("{name}."), &top[name]["properties"]));
+        }
+        let mut bounds = 0;
+        for (algorithm, prefix, table) in tables {
+            for (key, schema) in table.as_object().unwrap() {
+                let key = format!("{prefix}{key}");
+                // A minibatch must fit into the batch, and the batch into the run.
+                let is_batch = key.ends_with("minibatch_size");
+                let base = [
+                    ("env.name", "'pendulum'".to_owned()),
+                    ("agent.algorithm", format!("'{algorithm}'")),
+                    ("env.num_envs", "1".into()),
+                    ("total_steps", "1_000_000_000".into()),
+                    ("agent.rollout_steps", if is_batch { "16777216" } else { "1" }.into()),
+                    ("agent.minibatch_size", "1".into()),
+                    ("agent.critic_minibatch_size", "1".into()),
+                ];
+                let other = if algorithm == "ppo" { "critic_minibatch_size" } else { ".minibatch" };
+                let with = |value: String| {
+                    let base = base.iter().filter(|one| !one.0.contains(other) && one.0 != key);
+                    let lines: String =
+                        base.map(|(key, value)| format!("{key} = {value}\n")).collect();
+                    parse(&format!("{lines}{key} = {value}\n"), &registry)
+                };
+                let is_whole = schema["type"] == "integer";
+                for (bound, out) in [("minimum", -1), ("maximum", 1), ("exclusiveMinimum", 0)] {
+                    let Some(bound) = schema[bound].as_number() else { continue };
+                    let (at, beyond) = if is_whole {
+                        let number = i128::from(bound.as_u64().unwrap());
+                        (number.to_string(), (number + i128::from(out)).to_string())
+                    } else {
+                        let number = bound.as_f64().unwrap();
+                        let step = number.abs().max(1.0) * 1e-7;
+                        let at = if out == 0 { step } else { number };
+                        (format!("{at:?}"), format!("{:?}", number + f64::from(out) * step))
+                    };
+                    let error = with(beyond.clone()).map(drop).expect_err(&key).to_string();
+                    assert!(error.contains(&key), "{key} = {beyond}: {error}");
+                    with(at.clone()).unwrap_or_else(|error| panic!("{key} = {at}: {error}"));
+                    bounds += 1;
+                }
+            }
+        }
+        assert!(bounds > 60, "only {bounds} bounds were found");
+    }
+}

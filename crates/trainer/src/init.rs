@@ -1,0 +1,97 @@
+//! `trainer init`, `schema` and `completions`: what helps to write configurations and commands.
+
+use crate::cli;
+use crate::config;
+use crate::error::Error;
+use crate::files;
+use crate::terminal::say;
+use clap_complete::Shell;
+use envs::Registry;
+use std::path::{Path, PathBuf};
+
+/// The tuned configurations of the built-in environments, by algorithm and environment.
+const TUNED: [(&str, &str, &str); 8] = [
+    ("ppo", "cartpole", include_str!("../../../configs/ppo_cartpole.toml")),
+    ("ppo", "pendulum", include_str!("../../../configs/ppo_pendulum.toml")),
+    ("ppo", "reach", include_str!("../../../configs/ppo_reach.toml")),
+    ("ppo", "cliff", include_str!("../../../configs/ppo_cliff.toml")),
+    ("trpo", "cartpole", include_str!("../../../configs/trpo_cartpole.toml")),
+    ("trpo", "pendulum", include_str!("../../../configs/trpo_pendulum.toml")),
+    ("trpo", "reach", include_str!("../../../configs/trpo_reach.toml")),
+    ("trpo", "cliff", include_str!("../../../configs/trpo_cliff.toml")),
+];
+
+/// Writes a configuration to start from.
+///
+/// # Errors
+/// When the file is there already, or can't be written.
+pub fn init(
+    env: &str,
+    algorithm: &str,
+    output: Option<PathBuf>,
+    registry: &Registry,
+) -> Result<(), Error> {
+    let entry = registry.get(env).ok_or_else(|| Error::Usage(format!("there is no `{env}`")))?;
+    let tuned = TUNED.iter().find(|one| (one.0, one.1) == (algorithm, env));
+    // An environment may be called what a file can't.
+    let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = format!("{algorithm}_{env}").chars().map(plain).collect();
+    let text = match tuned {
+        Some((.., text)) => (*text).to_owned(),
+        None => config::init(&entry, algorithm, &name, registry),
+    };
+    let path = output.unwrap_or_else(|| format!("{name}.toml").into());
+    files::output(&path, &["toml"])?;
+    let shown = path.display();
+    if path.exists() {
+        return Err(Error::Usage(format!(
+            "{shown}: is there already, and is not replaced; give another name (-o FILE.toml)"
+        )));
+    }
+    files::write_atomically(&path, &[text.as_bytes()])?;
+    say(&format!("wrote {shown}\n  train  trainer run {shown}\n"));
+    Ok(())
+}
+
+/// Prints the JSON Schema of a configuration, or writes it to a file.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn schema(output: Option<&Path>, registry: &Registry) -> Result<(), Error> {
+    let text = format!("{:#}\n", config::schema(registry));
+    let Some(path) = output else {
+        say(&text);
+        return Ok(());
+    };
+    files::output(path, &["json"])?;
+    files::write_atomically(path, &[text.as_bytes()])?;
+    say(&format!("wrote {}\n", path.display()));
+    Ok(())
+}
+
+/// Prints a script for a shell that completes the command line of this program, whatever it is called.
+pub fn completions(shell: Shell, registry: &Registry) {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_stem).unwrap_or("trainer".as_ref());
+    let mut script = Vec::new();
+    let name = name.to_string_lossy();
+    clap_complete::generate(shell, &mut cli::command(registry), name, &mut script);
+    say(&String::from_utf8_lossy(&script));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TUNED;
+    use crate::config::ALGORITHMS;
+    use envs::Registry;
+
+    #[test]
+    fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
+        for entry in Registry::default().entries() {
+            for (algorithm, _) in ALGORITHMS {
+                let found = TUNED.iter().any(|one| (one.0, one.1) == (algorithm, entry.name));
+                assert!(found, "{algorithm} on {}", entry.name);
+            }
+        }
+    }
+}
