@@ -170,6 +170,11 @@ fn directories_of_runs() {
     for verb in [&["compare", "run"][..], &["plot", "run", "-o", "x.svg"], &["report", "run"]] {
         place.trainer(verb).expect(2, &["run/metrics.csv: ", "3 fields"]);
     }
+    // Rows that are gone are no reason not to go on.
+    fs::remove_file(place.path("run/metrics.csv")).expect("it is removed");
+    fs::remove_file(place.path("run/summary.json")).expect("it is removed");
+    let gap = "warning: run/metrics.csv: holds 0 rows where the checkpoint counts 2";
+    place.trainer(&["resume", "run"]).expect(0, &[gap]);
 }
 
 #[test]

@@ -388,7 +388,8 @@ fn an_interrupt_saves_a_checkpoint_and_the_run_goes_on_from_it() {
     let id = running.0.id().to_string();
     let sent = Command::new("kill").args(["-INT", &id]).status();
     assert!(sent.expect("kill starts").success());
-    running.end().expect(130, &["interrupted at step", "trainer resume interrupted"]);
+    let ended = running.end().expect(130, &["warning: stopping after this iteration"]);
+    ended.expect(130, &["error: interrupted at step", "trainer resume interrupted"]);
     assert!(!interrupted.join("summary.json").exists());
 
     let last = checkpoints(&interrupted).pop().expect("a checkpoint");

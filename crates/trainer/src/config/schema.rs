@@ -174,7 +174,10 @@ fn draws(value: Value) -> Value {
 
 /// A distribution, whatever its key takes.
 fn distribution() -> Value {
-    let bounds = |text: &str, of: Value| json!({ "description": text, "type": "array", "items": of, "minItems": 2, "maxItems": 2 });
+    let bounds = |text: &str, of: Value| {
+        let (kind, count) = ("array", 2);
+        json!({ "description": text, "type": kind, "items": of, "minItems": count, "maxItems": count })
+    };
     let number = json!({ "type": "number" });
     let positive = json!({ "type": "number", "exclusiveMinimum": 0 });
     json!({
@@ -202,13 +205,14 @@ pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> 
         _ => (&top["agent"]["anyOf"][1], fields::<TrpoConfig>()),
     };
     let title = ALGORITHMS.iter().find(|one| one.0 == algorithm).map_or("", |one| one.1);
+    // Tables follow.
     let is_value = |key: &&&str| top[**key].get("properties").is_none() && **key != "agent";
     let keys: Vec<&str> = fields::<File<PpoConfig>>().iter().filter(is_value).copied().collect();
+    // A comment is one line, whatever its author wrote about the environment.
+    let title = format!("{title} on {}: {}", entry.name, entry.description);
     let mut text = format!(
-        "# {} on {}: {}.\n# Every key is here: with its default, or commented out where it has none.\n\n{}",
-        title,
-        entry.name,
-        entry.description,
+        "# {}.\n# Every key is here: with its default, or commented out where it has none.\n\n{}",
+        title.replace(char::is_control, " "),
         lines(top, &keys, ("name", name)),
     );
     for (table, schema, keys, given) in [
@@ -263,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_file_to_start_from_is_good_and_so_is_each_line_that_is_off() {
-        let own = Entry::of::<envs::Reach>("my \"arm\"", "an environment of the user's own");
+        let own = Entry::of::<envs::Reach>("my \"arm\"", "one of\nthe user's own");
         let registry = Registry::default().with(own);
         for (algorithm, _) in ALGORITHMS {
             let text = init(&own, algorithm, "x", &registry);
