@@ -1,14 +1,14 @@
 //! What an environment looks like, for whoever shows it: a terminal, a GIF, a page.
 
 /// A picture of one moment, in the task's own units, `x` to the right and `y` up. Later shapes cover
-/// earlier ones.
+/// earlier ones. What is seen and for how long is the same during an episode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawing {
     /// The lower left corner of what is seen.
     pub low: [f64; 2],
     /// The upper right corner of what is seen.
     pub high: [f64; 2],
-    /// How long the moment lasts, s.
+    /// How long the moment lasts, s; positive.
     pub seconds: f64,
     /// What is seen.
     pub shapes: Vec<Shape>,

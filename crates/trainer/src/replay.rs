@@ -76,18 +76,20 @@ pub fn replay(
     }
     let Trained { experiment, entry, agent, .. } = trained;
     let seed = seed.unwrap_or(experiment.seed);
-    let shown = (0..episodes).map(|index| {
+    let play = |index| {
         let recording = agents::record(agent.actor(), entry, seed, index, greedy, usize::MAX)
             .map_err(Error::Agent)?;
         let pictures = pictures(&recording, entry.name)?;
         Ok(Episode { number: index + 1, of: episodes, recording, pictures })
-    });
-    let Some(path) = gif else {
-        return animate(shown);
     };
-    let mut film = Film::default();
-    for episode in shown {
-        film.add(&episode?)?;
+    let Some(path) = gif else {
+        return animate((0..episodes).map(play));
+    };
+    let first = play(0)?;
+    let mut film = Film::new(&first)?;
+    film.add(&first)?;
+    for index in 1..episodes {
+        film.add(&play(index)?)?;
     }
     let bytes = film.finish()?;
     files::write_atomically(path, &[&bytes])?;

@@ -16,7 +16,7 @@ const MAX_HEIGHT: f64 = 360.0;
 const CAPTION: usize = 28;
 /// Height of its letters, pixels.
 const LETTERS: f64 = 14.0;
-/// No frame is shorter, but for an episode's rest, s: players slow down what is faster than 0.02.
+/// No frame is shorter, s: players slow down what is faster than 0.02.
 const MIN_SECONDS: f64 = 0.04;
 /// How long the end of an episode stays, s/100.
 const END: u16 = 100;
@@ -26,13 +26,7 @@ const UNCHANGED: u8 = 0;
 const SHADES: u16 = 8;
 
 /// A GIF in the making.
-#[derive(Default)]
 pub struct Film {
-    /// From the first episode on.
-    begun: Option<Begun>,
-}
-
-struct Begun {
     encoder: Encoder<Vec<u8>>,
     height: usize,
     table: Table,
@@ -41,15 +35,27 @@ struct Begun {
 }
 
 impl Film {
-    /// Adds an episode; the first one says how large the pictures are.
+    /// An empty one, as large as this episode needs it.
     ///
     /// # Errors
-    /// When a picture can't be drawn.
+    /// When it can't be encoded.
+    pub fn new(first: &Episode) -> Result<Film, Error> {
+        let first = &first.pictures[0];
+        let unit = View::fit(first, WIDTH as f64, MAX_HEIGHT).unit;
+        let picture_height = ((first.high[1] - first.low[1]) * unit).round().max(1.0);
+        let height = picture_height as usize + CAPTION;
+        let table = Table::new();
+        let mut encoder = Encoder::new(Vec::new(), WIDTH as u16, height as u16, &table.bytes())
+            .map_err(problem)?;
+        encoder.set_repeat(Repeat::Infinite).map_err(problem)?;
+        Ok(Film { encoder, height, table, seen: vec![UNCHANGED; WIDTH * height] })
+    }
+
+    /// Adds an episode.
+    ///
+    /// # Errors
+    /// When a picture can't be drawn or encoded.
     pub fn add(&mut self, episode: &Episode) -> Result<(), Error> {
-        if self.begun.is_none() {
-            self.begun = Some(Begun::new(episode)?);
-        }
-        let Some(film) = &mut self.begun else { return Ok(()) };
         let (steps, seconds) = (episode.steps(), episode.seconds());
         // Every step, or as many as there is time for.
         let most = (steps as f64 * seconds / MIN_SECONDS + 1e-9) as usize;
@@ -62,7 +68,7 @@ impl Film {
                 last if last == frames => END,
                 _ => (time(frame + 1) - time(frame)).min(u16::MAX.into()) as u16,
             };
-            film.frame(episode, step(frame), delay)?;
+            self.frame(episode, step(frame), delay)?;
         }
         Ok(())
     }
@@ -70,30 +76,9 @@ impl Film {
     /// The file's content.
     ///
     /// # Errors
-    /// When there was no episode.
+    /// When it can't be encoded.
     pub fn finish(self) -> Result<Vec<u8>, Error> {
-        let Some(film) = self.begun else {
-            return Err(Error::Usage("a GIF needs an episode".into()));
-        };
-        film.encoder.into_inner().map_err(problem)
-    }
-}
-
-fn problem(error: gif::EncodingError) -> Error {
-    Error::Usage(format!("the GIF can't be made: {error}"))
-}
-
-impl Begun {
-    fn new(episode: &Episode) -> Result<Begun, Error> {
-        let first = &episode.pictures[0];
-        let unit = View::fit(first, WIDTH as f64, MAX_HEIGHT).unit;
-        let picture_height = ((first.high[1] - first.low[1]) * unit).round().max(1.0);
-        let height = picture_height as usize + CAPTION;
-        let table = Table::new();
-        let mut encoder = Encoder::new(Vec::new(), WIDTH as u16, height as u16, &table.bytes())
-            .map_err(problem)?;
-        encoder.set_repeat(Repeat::Infinite).map_err(problem)?;
-        Ok(Begun { encoder, height, table, seen: vec![UNCHANGED; WIDTH * height] })
+        self.encoder.into_inner().map_err(problem)
     }
 
     /// Adds a frame: the rectangle with everything that has changed.
@@ -138,6 +123,10 @@ impl Begun {
         self.seen = now;
         Ok(())
     }
+}
+
+fn problem(error: gif::EncodingError) -> Error {
+    Error::Usage(format!("the GIF can't be made: {error}"))
 }
 
 /// The colors of the GIF: those of the shapes, and the shades between each two of them that smooth edges
