@@ -34,13 +34,12 @@ fn train(place: &Place, name: &str, environment: &str, algorithm: &str, lines: &
 /// The trainer's own actions.
 fn own_actions(actor: &Actor, space: &Space, observations: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let mut scratch = Scratch::default();
-    let mut act = |row: &Vec<f32>| actor.act(space, row, None, &mut scratch).expect("finite");
-    observations.iter().map(|row| act(row)).collect()
+    let act = |row: &Vec<f32>| actor.act(space, row, None, &mut scratch).expect("finite");
+    observations.iter().map(act).collect()
 }
 
 /// Observations from the trainer's own episodes, then ones that no episode has.
 fn observations(actor: &Actor, entry: &Entry) -> Vec<Vec<f32>> {
-    let action_space = entry.make().action_space();
     let mut observations = Vec::new();
     for episode in 0.. {
         let left = OBSERVATIONS / 2 - observations.len();

@@ -4,8 +4,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use support::{Ended, Place, python, trainer_binary};
+use support::Place;
 
 /// A built-in environment with how long a step is shown, s.
 const ENVIRONMENTS: [(&str, f64); 4] =
@@ -121,54 +120,8 @@ fn the_same_seed_gives_the_same_gif() {
     assert_ne!(one, gif(&["--episodes", "1", "--stochastic"]));
 }
 
-/// What a program prints in a terminal of 60 columns and 20 rows, and how it ends. Ctrl-C is pressed once
-/// `press_after` was printed, if it is given.
-fn in_terminal(
-    place: &Place,
-    arguments: &[&str],
-    env: &[(&str, &str)],
-    press_after: &str,
-) -> Ended {
-    const PROGRAM: &str = r#"
-import fcntl, os, pty, struct, sys, termios
-press_after = sys.argv[1].encode()
-pid, terminal = pty.fork()
-if pid == 0:
-    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
-    os.execv(sys.argv[2], sys.argv[2:])
-printed = b""
-while True:
-    try:
-        printed += os.read(terminal, 65536)
-    except OSError:  # the other end is closed
-        break
-    if press_after and press_after in printed:
-        os.write(terminal, b"\x03")
-        press_after = b""
-sys.stdout.buffer.write(printed)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"#;
-    let output = Command::new(python())
-        .args(["-c", PROGRAM, press_after])
-        .arg(trainer_binary())
-        .args(arguments)
-        .current_dir(place.path("."))
-        .env_remove("NO_COLOR")
-        .env_remove("COLORTERM")
-        .env("TERM", "xterm-256color")
-        .envs(env.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("Python starts");
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// The last letters of all escape sequences, once each: K clears a line, A goes up, m is a color, h and l
-/// show and hide the cursor.
+/// The last letters of all escape sequences, once each: K clears a line, J what is below, A goes up, m is a
+/// color, h and l show and hide the cursor.
 fn escapes(text: &str) -> String {
     let mut ends: Vec<char> = text
         .split("\x1b[")
@@ -188,9 +141,9 @@ fn the_terminal_shows_an_episode_in_place() {
     train(&place, "cartpole");
     let steps = steps(&place, "cartpole");
     let colors = [("COLORTERM", "truecolor")];
-    let ended = in_terminal(&place, &REPLAY, &colors, "").expect(0, &[]);
+    let ended = place.in_terminal(&REPLAY, &colors, "").expect(0, &[]);
     let text = &ended.stdout;
-    assert_eq!(escapes(text), "AKhlm");
+    assert_eq!(escapes(text), "AJKhlm");
     assert!(text.starts_with("\x1b[?25l") && text.ends_with("\x1b[?25h\r\n"));
     assert_eq!(text.matches("\x1b[?25").count(), 2, "the cursor is hidden and given back once");
     assert!(text.contains("\x1b[48;2;30;33;39m") && !text.contains("8;5;"));
@@ -206,7 +159,7 @@ fn the_terminal_shows_an_episode_in_place() {
         assert_eq!(frame.matches("\x1b[K\r\n").count(), 10, "{frame:?}");
         assert!(!frame.starts_with(char::is_numeric) || frame.starts_with("10A"), "{frame:?}");
     }
-    let ended = in_terminal(&place, &REPLAY, &[], "").expect(0, &[]);
+    let ended = place.in_terminal(&REPLAY, &[], "").expect(0, &[]);
     assert!(ended.stdout.contains("\x1b[48;5;235m") && !ended.stdout.contains("8;2;"));
 }
 
@@ -218,12 +171,12 @@ fn without_colors_and_without_a_terminal_it_is_plain_text() {
     let end = format!("step {steps} of {steps} · return {steps} · reward 1 · action ");
     let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
 
-    let ended = in_terminal(&place, &REPLAY, &[("NO_COLOR", "1")], "").expect(0, &[]);
-    assert_eq!(escapes(&ended.stdout), "AKhl");
+    let ended = place.in_terminal(&REPLAY, &[("NO_COLOR", "1")], "").expect(0, &[]);
+    assert_eq!(escapes(&ended.stdout), "AJKhl");
     assert!(ended.stdout.contains(is_braille) && ended.stdout.contains(&end));
 
     for ended in [
-        in_terminal(&place, &REPLAY, &[("TERM", "dumb")], "").expect(0, &[]),
+        place.in_terminal(&REPLAY, &[("TERM", "dumb")], "").expect(0, &[]),
         place.trainer(&REPLAY).expect(0, &[]),
     ] {
         assert!(!ended.stdout.contains('\x1b'), "{:?}", ended.stdout);
@@ -242,7 +195,7 @@ fn ctrl_c_leaves_and_gives_the_cursor_back() {
     let place = Place::new();
     train(&place, "cliff");
     let replay = ["replay", "cliff"];
-    let ended = in_terminal(&place, &replay, &[("NO_COLOR", "1")], "step 1 of").expect(0, &[]);
+    let ended = place.in_terminal(&replay, &[("NO_COLOR", "1")], "step 1 of").expect(0, &[]);
     assert!(ended.stdout.ends_with("\x1b[?25h\r\n"));
     assert!(ended.stdout.contains("start") && !ended.stdout.contains("step 5 of"));
     assert!(!ended.stdout.contains("warning") && ended.stderr.is_empty(), "{}", ended.stderr);

@@ -124,6 +124,52 @@ impl Place {
         (commands, String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// What the trainer prints in a terminal of 60 columns and 20 rows, and how it ends. Ctrl-C is pressed once
+    /// `press_after` was printed, if it is given.
+    pub fn in_terminal(
+        &self,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+        press_after: &str,
+    ) -> Ended {
+        const PROGRAM: &str = r#"
+import fcntl, os, pty, struct, sys, termios
+press_after = sys.argv[1].encode()
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
+    os.execv(sys.argv[2], sys.argv[2:])
+printed = b""
+while True:
+    try:
+        printed += os.read(terminal, 65536)
+    except OSError:  # the other end is closed
+        break
+    if press_after and press_after in printed:
+        os.write(terminal, b"\x03")
+        press_after = b""
+sys.stdout.buffer.write(printed)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+        let output = Command::new(python())
+            .args(["-c", PROGRAM, press_after])
+            .arg(trainer_binary())
+            .args(arguments)
+            .current_dir(self.path("."))
+            .env_remove("NO_COLOR")
+            .env_remove("COLORTERM")
+            .env("TERM", "xterm-256color")
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .expect("Python starts");
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// The trainer with these arguments, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(trainer_binary());
