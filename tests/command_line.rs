@@ -270,14 +270,6 @@ fn on_terminal(place: &Place, variables: &[(&str, &str)], command: &str) -> Stri
     String::from_utf8_lossy(&script.output().expect("script starts").stdout).into_owned()
 }
 
-/// Whether a text switches a colour or another style on: `ESC [ ... m`.
-#[cfg(target_os = "linux")]
-fn is_coloured(text: &str) -> bool {
-    text.split("\u{1b}[").skip(1).any(|rest| {
-        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
-    })
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn colour_is_for_terminals_that_want_it() {
@@ -300,11 +292,11 @@ fn colour_is_for_terminals_that_want_it() {
     for (command, expected, has_colour) in commands {
         let text = on_terminal(&place, &[], &command);
         assert!(text.contains(expected), "{command}: {text}");
-        assert_eq!(is_coloured(&text), has_colour, "{command}: {text:?}");
+        assert_eq!(support::is_coloured(&text), has_colour, "{command}: {text:?}");
         for variables in [("NO_COLOR", "1"), ("TERM", "dumb")] {
             let text = on_terminal(&place, &[variables], &command);
             assert!(text.contains(expected), "{command}: {text}");
-            assert!(!is_coloured(&text), "{variables:?} {command}: {text:?}");
+            assert!(!support::is_coloured(&text), "{variables:?} {command}: {text:?}");
             let dumb = variables.0 == "TERM";
             assert!(!dumb || !text.contains('\u{1b}'), "{variables:?} {command}: {text:?}");
         }

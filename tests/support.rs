@@ -47,6 +47,13 @@ pub fn python() -> PathBuf {
     })
 }
 
+/// Whether a text switches a colour or another style on: `ESC [ ... m`.
+pub fn is_coloured(text: &str) -> bool {
+    text.split("\u{1b}[").skip(1).any(|rest| {
+        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+    })
+}
+
 /// How a trainer process ended.
 #[derive(Debug)]
 pub struct Ended {
