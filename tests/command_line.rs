@@ -263,7 +263,8 @@ fn on_terminal(place: &Place, variables: &[(&str, &str)], command: &str) -> Stri
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     script.current_dir(place.path("")).stdin(Stdio::null());
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    // With `CI` a terminal is taken for one with colours, whatever it says.
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         script.env_remove(name);
     }
     script.env("TERM", "xterm").envs(variables.iter().copied());
