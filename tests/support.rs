@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test program has this module, and none needs all of it
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -131,35 +132,38 @@ impl Place {
         (commands, String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What the trainer prints in a terminal of 60 columns and 20 rows, and how it ends. Ctrl-C is pressed once
-    /// `press_after` was printed, if it is given.
+    /// What the trainer prints in a terminal of 60 columns and 20 rows, and how it ends. `leaves` is
+    /// asked whenever something was printed, with all of it; Ctrl-C is pressed when it says so.
     pub fn in_terminal(
         &self,
         arguments: &[&str],
         env: &[(&str, &str)],
-        press_after: &str,
+        mut leaves: impl FnMut(&str) -> bool,
     ) -> Ended {
         const PROGRAM: &str = r#"
-import fcntl, os, pty, struct, sys, termios
-press_after = sys.argv[1].encode()
+import fcntl, os, pty, select, struct, sys, termios
 pid, terminal = pty.fork()
 if pid == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
-    os.execv(sys.argv[2], sys.argv[2:])
-printed = b""
+    os.execv(sys.argv[1], sys.argv[1:])
+keys = [0]
 while True:
-    try:
-        printed += os.read(terminal, 65536)
-    except OSError:  # the other end is closed
-        break
-    if press_after and press_after in printed:
-        os.write(terminal, b"\x03")
-        press_after = b""
-sys.stdout.buffer.write(printed)
+    ready = select.select([terminal] + keys, [], [])[0]
+    if 0 in ready:
+        pressed = os.read(0, 1)
+        if pressed:
+            os.write(terminal, pressed)
+        else:
+            keys = []
+    if terminal in ready:
+        try:
+            os.write(1, os.read(terminal, 65536))
+        except OSError:  # the other end is closed
+            break
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
-        let output = Command::new(python())
-            .args(["-c", PROGRAM, press_after])
+        let mut child = Command::new(python())
+            .args(["-c", PROGRAM])
             .arg(trainer_binary())
             .args(arguments)
             .current_dir(self.path("."))
@@ -167,14 +171,26 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             .env_remove("COLORTERM")
             .env("TERM", "xterm-256color")
             .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
             .expect("Python starts");
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        let (keys, printed) = (child.stdin.take(), child.stdout.take());
+        let (mut keys, mut printed) = (keys.expect("a pipe"), printed.expect("a pipe"));
+        let (mut text, mut piece, mut has_left) = (Vec::new(), [0; 65536], false);
+        loop {
+            let length = printed.read(&mut piece).expect("what was printed");
+            text.extend_from_slice(&piece[..length]);
+            if length == 0 {
+                break;
+            }
+            if !has_left && leaves(&String::from_utf8_lossy(&text)) {
+                has_left = true;
+                keys.write_all(b"\x03").expect("Ctrl-C is pressed");
+            }
         }
+        let code = child.wait().expect("Python ends").code();
+        Ended { code, stdout: String::from_utf8_lossy(&text).into_owned(), stderr: String::new() }
     }
 
     /// The trainer with these arguments, not yet started.

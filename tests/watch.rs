@@ -89,16 +89,16 @@ fn in_a_terminal(environment: &[(&str, &str)]) -> String {
     let place = Place::new();
     let metrics = format!("{HEADER}1000,1,900,-1200\n");
     unfinished(&place, "runs/p/1", &metrics);
-    let ended = std::thread::scope(|scope| {
-        let watching = scope
-            .spawn(|| place.in_terminal(&["watch", "runs"], environment, "2000 of 4000 steps"));
-        // Either it is drawn before or after this; it is drawn every second.
-        std::thread::sleep(std::time::Duration::from_millis(1500));
-        unfinished(&place, "runs/p/1", &format!("{metrics}2000,2,950,-800\n"));
-        watching.join().expect("no panic")
+    let mut has_grown = false;
+    let ended = place.in_terminal(&["watch", "runs"], environment, |shown| {
+        if !has_grown && shown.contains("1000 of 4000 steps") {
+            has_grown = true;
+            let metrics = format!("{metrics}2000,2,950,-800\n");
+            std::fs::write(place.path("runs/p/1/metrics.csv"), metrics).expect("metrics.csv");
+        }
+        shown.contains("2000 of 4000 steps")
     });
     let shown = ended.expect(0, &[]).stdout;
-    assert!(shown.contains("1000 of 4000 steps"), "{shown}");
     assert!(shown.starts_with("\u{1b}[?25l") && shown.ends_with("\u{1b}[?25h\r\n"), "{shown}");
     shown
 }
