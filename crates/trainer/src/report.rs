@@ -9,9 +9,9 @@ use crate::files;
 use crate::plot::{self, Axis};
 use crate::replay::picture::pictures;
 use crate::results::{self, Group, Run};
-use crate::run_dir::{RunDir, Which};
 use crate::session::Trained;
-use crate::terminal::{say, warn};
+use crate::stats;
+use crate::terminal::{count, say, warn};
 use agents::Recording;
 use envs::Registry;
 use layers::Pictures;
@@ -125,10 +125,6 @@ fn title(groups: &[Group]) -> String {
         names if names.len() <= 3 => names.join(" and "),
         names => format!("{} experiments", names.len()),
     }
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn counts(groups: &[Group]) -> String {
@@ -470,8 +466,7 @@ fn best(runs: &[Run]) -> Option<&Run> {
 }
 
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
-    let Trained { experiment, entry, agent, .. } =
-        Trained::load(&RunDir::at(run.path.clone()), Which::Latest, registry)?;
+    let Trained { experiment, entry, agent, .. } = Trained::read(&run.path, registry)?;
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {
@@ -508,7 +503,7 @@ impl ReplayEpisode {
 
 /// Five significant digits: finer than a picture shows, and the page stays small.
 fn round(number: f64) -> f64 {
-    format!("{number:.4e}").parse().unwrap_or(number)
+    stats::round(number, 5)
 }
 
 /// What is said above the replay.

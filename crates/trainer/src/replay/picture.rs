@@ -1,6 +1,7 @@
 //! Pictures of an episode: as their environment draws them, or of its observations; and their pixels.
 
 use crate::error::Error;
+use crate::stats;
 use agents::Recording;
 use envs::{Color, Drawing, Shape};
 use kuva::RasterBackend;
@@ -141,7 +142,7 @@ fn strips(observations: &[Vec<f32>]) -> Vec<Drawing> {
 
 /// A number for people: four significant digits.
 pub fn show(number: f64) -> String {
-    let rounded: f64 = format!("{number:.3e}").parse().unwrap_or(number);
+    let rounded = stats::round(number, 4);
     match rounded.abs() {
         0.0 => "0".to_owned(),
         1e-3..1e6 => rounded.to_string(),
