@@ -21,7 +21,7 @@ const SIZE: (usize, usize) = (80, 23);
 /// terminal.
 ///
 /// # Errors
-/// When there is no run, one can't be read, or none has a value of the metric although all have ended.
+/// When there is no run, one can't be read, or none has a value of the metric and none will have one.
 pub fn watch(curves: &CurveArgs) -> Result<(), Error> {
     let Some(mut screen) = Screen::open() else {
         say(&picture(curves, SIZE)?);
@@ -45,12 +45,17 @@ fn picture(curves: &CurveArgs, (columns, rows): (usize, usize)) -> Result<String
     let rows = rows.saturating_sub(table.lines().count() + 1);
     match plot::text(&groups, metric, *x, columns, rows) {
         Ok(curves) => Ok(format!("{curves}\n{table}")),
-        // A run that has just begun has no row yet.
-        Err(_) if groups.iter().flat_map(|group| &group.runs).all(|run| run.columns.is_empty()) => {
-            Ok(format!("no iteration has ended yet\n\n{table}"))
+        // A run has no row before its first iteration, and no return before its first episode has ended.
+        Err(_) if groups.iter().flat_map(|group| &group.runs).any(|run| may_have(run, metric)) => {
+            Ok(format!("no run has a value of {metric} yet\n\n{table}"))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether a run goes on that may bring a value of this metric.
+fn may_have(run: &Run, metric: &str) -> bool {
+    run.summary.is_none() && (run.columns.is_empty() || run.column(metric).is_some())
 }
 
 /// A line for each run that is not finished: how far it is and how well it does.
