@@ -188,7 +188,10 @@ pub struct Palette {
     pub colors: [Rgb; 6],
 }
 
-/// The light colors of the report's page.
+/// Names of the [`Color`]s, in their order.
+pub const NAMES: [&str; 6] = ["text", "quiet", "soft", "accent", "second", "danger"];
+
+/// On a light ground.
 pub const LIGHT: Palette = Palette {
     ground: [0xff, 0xff, 0xff],
     colors: [
@@ -201,7 +204,7 @@ pub const LIGHT: Palette = Palette {
     ],
 };
 
-/// The dark colors of the report's page.
+/// On a dark ground.
 pub const DARK: Palette = Palette {
     ground: [0x1e, 0x21, 0x27],
     colors: [
@@ -225,6 +228,11 @@ impl Palette {
     }
 }
 
+/// As CSS and SVG write it.
+pub fn hexadecimal([r, g, b]: Rgb) -> String {
+    format!("#{r:02x}{g:02x}{b:02x}")
+}
+
 /// Pixels, row by row from the top.
 pub struct Pixels {
     /// Pixels of a row.
@@ -243,8 +251,7 @@ impl Surface {
     /// An empty one.
     pub fn new(width: usize, height: usize, palette: &'static Palette) -> Surface {
         let mut scene = Scene::new(width as f64, height as f64);
-        let [r, g, b] = palette.ground;
-        scene.background_color = Some(format!("#{r:02x}{g:02x}{b:02x}"));
+        scene.background_color = Some(hexadecimal(palette.ground));
         Surface { scene, palette }
     }
 

@@ -1,7 +1,7 @@
 //! An episode's pictures for the page's script: of each shape what it is, then what changes.
 
-use crate::replay::picture::{View, color, points, size};
-use envs::{Color, Drawing, Shape};
+use crate::replay::picture::{NAMES, View, color, points, size};
+use envs::{Drawing, Shape};
 use serde::Serialize;
 
 /// The longer side of a picture, in the unit of all numbers: finer than a screen shows.
@@ -80,14 +80,7 @@ impl Pictures {
 
 impl Full {
     fn of(shape: &Shape, view: View) -> Full {
-        let color = match color(shape) {
-            Color::Text => "text",
-            Color::Quiet => "quiet",
-            Color::Soft => "soft",
-            Color::Accent => "accent",
-            Color::Second => "second",
-            Color::Danger => "danger",
-        };
+        let color = NAMES[color(shape) as usize];
         let kind = match shape {
             Shape::Line { .. } => "line",
             Shape::Polygon { .. } => "polygon",
@@ -142,6 +135,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use envs::Color;
 
     #[test]
     fn what_stays_is_written_once_and_what_moves_by_how_far() {
