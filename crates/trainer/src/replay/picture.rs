@@ -270,9 +270,11 @@ impl Surface {
         });
     }
 
-    /// Adds a text of this height around a point.
+    /// Adds a text of this height around a point, no higher than the surface.
     pub fn text(&mut self, text: &str, (x, y): (f64, f64), height: f64, color: Color) {
         let color = Some(self.paint(color));
+        // Letters are drawn whole, whatever part of them is seen.
+        let height = height.min(self.scene.height);
         self.scene.elements.push(Primitive::Text {
             x,
             // To the base line: capitals are two thirds of the height, less than half of it goes down.
@@ -416,6 +418,27 @@ mod tests {
         let other = Drawing::new([0.0; 2], [2.0, 1.5], 0.1);
         let message = pictures(&recording(vec![good, other]), "mine").unwrap_err().to_string();
         assert!(message.contains("step 1 has another rectangle"), "{message}");
+    }
+
+    #[test]
+    fn shapes_of_any_size_can_be_drawn() {
+        for big in [1e5, 1e9, 1e20, 1e39, 1e300, f64::MAX, f64::NAN] {
+            let mut drawing = Drawing::new([0.0; 2], [2.0, 1.0], 0.1);
+            drawing.line(&[[0.0; 2], [big; 2]], big, Color::Quiet);
+            drawing.polygon(&[[0.0; 2], [big, 0.0], [0.0, -big]], Color::Soft);
+            drawing.disc([0.5; 2], big, Color::Accent);
+            drawing.ring([-big; 2], big, Color::Second);
+            drawing.text("big", [0.5; 2], big, Color::Text);
+            drawing.trail([big; 2], 1, big, Color::Danger);
+            let mut surface = Surface::new(80, 40, &LIGHT);
+            let view = View::fit(&drawing, 80.0, 40.0);
+            surface.picture(&[drawing.clone()], 0, view, true);
+            assert_eq!(surface.pixels().unwrap().colors.len(), 80 * 40, "{big}");
+            drawing.high = [big; 2];
+            let mut surface = Surface::new(80, 40, &LIGHT);
+            surface.picture(&[drawing.clone()], 0, View::fit(&drawing, 80.0, 40.0), true);
+            assert_eq!(surface.pixels().unwrap().colors.len(), 80 * 40, "{big}");
+        }
     }
 
     #[test]
