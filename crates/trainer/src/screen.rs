@@ -2,7 +2,7 @@
 
 use crate::interrupt::Interrupt;
 use crate::terminal;
-use console::{Term, TermFeatures};
+use console::Term;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -30,11 +30,6 @@ impl Screen {
             size: (0, 0),
             lines: 0,
         })
-    }
-
-    /// Which colours it takes.
-    pub fn features(&self) -> TermFeatures<'_> {
-        self.term.features()
     }
 
     /// Columns and rows that there are for a picture. One row is left out, so that the top stays when the

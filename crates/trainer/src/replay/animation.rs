@@ -32,10 +32,10 @@ enum Style {
 /// # Errors
 /// When a picture can't be drawn.
 pub fn play(screen: &mut Screen, episode: &Episode) -> Result<bool, Error> {
-    let style = match screen.features() {
-        features if !features.colors_supported() => Style::Plain,
-        features if features.true_colors_supported() => Style::TrueColor,
-        _ => Style::Colors256,
+    let style = match (console::colors_enabled(), console::true_colors_enabled()) {
+        (false, _) => Style::Plain,
+        (true, true) => Style::TrueColor,
+        (true, false) => Style::Colors256,
     };
     let (steps, seconds) = (episode.steps(), episode.seconds());
     let begun = Instant::now();
