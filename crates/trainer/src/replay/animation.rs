@@ -102,7 +102,7 @@ fn lines(
         let row = (y / CELL[1] as f64) as usize;
         let start = (x / CELL[0] as f64 - text.chars().count() as f64 / 2.0).round();
         for (column, letter) in (start.max(0.0) as usize..columns).zip(text.chars()) {
-            if row < rows && !letter.is_control() {
+            if y >= 0.0 && row < rows && !letter.is_control() {
                 letters[row * columns + column] = Some((letter, palette.of(*color)));
             }
         }

@@ -48,9 +48,9 @@ fn problem(drawings: &[Drawing], moments: usize) -> Option<String> {
             "shows a rectangle without an area; `low` must be below `high`"
         } else if *seconds <= 0.0 {
             "lasts no time; `seconds` must be positive"
-        } else if shapes.iter().any(|shape| size(shape) < 0.0) {
+        } else if shapes.iter().any(|shape| shape.size() < 0.0) {
             "has a shape with a negative size"
-        } else if shapes.iter().any(|shape| points(shape).is_empty()) {
+        } else if shapes.iter().any(|shape| shape.points().is_empty()) {
             "has a shape without points"
         } else {
             continue;
@@ -63,42 +63,9 @@ fn problem(drawings: &[Drawing], moments: usize) -> Option<String> {
 fn numbers(drawing: &Drawing) -> impl Iterator<Item = f64> {
     let sizes = [drawing.low[0], drawing.low[1], drawing.high[0], drawing.high[1], drawing.seconds];
     let of_shapes = drawing.shapes.iter().flat_map(|shape| {
-        points(shape).iter().flatten().copied().chain([size(shape)]).collect::<Vec<_>>()
+        shape.points().iter().flatten().copied().chain([shape.size()]).collect::<Vec<_>>()
     });
     sizes.into_iter().chain(of_shapes)
-}
-
-/// Where a shape is.
-pub fn points(shape: &Shape) -> &[[f64; 2]] {
-    match shape {
-        Shape::Line { points, .. } | Shape::Polygon { points, .. } => points,
-        Shape::Disc { center, .. } | Shape::Ring { center, .. } | Shape::Text { center, .. } => {
-            std::slice::from_ref(center)
-        }
-        Shape::Trail { at, .. } => std::slice::from_ref(at),
-    }
-}
-
-/// A shape's thickness, radius or height; 0 where it has none.
-pub fn size(shape: &Shape) -> f64 {
-    match shape {
-        Shape::Line { width, .. } | Shape::Trail { width, .. } => *width,
-        Shape::Disc { radius, .. } | Shape::Ring { radius, .. } => *radius,
-        Shape::Text { height, .. } => *height,
-        Shape::Polygon { .. } => 0.0,
-    }
-}
-
-/// What a shape stands for.
-pub fn color(shape: &Shape) -> Color {
-    match shape {
-        Shape::Line { color, .. }
-        | Shape::Polygon { color, .. }
-        | Shape::Disc { color, .. }
-        | Shape::Ring { color, .. }
-        | Shape::Text { color, .. }
-        | Shape::Trail { color, .. } => *color,
-    }
 }
 
 /// Each number of the observation as a curve over the steps, with a dot where the episode is.
@@ -291,8 +258,7 @@ impl Surface {
     /// Adds the picture of a moment of the episode, without its texts if they are written otherwise.
     pub fn picture(&mut self, pictures: &[Drawing], step: usize, view: View, with_texts: bool) {
         for (index, shape) in pictures[step].shapes.iter().enumerate() {
-            let size = size(shape) * view.unit;
-            let color = color(shape);
+            let (size, color) = (shape.size() * view.unit, shape.color());
             match shape {
                 Shape::Line { points, .. } => {
                     self.line(points.iter().map(|&point| view.at(point)).collect(), size, color);

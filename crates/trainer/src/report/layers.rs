@@ -1,6 +1,6 @@
 //! An episode's pictures for the page's script: of each shape what it is, then what changes.
 
-use crate::replay::picture::{NAMES, View, color, points, size};
+use crate::replay::picture::{NAMES, View};
 use envs::{Drawing, Shape};
 use serde::Serialize;
 
@@ -80,7 +80,7 @@ impl Pictures {
 
 impl Full {
     fn of(shape: &Shape, view: View) -> Full {
-        let color = NAMES[color(shape) as usize];
+        let color = NAMES[shape.color() as usize];
         let kind = match shape {
             Shape::Line { .. } => "line",
             Shape::Polygon { .. } => "polygon",
@@ -90,12 +90,12 @@ impl Full {
             Shape::Trail { .. } => "trail",
         };
         let mut at = Vec::new();
-        for &point in points(shape) {
+        for &point in shape.points() {
             let (x, y) = view.at(point);
             at.extend([x.round() as i64, y.round() as i64]);
         }
         if kind != "polygon" {
-            at.push((size(shape) * view.unit).round() as i64);
+            at.push((shape.size() * view.unit).round() as i64);
         }
         let text = match shape {
             Shape::Text { text, .. } => Some(text.clone()),
