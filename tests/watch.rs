@@ -66,11 +66,14 @@ fn a_run_that_begins_does_not_take_the_curve_of_its_group_away() {
 }
 
 #[test]
-fn waits_for_the_first_row() {
+fn waits_for_the_first_value() {
     let place = Place::new();
-    unfinished(&place, "runs/p/1", "");
-    let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
-    assert!(shown.starts_with("no iteration has ended yet"), "{shown}");
+    // Neither an iteration has ended, nor an episode.
+    for metrics in ["", HEADER, &format!("{HEADER}1000,1,900,\n")] {
+        unfinished(&place, "runs/p/1", metrics);
+        let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
+        assert!(shown.starts_with("no run has a value of rollout/ep_rew_mean yet"), "{shown}");
+    }
 }
 
 #[test]

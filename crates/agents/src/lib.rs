@@ -24,6 +24,7 @@ pub mod policy;
 pub mod ppo;
 mod rollout;
 pub mod samples;
+mod schedule;
 mod threads;
 pub mod trpo;
 
@@ -31,10 +32,11 @@ pub use agent::{Agent, AgentError, AgentState, AlgorithmState};
 pub use backend::{Backend, BackendError};
 pub use config::{
     Activation, AgentConfig, ConfigError, Init, KlPenalty, NetworkConfig, PpoConfig, PpoName,
-    Schedule, TrpoConfig, TrpoName,
+    TrpoConfig, TrpoName,
 };
 pub use evaluate::{Evaluation, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
 pub use metrics::{AlgorithmMetrics, UpdateMetrics};
 pub use policy::Actor;
 pub use rollout::{Batch, Collector, CollectorState};
+pub use schedule::Schedule;

@@ -93,6 +93,44 @@ pub enum Color {
     Danger,
 }
 
+impl Shape {
+    /// Where it is.
+    #[must_use]
+    pub fn points(&self) -> &[[f64; 2]] {
+        match self {
+            Shape::Line { points, .. } | Shape::Polygon { points, .. } => points,
+            Shape::Disc { center, .. }
+            | Shape::Ring { center, .. }
+            | Shape::Text { center, .. } => std::slice::from_ref(center),
+            Shape::Trail { at, .. } => std::slice::from_ref(at),
+        }
+    }
+
+    /// Its thickness, radius or height; 0 where it has none.
+    #[must_use]
+    pub fn size(&self) -> f64 {
+        match self {
+            Shape::Line { width, .. } | Shape::Trail { width, .. } => *width,
+            Shape::Disc { radius, .. } | Shape::Ring { radius, .. } => *radius,
+            Shape::Text { height, .. } => *height,
+            Shape::Polygon { .. } => 0.0,
+        }
+    }
+
+    /// What it stands for.
+    #[must_use]
+    pub fn color(&self) -> Color {
+        match self {
+            Shape::Line { color, .. }
+            | Shape::Polygon { color, .. }
+            | Shape::Disc { color, .. }
+            | Shape::Ring { color, .. }
+            | Shape::Text { color, .. }
+            | Shape::Trail { color, .. } => *color,
+        }
+    }
+}
+
 impl Drawing {
     /// An empty picture that shows at least the rectangle between two corners, for so many seconds.
     #[must_use]
@@ -195,18 +233,14 @@ mod tests {
             assert_ne!(first, second, "{}", entry.name);
             assert!(first.seconds > 0.0);
             for shape in &second.shapes {
-                let points = match shape {
-                    Shape::Line { points, .. } | Shape::Polygon { points, .. } => points.clone(),
-                    Shape::Disc { center, radius, .. } | Shape::Ring { center, radius, .. } => {
-                        let [x, y] = *center;
-                        vec![[x - radius, y - radius], [x + radius, y + radius]]
-                    }
-                    Shape::Text { center, .. } => vec![*center],
-                    Shape::Trail { at, .. } => vec![*at],
+                let radius = match shape {
+                    Shape::Disc { radius, .. } | Shape::Ring { radius, .. } => *radius,
+                    _ => 0.0,
                 };
-                for point in points {
-                    let inside =
-                        (0..2).all(|i| (second.low[i]..=second.high[i]).contains(&point[i]));
+                for point in shape.points() {
+                    let inside = (0..2).all(|i| {
+                        point[i] - radius >= second.low[i] && point[i] + radius <= second.high[i]
+                    });
                     assert!(inside, "{}: {shape:?}", entry.name);
                 }
             }

@@ -128,20 +128,11 @@ pub enum Command {
     ///
     /// With the defaults this repeats the evaluation at the end of the run.
     Eval {
-        /// Run directory, such as runs/ppo_cartpole/1
-        run: PathBuf,
         /// Episodes to play; as many as the configuration's eval.episodes if not given
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         episodes: Option<u32>,
-        /// Sample actions instead of taking the policy's mode
-        #[arg(long)]
-        stochastic: bool,
-        /// Which checkpoint: best (by evaluation), latest, or a number of steps
-        #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
-        checkpoint: Which,
-        /// Seed of the episodes; the run's own if not given
-        #[arg(long)]
-        seed: Option<u64>,
+        #[command(flatten)]
+        play: PlayArgs,
         #[command(flatten)]
         result: ResultArgs,
     },
@@ -150,17 +141,14 @@ pub enum Command {
     /// The file holds the greedy policy with its observation normalisation and action bounds: the
     /// environment's observation in, the environment's action out. The book shows how Python uses it.
     Export {
-        /// Run directory, such as runs/ppo_cartpole/1
-        run: PathBuf,
         /// What kind of file
         #[arg(long)]
         format: ExportFormat,
         /// Write to this file; to policy.safetensors or policy.onnx in the run directory if not given
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Which checkpoint: best (by evaluation), latest, or a number of steps
-        #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
-        checkpoint: Which,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// Show a trained policy at work: in the terminal, or as a GIF
     ///
@@ -168,23 +156,14 @@ pub enum Command {
     /// terminal a second of the task takes a second, Ctrl-C leaves, and NO_COLOR is respected; where the
     /// output is no terminal, the last picture of each episode is printed.
     Replay {
-        /// Run directory, such as runs/ppo_cartpole/1
-        run: PathBuf,
         /// Write a GIF to this file instead
         #[arg(long, value_name = "FILE.gif")]
         gif: Option<PathBuf>,
         /// Episodes to show
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
         episodes: u32,
-        /// Sample actions instead of taking the policy's mode
-        #[arg(long)]
-        stochastic: bool,
-        /// Which checkpoint: best (by evaluation), latest, or a number of steps
-        #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
-        checkpoint: Which,
-        /// Seed of the episodes; the run's own if not given
-        #[arg(long)]
-        seed: Option<u64>,
+        #[command(flatten)]
+        play: PlayArgs,
     },
     /// Make one page of finished runs: what differs, curves, figures, the policy at work
     ///
@@ -241,33 +220,19 @@ pub enum Command {
     /// Runs that differ in nothing but the seed are one line: their mean, with its 95 % bootstrap
     /// interval over seeds. Runs that are not finished are drawn as far as they are.
     Plot {
-        /// Run directories, or directories with runs below them
-        #[arg(required = true, value_name = "DIR")]
-        paths: Vec<PathBuf>,
         /// Write the picture to this file; its name's end says in which format
         #[arg(long, short, value_name = "FILE.svg|FILE.png")]
         output: PathBuf,
-        /// Column of metrics.csv to draw
-        #[arg(long, value_name = "COLUMN", default_value = "rollout/ep_rew_mean")]
-        metric: String,
-        /// What to draw it over
-        #[arg(long, default_value = "steps")]
-        x: Axis,
+        #[command(flatten)]
+        curves: CurveArgs,
     },
     /// Show the learning curves of running experiments in the terminal
     ///
     /// Draws anew every second until Ctrl-C; where stdout is no terminal it draws once. Runs that differ
     /// in nothing but the seed are one line, as in `trainer plot`.
     Watch {
-        /// Run directories, or directories with runs below them
-        #[arg(required = true, value_name = "DIR")]
-        paths: Vec<PathBuf>,
-        /// Column of metrics.csv to draw
-        #[arg(long, value_name = "COLUMN", default_value = "rollout/ep_rew_mean")]
-        metric: String,
-        /// What to draw it over
-        #[arg(long, default_value = "steps")]
-        x: Axis,
+        #[command(flatten)]
+        curves: CurveArgs,
     },
     /// List environments, algorithms, and backends with the devices found
     List {
@@ -296,6 +261,43 @@ pub struct ResultArgs {
     /// Print the result to stdout as one JSON document, with --quiet too; the rest goes to stderr
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whose policy.
+#[derive(Args, Debug)]
+pub struct PolicyArgs {
+    /// Run directory, such as runs/ppo_cartpole/1
+    pub run: PathBuf,
+    /// Which checkpoint: best (by evaluation), latest, or a number of steps
+    #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
+    pub checkpoint: Which,
+}
+
+/// Which episodes of a policy.
+#[derive(Args, Debug)]
+pub struct PlayArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Sample actions instead of taking the policy's mode
+    #[arg(long)]
+    pub stochastic: bool,
+    /// Seed of the episodes; the run's own if not given
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// Which learning curves.
+#[derive(Args, Debug)]
+pub struct CurveArgs {
+    /// Run directories, or directories with runs below them
+    #[arg(required = true, value_name = "DIR")]
+    pub paths: Vec<PathBuf>,
+    /// Column of metrics.csv to draw
+    #[arg(long, value_name = "COLUMN", default_value = "rollout/ep_rew_mean")]
+    pub metric: String,
+    /// What to draw it over
+    #[arg(long, default_value = "steps")]
+    pub x: Axis,
 }
 
 /// A configuration file and what replaces its values.

@@ -1,7 +1,7 @@
 //! What each verb of the command line does.
 
 use crate::bench::{bench, hint};
-use crate::cli::{Command, ConfigArgs, ResultArgs, SweepArgs};
+use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::compare::compare;
 use crate::config::{ALGORITHMS, Experiment, Override, Source};
 use crate::error::Error;
@@ -10,7 +10,7 @@ use crate::files;
 use crate::init;
 use crate::interrupt::Interrupt;
 use crate::metrics::{CsvSink, Sink, TensorBoardSink};
-use crate::plot::{self, Axis};
+use crate::plot;
 use crate::progress::ProgressSink;
 use crate::replay::replay;
 use crate::report::report;
@@ -46,14 +46,15 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
                 return sweep::start(&source, registry, out, overwrite, jobs(&sweep), output);
             }
             no_sweep(&sweep, &config.config)?;
-            run(&source, out, overwrite, Watch { output, stdin: sweep.until_stdin_ends }, registry)
+            let control = Control { output, until_stdin_ends: sweep.until_stdin_ends };
+            run(&source, out, overwrite, control, registry)
         }
         Command::Resume { run, backend, sweep, quiet, result } => {
             let output = Output { quiet, json: result.json };
             if !sweep::is_at(&run) {
                 no_sweep(&sweep, &run)?;
-                let watch = Watch { output, stdin: sweep.until_stdin_ends };
-                return resume(run, backend, watch, registry);
+                let control = Control { output, until_stdin_ends: sweep.until_stdin_ends };
+                return resume(run, backend, control, registry);
             }
             if backend.is_some() {
                 let message = "--backend: a sweep goes on with the backend of its sweep.toml";
@@ -64,13 +65,8 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Collect { parts, out, result } => {
             sweep::collect(&parts, out, registry, loud(result))
         }
-        Command::Eval { run, episodes, stochastic, checkpoint, seed, result } => {
-            eval(run, episodes, !stochastic, checkpoint, seed, loud(result), registry)
-        }
-        Command::Replay { run, gif, episodes, stochastic, checkpoint, seed } => {
-            let trained = Trained::load(&RunDir::at(run), checkpoint, registry)?;
-            replay(&trained, gif.as_deref(), episodes, seed, !stochastic)
-        }
+        Command::Eval { episodes, play, result } => eval(play, episodes, loud(result), registry),
+        Command::Replay { gif, episodes, play } => replay(play, gif.as_deref(), episodes, registry),
         Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
         Command::Bench { config, result } => {
@@ -82,11 +78,9 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
         }
-        Command::Plot { paths, output, metric, x } => draw(&paths, &output, &metric, x),
-        Command::Watch { paths, metric, x } => watch(&paths, &metric, x),
-        Command::Export { run, format, output, checkpoint } => {
-            export(run, format, output, checkpoint, registry)
-        }
+        Command::Plot { output, curves } => draw(&curves, &output),
+        Command::Watch { curves } => watch(&curves),
+        Command::Export { format, output, policy } => export(policy, format, output, registry),
         Command::List { result } => {
             list(registry, loud(result));
             Ok(())
@@ -94,12 +88,11 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
     }
 }
 
-/// How a run is watched, and stopped.
+/// What a run tells, and what stops it.
 #[derive(Clone, Copy)]
-struct Watch {
+struct Control {
     output: Output,
-    /// Whether it stops when stdin ends.
-    stdin: bool,
+    until_stdin_ends: bool,
 }
 
 /// The output of verbs that can't be told to be quiet.
@@ -139,14 +132,14 @@ fn run(
     source: &Source,
     out: Option<PathBuf>,
     overwrite: bool,
-    watch: Watch,
+    control: Control,
     registry: &Registry,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
     let entry = session::entry(&experiment, registry)?;
     let mut agent = session::agent(&experiment, &entry, source, experiment.backend)?;
     session::warm_start(&mut agent, &experiment, source)?;
-    if !watch.output.quiet
+    if !control.output.quiet
         && let Some(hint) = hint(&experiment, &agent)
     {
         terminal::hint(&hint);
@@ -158,13 +151,13 @@ fn run(
     });
     let run = RunDir::at(path);
     let _lock = run.create(&session.experiment, overwrite)?;
-    finish(session, &run, watch)
+    finish(session, &run, control)
 }
 
 fn resume(
     path: PathBuf,
     backend: Option<Backend>,
-    watch: Watch,
+    control: Control,
     registry: &Registry,
 ) -> Result<(), Error> {
     let run = RunDir::at(path);
@@ -184,10 +177,8 @@ fn resume(
         session.restore(path, checkpoint)?;
     }
     if session.is_finished() && run.summary().is_file() {
-        if watch.output.json {
-            watch.output.json(&Summary::read(&run.summary())?.of(run.path()));
-        }
-        watch.output.text(|| {
+        let summary = Summary::read(&run.summary())?;
+        control.output.result(&summary.of(run.path()), || {
             let path = run.path().display();
             let steps = session.progress.steps;
             format!(
@@ -197,13 +188,13 @@ fn resume(
         });
         return Ok(());
     }
-    finish(session, &run, watch)
+    finish(session, &run, control)
 }
 
 /// Trains to the end and writes the summary.
-fn finish(mut session: Session, run: &RunDir, watch: Watch) -> Result<(), Error> {
+fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
     let interrupt = Interrupt::listen();
-    if watch.stdin {
+    if control.until_stdin_ends {
         interrupt.listen_to_stdin();
     }
     let progress = session.progress;
@@ -212,7 +203,7 @@ fn finish(mut session: Session, run: &RunDir, watch: Watch) -> Result<(), Error>
     if !session.is_finished() {
         sinks.push(Box::new(TensorBoardSink::create(run.path(), progress.steps)?));
     }
-    if !watch.output.quiet {
+    if !control.output.quiet {
         let total = session.experiment.whole_steps();
         sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
     }
@@ -220,22 +211,19 @@ fn finish(mut session: Session, run: &RunDir, watch: Watch) -> Result<(), Error>
     drop(sinks);
     let summary = Summary::new(&session, &evaluation);
     summary.write(&run.summary())?;
-    watch.output.result(&summary.of(run.path()), || summary.table(run.path()));
+    control.output.result(&summary.of(run.path()), || summary.table(run.path()));
     Ok(())
 }
 
 fn eval(
-    path: PathBuf,
+    PlayArgs { policy, stochastic, seed }: PlayArgs,
     episodes: Option<u32>,
-    greedy: bool,
-    which: Which,
-    seed: Option<u64>,
     output: Output,
     registry: &Registry,
 ) -> Result<(), Error> {
     let Trained { experiment, entry, agent, checkpoint } =
-        Trained::load(&RunDir::at(path), which, registry)?;
-    let seed = seed.unwrap_or(experiment.seed);
+        Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
+    let (seed, greedy) = (seed.unwrap_or(experiment.seed), !stochastic);
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
         agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
@@ -281,12 +269,12 @@ fn compare_runs(
     Ok(())
 }
 
-fn draw(paths: &[PathBuf], output: &Path, metric: &str, x: Axis) -> Result<(), Error> {
+fn draw(CurveArgs { paths, metric, x }: &CurveArgs, output: &Path) -> Result<(), Error> {
     let extension = files::output(output, &["svg", "png"])?;
     let groups = results::groups(results::find(paths)?);
     let picture = match extension {
-        "png" => plot::png(&groups, metric, x)?,
-        _ => plot::svg(&groups, metric, x)?.into_bytes(),
+        "png" => plot::png(&groups, metric, *x)?,
+        _ => plot::svg(&groups, metric, *x)?.into_bytes(),
     };
     for run in groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()) {
         let path = run.path.display();

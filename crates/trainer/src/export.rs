@@ -3,9 +3,10 @@
 mod onnx;
 mod safetensors;
 
+use crate::cli::PolicyArgs;
 use crate::error::Error;
 use crate::files;
-use crate::run_dir::{RunDir, Which};
+use crate::run_dir::RunDir;
 use crate::session::Trained;
 use crate::terminal::{Align, columns, say};
 use agents::{Decision, GreedyPolicy};
@@ -58,14 +59,13 @@ impl ExportFormat {
 /// # Errors
 /// When the run has no such checkpoint, the name does not fit the format, or the file can't be written.
 pub fn export(
-    run: PathBuf,
+    PolicyArgs { run, checkpoint }: PolicyArgs,
     format: ExportFormat,
     output: Option<PathBuf>,
-    which: Which,
     registry: &Registry,
 ) -> Result<(), Error> {
     let run = RunDir::at(run);
-    let trained = Trained::load(&run, which, registry)?;
+    let trained = Trained::load(&run, checkpoint, registry)?;
     let output = output.unwrap_or_else(|| run.policy(format));
     files::output(&output, &[format.extension()])?;
     let action_space = trained.entry.make().action_space();

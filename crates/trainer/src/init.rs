@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::files;
 use crate::terminal::say;
 use clap_complete::Shell;
-use envs::Registry;
+use envs::{Entry, Registry};
 use std::path::{Path, PathBuf};
 
 /// The tuned configurations of the built-in environments, by algorithm and environment.
@@ -32,12 +32,11 @@ pub fn init(
     registry: &Registry,
 ) -> Result<(), Error> {
     let entry = registry.get(env).ok_or_else(|| Error::Usage(format!("there is no `{env}`")))?;
-    let tuned = TUNED.iter().find(|one| (one.0, one.1) == (algorithm, env));
     // An environment may be called what a file can't.
     let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = format!("{algorithm}_{env}").chars().map(plain).collect();
-    let text = match tuned {
-        Some((.., text)) => (*text).to_owned(),
+    let text = match tuned(&entry, algorithm) {
+        Some(text) => text.to_owned(),
         None => config::init(&entry, algorithm, &name, registry),
     };
     let path = output.unwrap_or_else(|| format!("{name}.toml").into());
@@ -51,6 +50,13 @@ pub fn init(
     files::write_atomically(&path, &[text.as_bytes()])?;
     say(&format!("wrote {shown}\n  train  trainer run {shown}\n"));
     Ok(())
+}
+
+/// The tuned configuration of a built-in environment; `None` for one of the user's own, which may go by
+/// the name of a built-in one.
+fn tuned(entry: &Entry, algorithm: &str) -> Option<&'static str> {
+    Registry::default().get(entry.name).filter(|known| known.description == entry.description)?;
+    TUNED.iter().find(|one| (one.0, one.1) == (algorithm, entry.name)).map(|one| one.2)
 }
 
 /// Prints the JSON Schema of a configuration, or writes it to a file.
@@ -81,17 +87,17 @@ pub fn completions(shell: Shell, registry: &Registry) {
 
 #[cfg(test)]
 mod tests {
-    use super::TUNED;
+    use super::*;
     use crate::config::ALGORITHMS;
-    use envs::Registry;
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
         for entry in Registry::default().entries() {
             for (algorithm, _) in ALGORITHMS {
-                let found = TUNED.iter().any(|one| (one.0, one.1) == (algorithm, entry.name));
-                assert!(found, "{algorithm} on {}", entry.name);
+                assert!(tuned(entry, algorithm).is_some(), "{algorithm} on {}", entry.name);
             }
         }
+        let own = Entry::of::<envs::Pendulum>("cartpole", "a cart and a pole of my own");
+        assert_eq!(tuned(&own, "ppo"), None, "a user's own environment replaces a built-in one");
     }
 }

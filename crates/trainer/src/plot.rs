@@ -4,6 +4,7 @@ use crate::config::did_you_mean;
 use crate::error::Error;
 use crate::results::{Group, Run};
 use crate::stats;
+use crate::terminal::count;
 use kuva::plot::{LegendEntry, LegendPosition, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
@@ -36,11 +37,11 @@ impl Axis {
 
 /// Okabe and Ito's colours, which colour-blind people tell apart, without the yellow, which white paper
 /// swallows.
-const COLOURS: [&str; 7] =
+const COLORS: [&str; 7] =
     ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"];
 
 /// Colours of a terminal, whose ground may be dark or light: as one of its 256 and as it is drawn.
-const TERMINAL_COLOURS: [(u8, &str); 7] = [
+const TERMINAL_COLORS: [(u8, &str); 7] = [
     (39, "#00AFFF"),
     (208, "#FF8700"),
     (35, "#00AF5F"),
@@ -138,9 +139,9 @@ pub fn text(
     rows: usize,
 ) -> Result<String, Error> {
     let curves = curves(groups, metric, x, Unfinished::DropsOut)?;
-    let shown = &curves[..curves.len().min(TERMINAL_COLOURS.len())];
+    let shown = &curves[..curves.len().min(TERMINAL_COLORS.len())];
     let mut legend = String::new();
-    for (curve, (name, _)) in shown.iter().zip(TERMINAL_COLOURS) {
+    for (curve, (name, _)) in shown.iter().zip(TERMINAL_COLORS) {
         let key = console::Style::new().color256(name).apply_to("━━");
         legend += &format!("  {key} {}\n", described_curve(curve));
     }
@@ -151,8 +152,8 @@ pub fn text(
     // What is drawn first lies below.
     let plots: Vec<Plot> = shown
         .iter()
-        .zip(TERMINAL_COLOURS)
-        .map(|(curve, (_, colour))| line(curve, colour, false))
+        .zip(TERMINAL_COLORS)
+        .map(|(curve, (_, color))| line(curve, color, false))
         .rev()
         .collect();
     // A character of the terminal takes about as much room as one of the picture. On a large picture
@@ -184,13 +185,13 @@ fn picture(
 ) -> Result<(Vec<Plot>, Layout), Error> {
     let legend_wrap = (LEGEND_WRAP as f64 * width / WIDTH) as usize;
     let curves = curves(groups, metric, x, Unfinished::EndsCurve)?;
-    let (shown, others) = curves.split_at(curves.len().min(COLOURS.len()));
+    let (shown, others) = curves.split_at(curves.len().min(COLORS.len()));
     let mut legend = Vec::new();
     // What is drawn first lies below.
     let mut plots: Vec<Plot> = others.iter().map(|curve| line(curve, GREY, false)).collect();
-    for (curve, colour) in shown.iter().zip(COLOURS) {
-        plots.push(line(curve, colour, true));
-        legend.push(entry(described_curve(curve), colour));
+    for (curve, color) in shown.iter().zip(COLORS) {
+        plots.push(line(curve, color, true));
+        legend.push(entry(described_curve(curve), color));
     }
     if !others.is_empty() {
         legend.push(entry(format!("{} others, lower at the end", others.len()), GREY));
@@ -238,7 +239,7 @@ fn curves<'a>(
     if curves.is_empty() {
         return Err(no_values(groups, metric));
     }
-    if curves.len() > COLOURS.len() {
+    if curves.len() > COLORS.len() {
         let end = |curve: &Curve| curve.points.last().map_or(f64::NEG_INFINITY, |end| end.mean);
         curves.sort_by(|a, b| end(b).total_cmp(&end(a)));
     }
@@ -247,12 +248,11 @@ fn curves<'a>(
 
 /// A curve as a legend names it.
 fn described_curve(curve: &Curve) -> String {
-    let seeds = if curve.runs == 1 { "1 seed".into() } else { format!("{} seeds", curve.runs) };
-    format!("{} ({seeds})", curve.group.label)
+    format!("{} ({})", curve.group.label, count(curve.runs, "seed"))
 }
 
-fn entry(label: String, colour: &str) -> LegendEntry {
-    LegendEntry { label, color: colour.into(), shape: LegendShape::Line, dasharray: None }
+fn entry(label: String, color: &str) -> LegendEntry {
+    LegendEntry { label, color: color.into(), shape: LegendShape::Line, dasharray: None }
 }
 
 /// What becomes of a mean over runs where some of them have not come as far as others.
@@ -320,12 +320,12 @@ fn finite(run: &Run, metric: &str, x: Axis) -> Vec<(f64, f64)> {
     points
 }
 
-fn line(curve: &Curve, colour: &str, with_interval: bool) -> Plot {
+fn line(curve: &Curve, color: &str, with_interval: bool) -> Plot {
     let points = curve.points.iter().map(|point| (point.x, point.mean));
     let intervals: Option<Vec<[f64; 2]>> =
         curve.points.iter().map(|point| point.interval.filter(|_| with_interval)).collect();
     if let [point] = curve.points.as_slice() {
-        let plot = ScatterPlot::new().with_data(points).with_color(colour).with_size(5.0);
+        let plot = ScatterPlot::new().with_data(points).with_color(color).with_size(5.0);
         return Plot::Scatter(match intervals.as_deref() {
             Some([[low, high]]) => {
                 plot.with_y_err_asymmetric([(point.mean - low, high - point.mean)])
@@ -333,7 +333,7 @@ fn line(curve: &Curve, colour: &str, with_interval: bool) -> Plot {
             _ => plot,
         });
     }
-    let plot = LinePlot::new().with_data(points).with_color(colour).with_stroke_width(2.0);
+    let plot = LinePlot::new().with_data(points).with_color(color).with_stroke_width(2.0);
     Plot::Line(match intervals {
         Some(intervals) => {
             let end = |index: usize| intervals.iter().map(move |ends| ends[index]);

@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::metrics::{Record, Sink};
-use crate::terminal::draws_bars;
+use crate::terminal::{draws_in_place, figure, line};
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines, at least.
@@ -27,15 +27,11 @@ impl ProgressSink {
     /// Starts at `steps` of `total`.
     #[must_use]
     pub fn new(steps: u64, total: u64) -> ProgressSink {
-        if !draws_bars() {
+        if !draws_in_place(&Term::stderr()) {
             return ProgressSink::Lines { total, last: None };
         }
         let bar = ProgressBar::new(total).with_position(steps);
-        // Without a colour in it, so that there is nothing for NO_COLOR to take away.
-        let template = "{bar:8} {human_pos}/{human_len} {wide_msg} ETA {eta}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        bar.set_style(style("{bar:8} {human_pos}/{human_len} {wide_msg} ETA {eta}"));
         bar.reset_eta();
         ProgressSink::Bar(bar)
     }
@@ -54,14 +50,12 @@ impl Sink for ProgressSink {
                 if is_due {
                     let seconds = remaining(*last, record.steps, *total);
                     *last = Some((Instant::now(), record.steps));
-                    // Nobody reading is no reason not to train.
-                    let _ = writeln!(
-                        std::io::stderr(),
+                    line(&format!(
                         "{}/{total} steps {}{}",
                         record.steps,
                         figures(record),
                         seconds.map_or_else(String::new, |left| format!(" ETA {left:.0}s")),
-                    );
+                    ));
                 }
             }
         }
@@ -77,6 +71,13 @@ impl Drop for ProgressSink {
     }
 }
 
+/// Of a bar without a colour in it, so that there is nothing for NO_COLOR to take away.
+pub fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
 /// Seconds to go, by the pace since the last line.
 fn remaining(last: Option<(Instant, u64)>, steps: u64, total: u64) -> Option<f64> {
     let (time, before) = last?;
@@ -85,15 +86,11 @@ fn remaining(last: Option<(Instant, u64)>, steps: u64, total: u64) -> Option<f64
 }
 
 fn figures(record: &Record) -> String {
-    let figure = |name: &str, digits: usize| match record.get(name) {
-        Some(figure) => format!("{figure:.digits$}"),
-        None => "-".to_owned(),
-    };
     let mut text = format!(
         "{} steps/s, return {}, KL {}",
-        figure("time/fps", 0),
-        figure("rollout/ep_rew_mean", 2),
-        figure("train/approx_kl", 4),
+        figure(record.get("time/fps"), 0),
+        figure(record.get("rollout/ep_rew_mean"), 2),
+        figure(record.get("train/approx_kl"), 4),
     );
     if let Some(evaluation) = record.get("eval/mean_reward") {
         text += &format!(", evaluation {evaluation:.2}");

@@ -4,13 +4,15 @@ mod animation;
 mod gif;
 pub mod picture;
 
+use crate::cli::PlayArgs;
 use crate::error::Error;
 use crate::files;
+use crate::run_dir::RunDir;
 use crate::screen::Screen;
 use crate::session::Trained;
-use crate::terminal::say;
+use crate::terminal::{count, say};
 use agents::Recording;
-use envs::Drawing;
+use envs::{Drawing, Registry};
 use gif::Film;
 use picture::{pictures, show};
 use std::path::Path;
@@ -63,21 +65,21 @@ impl Episode {
 /// terminal unless a GIF's file is named.
 ///
 /// # Errors
-/// When the policy or its environment fails, or the GIF can't be written.
+/// When there is no such policy, it or its environment fails, or the GIF can't be written.
 pub fn replay(
-    trained: &Trained,
+    PlayArgs { policy, stochastic, seed }: PlayArgs,
     gif: Option<&Path>,
     episodes: u32,
-    seed: Option<u64>,
-    greedy: bool,
+    registry: &Registry,
 ) -> Result<(), Error> {
+    let Trained { experiment, entry, agent, .. } =
+        Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
     if let Some(path) = gif {
         files::output(path, &["gif"])?;
     }
-    let Trained { experiment, entry, agent, .. } = trained;
     let seed = seed.unwrap_or(experiment.seed);
     let play = |index| {
-        let recording = agents::record(agent.actor(), entry, seed, index, greedy, usize::MAX)
+        let recording = agents::record(agent.actor(), &entry, seed, index, !stochastic, usize::MAX)
             .map_err(Error::Agent)?;
         let pictures = pictures(&recording, entry.name)?;
         Ok(Episode { number: index + 1, of: episodes, recording, pictures })
@@ -94,8 +96,8 @@ pub fn replay(
     let bytes = film.finish()?;
     files::write_atomically(path, &[&bytes])?;
     let size = bytes.len().div_ceil(1000);
-    let plural = if episodes == 1 { "" } else { "s" };
-    say(&format!("wrote {}: {episodes} episode{plural}, {size} kB\n", path.display()));
+    let episodes = count(episodes as usize, "episode");
+    say(&format!("wrote {}: {episodes}, {size} kB\n", path.display()));
     Ok(())
 }
 

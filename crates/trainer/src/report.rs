@@ -1,33 +1,21 @@
 //! One page of what runs have come to: what differs between them, and the policies at work. The page
 //! holds everything it needs; `report/` has its HTML, its style and its script.
 
+mod data;
 mod layers;
 
 use crate::compare::{self, Estimate, Row, compare};
 use crate::error::Error;
 use crate::files;
 use crate::plot::{self, Axis};
-use crate::replay::picture::pictures;
+use crate::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
-use crate::run_dir::{RunDir, Which};
-use crate::session::Trained;
-use crate::terminal::{say, warn};
-use agents::Recording;
+use crate::terminal::{count, say};
+use data::{Data, MAX_STEPS, Sweep, replays};
 use envs::Registry;
-use layers::Pictures;
-use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-
-/// Policies that are replayed at most: the page stays small however large a sweep is.
-const MAX_REPLAYS: usize = 8;
-/// Episodes of each at most; the first ones of `trainer eval`.
-const MAX_EPISODES: u32 = 3;
-/// Steps of each in all: as many episodes as fit, but one at least, cut if need be.
-const MAX_STEPS: usize = 500;
-/// From this many groups on a picture of the hyperparameters says more than the table.
-const MIN_SWEEP: usize = 3;
 
 /// Writes the page of all runs at and below these directories.
 ///
@@ -55,6 +43,7 @@ fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
         &[
             ("title", &escape(&title(groups))),
             ("compared", &escape(&compared(groups))),
+            ("colors", &format!("{}{}", colors(&LIGHT, "light"), colors(&DARK, "dark"))),
             ("style", include_str!("report/style.css")),
             ("differences", &differences(groups)),
             ("curves", &curves(groups)),
@@ -85,6 +74,14 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
     page
 }
 
+/// The colors of shapes and of their ground as properties that the page's style and script use.
+fn colors(palette: &Palette, scheme: &str) -> String {
+    let colors = NAMES.into_iter().zip(palette.colors).chain([("card", palette.ground)]);
+    let property = |(name, color)| format!(" --{name}: {};", hexadecimal(color));
+    let properties: String = colors.map(property).collect();
+    format!("@media (prefers-color-scheme: {scheme}) {{ :root {{{properties} }} }}\n")
+}
+
 /// Text as HTML shows it, in an element or an attribute.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -100,8 +97,6 @@ fn escape(text: &str) -> String {
     }
     escaped
 }
-
-// ---- Text and tables ----
 
 fn runs(groups: &[Group]) -> impl Iterator<Item = &Run> {
     groups.iter().flat_map(|group| &group.runs)
@@ -125,10 +120,6 @@ fn title(groups: &[Group]) -> String {
         names if names.len() <= 3 => names.join(" and "),
         names => format!("{} experiments", names.len()),
     }
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn counts(groups: &[Group]) -> String {
@@ -367,150 +358,6 @@ fn run_table(groups: &[Group]) -> String {
     )
 }
 
-// ---- What the script draws ----
-
-#[derive(Serialize)]
-struct Data {
-    sweep: Option<Sweep>,
-    replays: Vec<Replay>,
-}
-
-/// Hyperparameters and what they led to.
-#[derive(Serialize)]
-struct Sweep {
-    keys: Vec<String>,
-    groups: Vec<SweepGroup>,
-}
-
-#[derive(Serialize)]
-struct SweepGroup {
-    /// In order of the keys, as TOML writes them; empty where the key is not set.
-    values: Vec<String>,
-    /// Final greedy return of each finished run.
-    returns: Vec<f64>,
-}
-
-impl Sweep {
-    /// `None` where there are too few groups, or ones whose returns can't be compared.
-    fn of(groups: &[Group]) -> Option<Sweep> {
-        let differences = &groups.first()?.differences;
-        if differences.is_empty() || differences.contains_key("env.name") {
-            return None;
-        }
-        let returns = |group: &Group| -> Vec<f64> {
-            let returns = group.runs.iter().filter_map(final_return);
-            returns.map(round).collect()
-        };
-        let groups: Vec<SweepGroup> = groups
-            .iter()
-            .map(|group| SweepGroup {
-                values: group.differences.values().cloned().collect(),
-                returns: returns(group),
-            })
-            .filter(|group| !group.returns.is_empty())
-            .collect();
-        (groups.len() >= MIN_SWEEP)
-            .then(|| Sweep { keys: differences.keys().cloned().collect(), groups })
-    }
-}
-
-fn final_return(run: &Run) -> Option<f64> {
-    run.summary.as_ref().map(|summary| summary.eval.mean_return)
-}
-
-/// Recorded episodes of one policy.
-#[derive(Serialize)]
-struct Replay {
-    label: String,
-    episodes: Vec<ReplayEpisode>,
-}
-
-#[derive(Serialize)]
-struct ReplayEpisode {
-    #[serde(flatten)]
-    pictures: Pictures,
-    /// `[steps]`
-    actions: Vec<Vec<f64>>,
-    /// `[steps]`
-    rewards: Vec<f64>,
-    /// How it ended, in words.
-    end: &'static str,
-}
-
-/// Plays the best run of each group; of too many groups the best ones. Also what could not be played.
-fn replays(groups: &[Group], registry: &Registry) -> (Vec<Replay>, Vec<String>) {
-    let mut bests: Vec<(&Group, &Run)> =
-        groups.iter().filter_map(|group| Some((group, best(&group.runs)?))).collect();
-    let mut notes = Vec::new();
-    if bests.len() > MAX_REPLAYS {
-        notes
-            .push(format!("Of {} groups, the {MAX_REPLAYS} with the highest return.", bests.len()));
-        let value = |run: &Run| final_return(run).unwrap_or(f64::NEG_INFINITY);
-        bests.sort_by(|(_, a), (_, b)| value(b).total_cmp(&value(a)));
-        bests.truncate(MAX_REPLAYS);
-    }
-    let mut replays = Vec::new();
-    for (group, run) in bests {
-        match replay(group, run, registry) {
-            Ok(replay) => replays.push(replay),
-            Err(error) => {
-                let note = format!("{}: can't be replayed: {error}", run.path.display());
-                warn(&note);
-                notes.push(note);
-            }
-        }
-    }
-    (replays, notes)
-}
-
-/// The finished run with the highest return, or the first one.
-fn best(runs: &[Run]) -> Option<&Run> {
-    let finished = runs.iter().filter_map(|run| Some((final_return(run)?, run)));
-    finished.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, run)| run).or(runs.first())
-}
-
-fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
-    let Trained { experiment, entry, agent, .. } =
-        Trained::load(&RunDir::at(run.path.clone()), Which::Latest, registry)?;
-    let mut episodes = Vec::new();
-    let mut left = MAX_STEPS;
-    for index in 0..MAX_EPISODES {
-        let recording = agents::record(agent.actor(), &entry, experiment.seed, index, true, left)
-            .map_err(Error::Agent)?;
-        if recording.end.is_none() && index > 0 {
-            break;
-        }
-        left -= recording.rewards.len();
-        let pictures = pictures(&recording, entry.name)?;
-        episodes.push(ReplayEpisode::new(&recording, Pictures::new(&pictures)));
-    }
-    let label = format!("{}, seed {}", group.label, run.seed);
-    Ok(Replay { label, episodes })
-}
-
-impl ReplayEpisode {
-    fn new(recording: &Recording, pictures: Pictures) -> ReplayEpisode {
-        let wide = |row: &Vec<f32>| -> Vec<f64> { row.iter().map(|&x| round(x.into())).collect() };
-        let end = match recording.end.map(|episode| episode.success) {
-            None => "the recording stops here",
-            Some(Some(true)) => "solved",
-            Some(Some(false)) => "not solved",
-            Some(None) => "the episode ends",
-        };
-        ReplayEpisode {
-            pictures,
-            actions: recording.actions.iter().map(wide).collect(),
-            rewards: recording.rewards.iter().copied().map(round).collect(),
-            end,
-        }
-    }
-}
-
-/// Five significant digits: finer than a picture shows, and the page stays small.
-fn round(number: f64) -> f64 {
-    format!("{number:.4e}").parse().unwrap_or(number)
-}
-
 /// What is said above the replay.
 fn replayed(notes: &[String]) -> String {
     let mut html = format!(
@@ -537,13 +384,5 @@ mod tests {
     #[test]
     fn no_text_ends_an_element_or_an_attribute() {
         assert_eq!(escape("<b a='1'>&\""), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;");
-    }
-
-    #[test]
-    fn numbers_keep_five_digits() {
-        assert_eq!(
-            [0.0, 1.0, -0.012_345_678, 123_456.7].map(round),
-            [0.0, 1.0, -0.012346, 123460.0]
-        );
     }
 }

@@ -1,7 +1,8 @@
 //! A terminal that is drawn on in place.
 
 use crate::interrupt::Interrupt;
-use console::{Term, TermFeatures};
+use crate::terminal;
+use console::Term;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -23,16 +24,12 @@ impl Screen {
     /// `None` if stdout is no terminal, or one that can't move its cursor.
     pub fn open() -> Option<Screen> {
         let term = Term::stdout();
-        if !term.is_term() || console::is_dumb() {
-            return None;
-        }
-        let interrupt = Interrupt::listen_silently();
-        Some(Screen { term, interrupt, size: (0, 0), lines: 0 })
-    }
-
-    /// Which colours it takes.
-    pub fn features(&self) -> TermFeatures<'_> {
-        self.term.features()
+        terminal::draws_in_place(&term).then(|| Screen {
+            term,
+            interrupt: Interrupt::listen_silently(),
+            size: (0, 0),
+            lines: 0,
+        })
     }
 
     /// Columns and rows that there are for a picture. One row is left out, so that the top stays when the

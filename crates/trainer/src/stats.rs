@@ -52,6 +52,12 @@ pub fn probability_of_improvement(x: &[f64], y: &[f64]) -> f64 {
     wins.sum::<f64>() / (x.len() * y.len()) as f64
 }
 
+/// The number with so many significant digits, at least one.
+#[must_use]
+pub fn round(number: f64, digits: usize) -> f64 {
+    format!("{number:.*e}", digits - 1).parse().unwrap_or(number)
+}
+
 /// 95 % percentile-bootstrap interval of a statistic of one sample or several: each is drawn anew from
 /// itself with replacement, [`RESAMPLES`] times, and the interval leaves out 2.5 % of the statistics at
 /// each end. `None` if a sample has fewer than two values: one run does not say how runs differ.

@@ -1,8 +1,8 @@
 //! Writing to the terminal without a panic when nobody reads, in colour only where that is wanted.
 
-use clap::builder::styling::{AnsiColor, Style};
+use console::{StyledObject, Term, style};
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 /// Writes to stdout. A reader that has gone away (`trainer list | head -1`) is no error.
 pub fn say(text: &str) {
@@ -10,10 +10,10 @@ pub fn say(text: &str) {
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Whether stderr is a terminal that can draw a bar: one where a line can be written over.
+/// Whether this is a terminal where lines can be written over.
 #[must_use]
-pub fn draws_bars() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+pub fn draws_in_place(term: &Term) -> bool {
+    term.is_term() && !console::is_dumb()
 }
 
 /// What is printed of a command's outcome.
@@ -48,26 +48,41 @@ impl Output {
     }
 }
 
+/// Writes a line to stderr. Nobody reading is no reason not to train.
+pub fn line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Writes a warning to stderr.
 pub fn warn(text: &str) {
-    message(AnsiColor::Yellow, "warning", text);
+    message(style("warning:").yellow(), text);
 }
 
 /// Writes a hint to stderr.
 pub fn hint(text: &str) {
-    message(AnsiColor::Cyan, "hint", text);
+    message(style("hint:").cyan(), text);
 }
 
 /// Writes an error to stderr.
 pub fn error(text: &str) {
-    message(AnsiColor::Red, "error", text);
+    message(style("error:").red(), text);
 }
 
-/// In the style of clap's own messages: `anstream` takes the colour away for NO_COLOR, a dumb terminal,
-/// a file or a pipe.
-fn message(colour: AnsiColor, kind: &str, text: &str) {
-    let style = Style::new().bold().fg_color(Some(colour.into()));
-    let _ = writeln!(anstream::stderr(), "{style}{kind}:{style:#} {text}");
+/// In the style of clap's own messages; without colour for NO_COLOR, a dumb terminal, a file or a pipe.
+fn message(kind: StyledObject<&str>, text: &str) {
+    line(&format!("{} {text}", kind.bold().for_stderr()));
+}
+
+/// So many of a thing whose plural ends in `s`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A figure with so many digits behind the point; a dash where there is none.
+#[must_use]
+pub fn figure(figure: Option<f64>, digits: usize) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.digits$}"))
 }
 
 /// To which side the cells of a table go.

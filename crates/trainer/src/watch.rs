@@ -1,11 +1,11 @@
 //! Curves of experiments in the terminal, drawn anew while they go on.
 
+use crate::cli::CurveArgs;
 use crate::error::Error;
-use crate::plot::{self, Axis};
+use crate::plot;
 use crate::results::{self, Run};
 use crate::screen::Screen;
 use crate::terminal::{self, Align, say};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Time between two looks.
@@ -21,15 +21,14 @@ const SIZE: (usize, usize) = (80, 23);
 /// terminal.
 ///
 /// # Errors
-/// When there is no run, one can't be read, or none has a value of the metric although all have ended.
-pub fn watch(paths: &[PathBuf], metric: &str, x: Axis) -> Result<(), Error> {
-    let first = picture(paths, metric, x, SIZE)?;
+/// When there is no run, one can't be read, or none has a value of the metric and none will have one.
+pub fn watch(curves: &CurveArgs) -> Result<(), Error> {
     let Some(mut screen) = Screen::open() else {
-        say(&first);
+        say(&picture(curves, SIZE)?);
         return Ok(());
     };
     loop {
-        let text = picture(paths, metric, x, screen.size())?;
+        let text = picture(curves, screen.size())?;
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if !screen.show(&lines) || !screen.rest(Instant::now() + PAUSE) {
             return Ok(());
@@ -38,24 +37,25 @@ pub fn watch(paths: &[PathBuf], metric: &str, x: Axis) -> Result<(), Error> {
 }
 
 /// The curves, with a line a group, and a line a run.
-fn picture(
-    paths: &[PathBuf],
-    metric: &str,
-    x: Axis,
-    (columns, rows): (usize, usize),
-) -> Result<String, Error> {
+fn picture(curves: &CurveArgs, (columns, rows): (usize, usize)) -> Result<String, Error> {
+    let CurveArgs { paths, metric, x } = curves;
     let runs = results::find(paths)?;
     let table = table(&runs);
     let groups = results::groups(runs);
     let rows = rows.saturating_sub(table.lines().count() + 1);
-    match plot::text(&groups, metric, x, columns, rows) {
+    match plot::text(&groups, metric, *x, columns, rows) {
         Ok(curves) => Ok(format!("{curves}\n{table}")),
-        // A run that has just begun has no row yet.
-        Err(_) if groups.iter().flat_map(|group| &group.runs).all(|run| run.columns.is_empty()) => {
-            Ok(format!("no iteration has ended yet\n\n{table}"))
+        // A run has no row before its first iteration, and no return before its first episode has ended.
+        Err(_) if groups.iter().flat_map(|group| &group.runs).any(|run| may_have(run, metric)) => {
+            Ok(format!("no run has a value of {metric} yet\n\n{table}"))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether a run goes on that may bring a value of this metric.
+fn may_have(run: &Run, metric: &str) -> bool {
+    run.summary.is_none() && (run.columns.is_empty() || run.column(metric).is_some())
 }
 
 /// A line for each run that is not finished: how far it is and how well it does.
@@ -63,9 +63,9 @@ fn table(runs: &[Run]) -> String {
     let unfinished: Vec<&Run> = runs.iter().filter(|run| run.summary.is_none()).collect();
     let mut lines = Vec::new();
     for run in unfinished.iter().take(MAX_RUNS) {
-        let figure = |name, digits: usize| {
+        let figure = |name, digits| {
             let last = run.column(name).and_then(|column| column.iter().rev().find_map(|x| *x));
-            last.map_or("-".to_owned(), |figure| format!("{figure:.digits$}"))
+            terminal::figure(last, digits)
         };
         let total = run.config.get("total_steps").map_or("?", String::as_str);
         lines.push(vec![

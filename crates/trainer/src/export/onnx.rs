@@ -3,7 +3,7 @@
 //! The messages are the part of `onnx.proto` that such a graph needs, field by field as it is there.
 
 use super::{INPUT, OUTPUT};
-use agents::{Activation, Decision, GreedyPolicy};
+use agents::{Activation, Decision, GreedyPolicy, Normalization};
 use prost::Message;
 
 /// Version of the operators: that of ONNX 1.12 (2022), old enough for every runtime in use.
@@ -24,18 +24,7 @@ pub fn encode(policy: &GreedyPolicy<'_>, known: &[(&str, String)]) -> Vec<u8> {
     let mut graph = GraphBuilder::default();
     let mut x = INPUT.to_owned();
     if let Some(normalization) = &policy.normalization {
-        // In double precision as the trainer does it: a mean that is large beside the deviation would
-        // cancel the digits of a float.
-        let width = normalization.mean.len();
-        let mean = graph.doubles("observation.mean", normalization.mean, &[width]);
-        let std = graph.doubles("observation.std", &normalization.std, &[width]);
-        let low = graph.doubles("observation.clip.low", &[-normalization.clip], &[]);
-        let high = graph.doubles("observation.clip.high", &[normalization.clip], &[]);
-        x = graph.node("Cast", &[x], &[("to", DOUBLE.into())]);
-        x = graph.node("Sub", &[x, mean], &[]);
-        x = graph.node("Div", &[x, std], &[]);
-        x = graph.node("Clip", &[x, low, high], &[]);
-        x = graph.node("Cast", &[x], &[("to", FLOAT.into())]);
+        x = normalize(&mut graph, x, normalization);
     }
     for (index, layer) in policy.layers.iter().enumerate() {
         if index > 0 {
@@ -51,7 +40,47 @@ pub fn encode(policy: &GreedyPolicy<'_>, known: &[(&str, String)]) -> Vec<u8> {
         let biases = graph.floats(&name("bias"), layer.biases, &[outputs]);
         x = graph.node("Gemm", &[x, weights, biases], &[]);
     }
-    let output = match policy.decision {
+    let output = decide(&mut graph, x, &policy.decision);
+    if let Some(last) = graph.nodes.last_mut() {
+        last.output = vec![OUTPUT.to_owned()];
+    }
+    let entry = |(key, value): &(&str, String)| Entry { key: (*key).into(), value: value.clone() };
+    let model = Model {
+        ir_version: IR,
+        producer_name: "backburn".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(Graph {
+            node: graph.nodes,
+            name: "policy".into(),
+            initializer: graph.tensors,
+            input: vec![ValueInfo::new(INPUT, FLOAT, Some(policy.observation_width()))],
+            output: vec![output],
+        }),
+        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        metadata_props: known.iter().map(entry).collect(),
+    };
+    model.encode_to_vec()
+}
+
+/// Normalised observations.
+fn normalize(graph: &mut GraphBuilder, x: String, normalization: &Normalization<'_>) -> String {
+    // In double precision as the trainer does it: a mean that is large beside the deviation would
+    // cancel the digits of a float.
+    let width = normalization.mean.len();
+    let mean = graph.doubles("observation.mean", normalization.mean, &[width]);
+    let std = graph.doubles("observation.std", &normalization.std, &[width]);
+    let low = graph.doubles("observation.clip.low", &[-normalization.clip], &[]);
+    let high = graph.doubles("observation.clip.high", &[normalization.clip], &[]);
+    let x = graph.node("Cast", &[x], &[("to", DOUBLE.into())]);
+    let x = graph.node("Sub", &[x, mean], &[]);
+    let x = graph.node("Div", &[x, std], &[]);
+    let x = graph.node("Clip", &[x, low, high], &[]);
+    graph.node("Cast", &[x], &[("to", FLOAT.into())])
+}
+
+/// What the network's outputs become: the last node's result.
+fn decide(graph: &mut GraphBuilder, mut x: String, decision: &Decision<'_>) -> ValueInfo {
+    match decision {
         Decision::Discrete => {
             // Of equal ones it takes the first, as the trainer does.
             graph.node("ArgMax", &[x], &[("axis", 1), ("keepdims", 0)]);
@@ -73,26 +102,7 @@ pub fn encode(policy: &GreedyPolicy<'_>, known: &[(&str, String)]) -> Vec<u8> {
             graph.node("Min", &[x, high], &[]);
             ValueInfo::new(OUTPUT, FLOAT, Some(width))
         }
-    };
-    if let Some(last) = graph.nodes.last_mut() {
-        last.output = vec![OUTPUT.to_owned()];
     }
-    let entry = |(key, value): &(&str, String)| Entry { key: (*key).into(), value: value.clone() };
-    let model = Model {
-        ir_version: IR,
-        producer_name: "backburn".into(),
-        producer_version: env!("CARGO_PKG_VERSION").into(),
-        graph: Some(Graph {
-            node: graph.nodes,
-            name: "policy".into(),
-            initializer: graph.tensors,
-            input: vec![ValueInfo::new(INPUT, FLOAT, Some(policy.observation_width()))],
-            output: vec![output],
-        }),
-        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
-        metadata_props: known.iter().map(entry).collect(),
-    };
-    model.encode_to_vec()
 }
 
 /// A graph that grows by a node at a time; values go by their names.

@@ -32,10 +32,10 @@ enum Style {
 /// # Errors
 /// When a picture can't be drawn.
 pub fn play(screen: &mut Screen, episode: &Episode) -> Result<bool, Error> {
-    let style = match screen.features() {
-        features if !features.colors_supported() => Style::Plain,
-        features if features.true_colors_supported() => Style::TrueColor,
-        _ => Style::Colors256,
+    let style = match (console::colors_enabled(), console::true_colors_enabled()) {
+        (false, _) => Style::Plain,
+        (true, true) => Style::TrueColor,
+        (true, false) => Style::Colors256,
     };
     let (steps, seconds) = (episode.steps(), episode.seconds());
     let begun = Instant::now();
@@ -102,7 +102,7 @@ fn lines(
         let row = (y / CELL[1] as f64) as usize;
         let start = (x / CELL[0] as f64 - text.chars().count() as f64 / 2.0).round();
         for (column, letter) in (start.max(0.0) as usize..columns).zip(text.chars()) {
-            if row < rows && !letter.is_control() {
+            if y >= 0.0 && row < rows && !letter.is_control() {
                 letters[row * columns + column] = Some((letter, palette.of(*color)));
             }
         }

@@ -1,6 +1,7 @@
 //! Pictures of an episode: as their environment draws them, or of its observations; and their pixels.
 
 use crate::error::Error;
+use crate::stats;
 use agents::Recording;
 use envs::{Color, Drawing, Shape};
 use kuva::RasterBackend;
@@ -47,9 +48,9 @@ fn problem(drawings: &[Drawing], moments: usize) -> Option<String> {
             "shows a rectangle without an area; `low` must be below `high`"
         } else if *seconds <= 0.0 {
             "lasts no time; `seconds` must be positive"
-        } else if shapes.iter().any(|shape| size(shape) < 0.0) {
+        } else if shapes.iter().any(|shape| shape.size() < 0.0) {
             "has a shape with a negative size"
-        } else if shapes.iter().any(|shape| points(shape).is_empty()) {
+        } else if shapes.iter().any(|shape| shape.points().is_empty()) {
             "has a shape without points"
         } else {
             continue;
@@ -62,42 +63,9 @@ fn problem(drawings: &[Drawing], moments: usize) -> Option<String> {
 fn numbers(drawing: &Drawing) -> impl Iterator<Item = f64> {
     let sizes = [drawing.low[0], drawing.low[1], drawing.high[0], drawing.high[1], drawing.seconds];
     let of_shapes = drawing.shapes.iter().flat_map(|shape| {
-        points(shape).iter().flatten().copied().chain([size(shape)]).collect::<Vec<_>>()
+        shape.points().iter().flatten().copied().chain([shape.size()]).collect::<Vec<_>>()
     });
     sizes.into_iter().chain(of_shapes)
-}
-
-/// Where a shape is.
-pub fn points(shape: &Shape) -> &[[f64; 2]] {
-    match shape {
-        Shape::Line { points, .. } | Shape::Polygon { points, .. } => points,
-        Shape::Disc { center, .. } | Shape::Ring { center, .. } | Shape::Text { center, .. } => {
-            std::slice::from_ref(center)
-        }
-        Shape::Trail { at, .. } => std::slice::from_ref(at),
-    }
-}
-
-/// A shape's thickness, radius or height; 0 where it has none.
-pub fn size(shape: &Shape) -> f64 {
-    match shape {
-        Shape::Line { width, .. } | Shape::Trail { width, .. } => *width,
-        Shape::Disc { radius, .. } | Shape::Ring { radius, .. } => *radius,
-        Shape::Text { height, .. } => *height,
-        Shape::Polygon { .. } => 0.0,
-    }
-}
-
-/// What a shape stands for.
-pub fn color(shape: &Shape) -> Color {
-    match shape {
-        Shape::Line { color, .. }
-        | Shape::Polygon { color, .. }
-        | Shape::Disc { color, .. }
-        | Shape::Ring { color, .. }
-        | Shape::Text { color, .. }
-        | Shape::Trail { color, .. } => *color,
-    }
 }
 
 /// Each number of the observation as a curve over the steps, with a dot where the episode is.
@@ -141,7 +109,7 @@ fn strips(observations: &[Vec<f32>]) -> Vec<Drawing> {
 
 /// A number for people: four significant digits.
 pub fn show(number: f64) -> String {
-    let rounded: f64 = format!("{number:.3e}").parse().unwrap_or(number);
+    let rounded = stats::round(number, 4);
     match rounded.abs() {
         0.0 => "0".to_owned(),
         1e-3..1e6 => rounded.to_string(),
@@ -187,7 +155,10 @@ pub struct Palette {
     pub colors: [Rgb; 6],
 }
 
-/// The light colors of the report's page.
+/// Names of the [`Color`]s, in their order.
+pub const NAMES: [&str; 6] = ["text", "quiet", "soft", "accent", "second", "danger"];
+
+/// On a light ground.
 pub const LIGHT: Palette = Palette {
     ground: [0xff, 0xff, 0xff],
     colors: [
@@ -200,7 +171,7 @@ pub const LIGHT: Palette = Palette {
     ],
 };
 
-/// The dark colors of the report's page.
+/// On a dark ground.
 pub const DARK: Palette = Palette {
     ground: [0x1e, 0x21, 0x27],
     colors: [
@@ -224,6 +195,11 @@ impl Palette {
     }
 }
 
+/// As CSS and SVG write it.
+pub fn hexadecimal([r, g, b]: Rgb) -> String {
+    format!("#{r:02x}{g:02x}{b:02x}")
+}
+
 /// Pixels, row by row from the top.
 pub struct Pixels {
     /// Pixels of a row.
@@ -242,8 +218,7 @@ impl Surface {
     /// An empty one.
     pub fn new(width: usize, height: usize, palette: &'static Palette) -> Surface {
         let mut scene = Scene::new(width as f64, height as f64);
-        let [r, g, b] = palette.ground;
-        scene.background_color = Some(format!("#{r:02x}{g:02x}{b:02x}"));
+        scene.background_color = Some(hexadecimal(palette.ground));
         Surface { scene, palette }
     }
 
@@ -262,9 +237,11 @@ impl Surface {
         });
     }
 
-    /// Adds a text of this height around a point.
+    /// Adds a text of this height around a point, no higher than the surface.
     pub fn text(&mut self, text: &str, (x, y): (f64, f64), height: f64, color: Color) {
         let color = Some(self.paint(color));
+        // Letters are drawn whole, whatever part of them is seen.
+        let height = height.min(self.scene.height);
         self.scene.elements.push(Primitive::Text {
             x,
             // To the base line: capitals are two thirds of the height, less than half of it goes down.
@@ -281,8 +258,7 @@ impl Surface {
     /// Adds the picture of a moment of the episode, without its texts if they are written otherwise.
     pub fn picture(&mut self, pictures: &[Drawing], step: usize, view: View, with_texts: bool) {
         for (index, shape) in pictures[step].shapes.iter().enumerate() {
-            let size = size(shape) * view.unit;
-            let color = color(shape);
+            let (size, color) = (shape.size() * view.unit, shape.color());
             match shape {
                 Shape::Line { points, .. } => {
                     self.line(points.iter().map(|&point| view.at(point)).collect(), size, color);
@@ -408,6 +384,27 @@ mod tests {
         let other = Drawing::new([0.0; 2], [2.0, 1.5], 0.1);
         let message = pictures(&recording(vec![good, other]), "mine").unwrap_err().to_string();
         assert!(message.contains("step 1 has another rectangle"), "{message}");
+    }
+
+    #[test]
+    fn shapes_of_any_size_can_be_drawn() {
+        for big in [1e5, 1e9, 1e20, 1e39, 1e300, f64::MAX, f64::NAN] {
+            let mut drawing = Drawing::new([0.0; 2], [2.0, 1.0], 0.1);
+            drawing.line(&[[0.0; 2], [big; 2]], big, Color::Quiet);
+            drawing.polygon(&[[0.0; 2], [big, 0.0], [0.0, -big]], Color::Soft);
+            drawing.disc([0.5; 2], big, Color::Accent);
+            drawing.ring([-big; 2], big, Color::Second);
+            drawing.text("big", [0.5; 2], big, Color::Text);
+            drawing.trail([big; 2], 1, big, Color::Danger);
+            let mut surface = Surface::new(80, 40, &LIGHT);
+            let view = View::fit(&drawing, 80.0, 40.0);
+            surface.picture(&[drawing.clone()], 0, view, true);
+            assert_eq!(surface.pixels().unwrap().colors.len(), 80 * 40, "{big}");
+            drawing.high = [big; 2];
+            let mut surface = Surface::new(80, 40, &LIGHT);
+            surface.picture(&[drawing.clone()], 0, View::fit(&drawing, 80.0, 40.0), true);
+            assert_eq!(surface.pixels().unwrap().colors.len(), 80 * 40, "{big}");
+        }
     }
 
     #[test]

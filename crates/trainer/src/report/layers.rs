@@ -1,7 +1,7 @@
 //! An episode's pictures for the page's script: of each shape what it is, then what changes.
 
-use crate::replay::picture::{View, color, points, size};
-use envs::{Color, Drawing, Shape};
+use crate::replay::picture::{NAMES, View};
+use envs::{Drawing, Shape};
 use serde::Serialize;
 
 /// The longer side of a picture, in the unit of all numbers: finer than a screen shows.
@@ -80,14 +80,7 @@ impl Pictures {
 
 impl Full {
     fn of(shape: &Shape, view: View) -> Full {
-        let color = match color(shape) {
-            Color::Text => "text",
-            Color::Quiet => "quiet",
-            Color::Soft => "soft",
-            Color::Accent => "accent",
-            Color::Second => "second",
-            Color::Danger => "danger",
-        };
+        let color = NAMES[shape.color() as usize];
         let kind = match shape {
             Shape::Line { .. } => "line",
             Shape::Polygon { .. } => "polygon",
@@ -97,12 +90,12 @@ impl Full {
             Shape::Trail { .. } => "trail",
         };
         let mut at = Vec::new();
-        for &point in points(shape) {
+        for &point in shape.points() {
             let (x, y) = view.at(point);
             at.extend([x.round() as i64, y.round() as i64]);
         }
         if kind != "polygon" {
-            at.push((size(shape) * view.unit).round() as i64);
+            at.push((shape.size() * view.unit).round() as i64);
         }
         let text = match shape {
             Shape::Text { text, .. } => Some(text.clone()),
@@ -142,6 +135,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use envs::Color;
 
     #[test]
     fn what_stays_is_written_once_and_what_moves_by_how_far() {

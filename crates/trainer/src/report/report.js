@@ -1,5 +1,5 @@
 "use strict";
-// Pictures of the hyperparameters, and the replay. The data is what report.rs wrote beside this script;
+// Pictures of the hyperparameters, and the replay. The data is what report/data.rs wrote beside this script;
 // everything that text can say is in the page already.
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -151,7 +151,7 @@ function unpack(entries, steps) {
 }
 
 /** Draws the shapes of a step, `unit` pixels for each of their units. */
-function paint(context, unit, colors, layers, step) {
+function paint(context, unit, color, layers, step) {
   const path = (shapes) => {
     for (const { at } of shapes) {
       for (let i = 0; i + 1 < at.length; i += 2) context.lineTo(at[i] * unit, at[i + 1] * unit);
@@ -164,7 +164,7 @@ function paint(context, unit, colors, layers, step) {
     const { kind, at } = shape;
     // The last number, but for a polygon's.
     const size = at.at(-1) * unit;
-    context.fillStyle = context.strokeStyle = colors[shape.color];
+    context.fillStyle = context.strokeStyle = color(shape.color);
     context.lineWidth = kind === "ring" ? 1.5 : Math.max(1, size);
     context.beginPath();
     if (kind === "text") {
@@ -211,13 +211,10 @@ function startReplay(replays) {
     const context = canvas.getContext("2d");
     context.scale(density, density);
     const style = getComputedStyle(document.documentElement);
-    const colors = {};
-    for (const name of ["text", "quiet", "soft", "accent", "second", "danger"]) {
-      colors[name] = style.getPropertyValue("--" + name).trim();
-    }
+    const color = (name) => style.getPropertyValue("--" + name).trim();
     const step = Number(slider.value);
     context.translate((width - wide * unit) / 2, (height - high * unit) / 2);
-    paint(context, unit, colors, layers, step);
+    paint(context, unit, color, layers, step);
     const last = episode.rewards.length;
     const parts = [`step ${step} of ${last}`];
     if (step > 0) {

@@ -12,7 +12,7 @@ use crate::terminal::Output;
 use envs::Registry;
 use std::path::{Path, PathBuf};
 
-/// Copies the trials of these directories that have ended into one, and writes its table.
+/// Copies the trials of these directories, one at least, that have ended into one, and writes its table.
 ///
 /// # Errors
 /// When they are not parts of one sweep, or a file can't be copied.
@@ -22,18 +22,12 @@ pub fn collect(
     registry: &Registry,
     output: Output,
 ) -> Result<(), Error> {
-    let mut whole: Option<(Sweep, String)> = None;
-    for part in parts {
-        let (sweep, text) = read(part)?;
-        match &whole {
-            Some((_, other)) if *other != text => return Err(another(part, &parts[0])),
-            Some(_) => {}
-            None => whole = Some((sweep, text)),
+    let (sweep, text) = read(&parts[0])?;
+    for part in &parts[1..] {
+        if read(part)?.1 != text {
+            return Err(another(part, &parts[0]));
         }
     }
-    let Some((sweep, text)) = whole else {
-        return Err(Error::Usage("give the directories of a sweep's parts".into()));
-    };
     let root = out.unwrap_or_else(|| default_root(&sweep));
     let file = root.join("sweep.toml");
     if file.is_file() && read(&root)?.1 != text {

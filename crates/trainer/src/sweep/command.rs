@@ -204,11 +204,7 @@ fn run(
         && sweep.shard.is_none()
     {
         let again = confirm(sweep, registry, root, winner, (jobs, cores), output, &interrupt)?;
-        let Some(again) = again else { return Err(stopped()) };
-        let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), &again)];
-        results::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
-        output.text(|| results::confirmation(sweep, winner, &again));
-        confirmed = Some(again);
+        confirmed = Some(again.ok_or_else(stopped)?);
     }
     output.json(&results::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
     let failed = |entry: &&Entry| matches!(entry.verdict, Some((Status::Failed, _)));
@@ -254,8 +250,16 @@ fn confirm(
         is_sweep: false,
         workers: Vec::new(),
     };
-    let interrupted = runner.drive()?;
-    Ok(if interrupted { None } else { runner.entries.pop() })
+    if runner.drive()? {
+        return Ok(None);
+    }
+    let confirmed = runner.entries.pop();
+    if let Some(again) = &confirmed {
+        let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), again)];
+        results::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
+        output.text(|| results::confirmation(sweep, winner, again));
+    }
+    Ok(confirmed)
 }
 
 /// Removes what a sweep has left, and nothing else that may be there.

@@ -1,9 +1,10 @@
 //! What the user sees while a sweep goes on.
 
-use crate::terminal::draws_bars;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use crate::progress::style;
+use crate::terminal::{draws_in_place, line};
+use console::Term;
+use indicatif::{MultiProgress, ProgressBar};
 use std::collections::HashMap;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines about running runs, at least.
@@ -33,7 +34,7 @@ impl Progress {
         if quiet {
             return Progress::Quiet;
         }
-        if !draws_bars() {
+        if !draws_in_place(&Term::stderr()) {
             return Progress::Lines { running: HashMap::new(), last: Instant::now() };
         }
         let bars = MultiProgress::new();
@@ -139,16 +140,4 @@ impl Progress {
             whole.finish_and_clear();
         }
     }
-}
-
-/// Without a colour in it, so that there is nothing for NO_COLOR to take away.
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
-}
-
-/// Nobody reading is no reason not to train.
-fn line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,0 +1,176 @@
+//! What the page's script draws: hyperparameters with what they led to, and recorded episodes.
+
+use super::layers::Pictures;
+use crate::error::Error;
+use crate::replay::picture::pictures;
+use crate::results::{Group, Run};
+use crate::session::Trained;
+use crate::stats;
+use crate::terminal::warn;
+use agents::Recording;
+use envs::Registry;
+use serde::Serialize;
+
+/// Policies that are replayed at most: the page stays small however large a sweep is.
+const MAX_REPLAYS: usize = 8;
+/// Episodes of each at most; the first ones of `trainer eval`.
+const MAX_EPISODES: u32 = 3;
+/// Steps of each in all: as many episodes as fit, but one at least, cut if need be.
+pub const MAX_STEPS: usize = 500;
+/// From this many groups on a picture of the hyperparameters says more than the table.
+const MIN_SWEEP: usize = 3;
+
+/// All of it.
+#[derive(Serialize)]
+pub struct Data {
+    pub sweep: Option<Sweep>,
+    pub replays: Vec<Replay>,
+}
+
+/// Hyperparameters and what they led to.
+#[derive(Serialize)]
+pub struct Sweep {
+    keys: Vec<String>,
+    groups: Vec<SweepGroup>,
+}
+
+#[derive(Serialize)]
+struct SweepGroup {
+    /// In order of the keys, as TOML writes them; empty where the key is not set.
+    values: Vec<String>,
+    /// Final greedy return of each finished run.
+    returns: Vec<f64>,
+}
+
+impl Sweep {
+    /// `None` where there are too few groups, or ones whose returns can't be compared.
+    pub fn of(groups: &[Group]) -> Option<Sweep> {
+        let differences = &groups.first()?.differences;
+        if differences.is_empty() || differences.contains_key("env.name") {
+            return None;
+        }
+        let returns = |group: &Group| -> Vec<f64> {
+            let returns = group.runs.iter().filter_map(final_return);
+            returns.map(round).collect()
+        };
+        let groups: Vec<SweepGroup> = groups
+            .iter()
+            .map(|group| SweepGroup {
+                values: group.differences.values().cloned().collect(),
+                returns: returns(group),
+            })
+            .filter(|group| !group.returns.is_empty())
+            .collect();
+        (groups.len() >= MIN_SWEEP)
+            .then(|| Sweep { keys: differences.keys().cloned().collect(), groups })
+    }
+}
+
+fn final_return(run: &Run) -> Option<f64> {
+    run.summary.as_ref().map(|summary| summary.eval.mean_return)
+}
+
+/// Recorded episodes of one policy.
+#[derive(Serialize)]
+pub struct Replay {
+    label: String,
+    episodes: Vec<ReplayEpisode>,
+}
+
+#[derive(Serialize)]
+struct ReplayEpisode {
+    #[serde(flatten)]
+    pictures: Pictures,
+    /// `[steps]`
+    actions: Vec<Vec<f64>>,
+    /// `[steps]`
+    rewards: Vec<f64>,
+    /// How it ended, in words.
+    end: &'static str,
+}
+
+/// Plays the best run of each group; of too many groups the best ones. Also what could not be played.
+pub fn replays(groups: &[Group], registry: &Registry) -> (Vec<Replay>, Vec<String>) {
+    let mut bests: Vec<(&Group, &Run)> =
+        groups.iter().filter_map(|group| Some((group, best(&group.runs)?))).collect();
+    let mut notes = Vec::new();
+    if bests.len() > MAX_REPLAYS {
+        notes
+            .push(format!("Of {} groups, the {MAX_REPLAYS} with the highest return.", bests.len()));
+        let value = |run: &Run| final_return(run).unwrap_or(f64::NEG_INFINITY);
+        bests.sort_by(|(_, a), (_, b)| value(b).total_cmp(&value(a)));
+        bests.truncate(MAX_REPLAYS);
+    }
+    let mut replays = Vec::new();
+    for (group, run) in bests {
+        match replay(group, run, registry) {
+            Ok(replay) => replays.push(replay),
+            Err(error) => {
+                let note = format!("{}: can't be replayed: {error}", run.path.display());
+                warn(&note);
+                notes.push(note);
+            }
+        }
+    }
+    (replays, notes)
+}
+
+/// The finished run with the highest return, or the first one.
+fn best(runs: &[Run]) -> Option<&Run> {
+    let finished = runs.iter().filter_map(|run| Some((final_return(run)?, run)));
+    finished.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, run)| run).or(runs.first())
+}
+
+fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
+    let Trained { experiment, entry, agent, .. } = Trained::read(&run.path, registry)?;
+    let mut episodes = Vec::new();
+    let mut left = MAX_STEPS;
+    for index in 0..MAX_EPISODES {
+        let recording = agents::record(agent.actor(), &entry, experiment.seed, index, true, left)
+            .map_err(Error::Agent)?;
+        if recording.end.is_none() && index > 0 {
+            break;
+        }
+        left -= recording.rewards.len();
+        let pictures = pictures(&recording, entry.name)?;
+        episodes.push(ReplayEpisode::new(&recording, Pictures::new(&pictures)));
+    }
+    let label = format!("{}, seed {}", group.label, run.seed);
+    Ok(Replay { label, episodes })
+}
+
+impl ReplayEpisode {
+    fn new(recording: &Recording, pictures: Pictures) -> ReplayEpisode {
+        let wide = |row: &Vec<f32>| -> Vec<f64> { row.iter().map(|&x| round(x.into())).collect() };
+        let end = match recording.end.map(|episode| episode.success) {
+            None => "the recording stops here",
+            Some(Some(true)) => "solved",
+            Some(Some(false)) => "not solved",
+            Some(None) => "the episode ends",
+        };
+        ReplayEpisode {
+            pictures,
+            actions: recording.actions.iter().map(wide).collect(),
+            rewards: recording.rewards.iter().copied().map(round).collect(),
+            end,
+        }
+    }
+}
+
+/// Five significant digits: finer than a picture shows, and the page stays small.
+fn round(number: f64) -> f64 {
+    stats::round(number, 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::round;
+
+    #[test]
+    fn numbers_keep_five_digits() {
+        assert_eq!(
+            [0.0, 1.0, -0.012_345_678, 123_456.7].map(round),
+            [0.0, 1.0, -0.012346, 123460.0]
+        );
+    }
+}
