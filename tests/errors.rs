@@ -150,7 +150,7 @@ fn directories_of_runs() {
     let place = place();
     fs::create_dir_all(place.path("empty/checkpoints")).expect("a directory");
     fs::copy(place.path("run/config.toml"), place.path("empty/config.toml")).expect("a copy");
-    place.trainer(&["eval", "empty"]).expect(2, &["empty/checkpoints: holds no checkpoint yet"]);
+    place.trainer(&["eval", "empty"]).expect(2, &["empty/checkpoints: holds no checkpoint"]);
     let warm = ["run", "tiny.toml", "--set", "warm_start=empty"];
     place.trainer(&warm).expect(2, &["warm_start", "empty: holds no checkpoint"]);
 

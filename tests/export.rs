@@ -347,5 +347,5 @@ fn bad_arguments_are_refused() {
     fs::create_dir(place.path("run/policy.onnx")).expect("a directory");
     refused(&["run", "--format", "onnx"], &["run/policy.onnx: is a directory"]);
     fs::remove_dir_all(place.path("run/checkpoints")).expect("they are there");
-    refused(&["run", "--format", "onnx"], &["run/checkpoints", "holds no checkpoint yet"]);
+    refused(&["run", "--format", "onnx"], &["run/checkpoints", "holds no checkpoint"]);
 }

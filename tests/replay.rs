@@ -216,7 +216,7 @@ fn what_can_not_be_shown_is_refused() {
     fs::create_dir(place.path("x.gif")).expect("a directory");
     place.trainer(&["replay", "cliff", "--gif", "x.gif"]).expect(2, &["x.gif", "is a directory"]);
     fs::remove_dir_all(place.path("cliff/checkpoints")).expect("it was there");
-    place.trainer(&["replay", "cliff"]).expect(2, &["holds no checkpoint yet"]);
+    place.trainer(&["replay", "cliff"]).expect(2, &["holds no checkpoint"]);
     let config = fs::read_to_string(place.path("cliff/config.toml")).expect("a configuration");
     place.write("cliff/config.toml", config.replace("\"cliff\"", "\"mine\""));
     place.trainer(&["replay", "cliff"]).expect(2, &["config.toml", "mine", "there is"]);

@@ -29,10 +29,9 @@ fn draws_once_into_a_pipe() {
         "pendulum: mean return of the last 100 episodes",
         "environment steps",
         "3000 of 4000 steps",
-        "980 steps/s",
         "return -300.00",
         "━━ p (1 seed)",
-        "0 of 1 finished",
+        "  1 stopped",
     ] {
         assert!(shown.contains(text), "no {text:?} in\n{shown}");
     }
@@ -44,6 +43,12 @@ fn draws_once_into_a_pipe() {
     let columns =
         |row: usize| curve[row].chars().position(|c| ('\u{2801}'..='\u{28ff}').contains(&c));
     assert!(columns(0) > columns(curve.len() - 1), "{shown}");
+
+    // A process works on it as long as it holds the lock.
+    let config = std::fs::File::open(place.path("runs/p/1/config.toml")).expect("it is there");
+    config.try_lock().expect("nobody else has it");
+    let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
+    assert!(shown.contains("980 steps/s") && shown.contains("  1 running"), "{shown}");
 
     let seconds = place.trainer(&["watch", "runs", "--x", "seconds"]).expect(0, &[]).stdout;
     assert!(seconds.contains("wall clock, seconds"), "{seconds}");
@@ -116,6 +121,43 @@ fn goes_on_in_a_terminal_until_the_user_leaves() {
 fn no_color_means_none() {
     let shown = in_a_terminal(&[("NO_COLOR", "1")]);
     assert!(!support::is_coloured(&shown), "{shown}");
+}
+
+#[test]
+fn a_terminal_waits_for_a_run_that_is_not_there_yet() {
+    let place = Place::new();
+    let mut has_begun = false;
+    let ended = place.in_terminal(&["watch", "later"], &[("NO_COLOR", "1")], |shown| {
+        if !has_begun && shown.contains("later: there is no run in it") {
+            has_begun = true;
+            unfinished(&place, "later/1", &format!("{HEADER}1000,1,900,-1200\n"));
+        }
+        shown.contains("1000 of 4000 steps")
+    });
+    ended.expect(0, &[]);
+}
+
+#[test]
+fn a_running_experiment_is_drawn_however_many_better_ones_there_are() {
+    let place = Place::new();
+    let summary = r#"{ "steps": 2000, "seconds": 2.0, "steps_per_second": 900.0, "seed": 1,
+        "backend": "flex", "algorithm": "ppo", "environment": "pendulum", "version": "0.1.0",
+        "eval": { "episodes": 1, "mean_return": 0.0, "std_return": 0.0, "min_return": 0.0,
+            "max_return": 0.0, "mean_length": 200.0, "success_rate": null } }"#;
+    for number in 1..=9 {
+        let run = format!("runs/p{number}/1");
+        unfinished(&place, &run, &format!("{HEADER}1000,1,900,-9\n2000,2,900,-{number}\n"));
+        let config = place.path(&run).join("config.toml");
+        let text = std::fs::read_to_string(&config).expect("it is there");
+        let text = text.replace("\"p\"", &format!("\"p{number}\""));
+        std::fs::write(&config, text).expect("config.toml");
+        if number < 9 {
+            place.write(&format!("{run}/summary.json"), summary);
+        }
+    }
+    let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
+    assert!(shown.contains("━━ p9 (1 seed)") && shown.contains("and 2 more"), "{shown}");
+    assert!(!shown.contains("p8 (") && shown.contains("  1 stopped, 8 finished"), "{shown}");
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub fn bench(
     experiment: &Experiment,
     entry: &Entry,
     source: &Source,
+    only: Option<Backend>,
     output: Output,
 ) -> Result<(), Error> {
     let steps = experiment.steps_per_iteration() as f64;
@@ -64,7 +65,7 @@ pub fn bench(
         )
     });
     let mut backends = Vec::new();
-    for backend in Backend::ALL {
+    for backend in Backend::ALL.into_iter().filter(|&one| only.is_none_or(|only| one == only)) {
         let name = backend.name();
         if backend.devices().is_empty() {
             output.text(|| format!("  {name:<14} {:>12}\n", "no device"));

@@ -29,7 +29,7 @@ Exit codes:
   0    done
   1    failed while running
   2    bad usage, configuration or checkpoint
-  130  interrupted (Ctrl-C) after a checkpoint was saved";
+  130  interrupted (Ctrl-C); `resume` goes on from the last checkpoint";
 
 /// The command line of a program with these environments.
 #[must_use]
@@ -258,7 +258,7 @@ pub enum Command {
 /// How a result is printed.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ResultArgs {
-    /// Print the result to stdout as one JSON document, with --quiet too; the rest goes to stderr
+    /// Print the result to stdout as one JSON document; the rest goes to stderr
     #[arg(long)]
     pub json: bool,
 }

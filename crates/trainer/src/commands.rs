@@ -70,10 +70,11 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
         Command::Bench { config, result } => {
+            let only = config.backend;
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
             let entry = session::entry(&experiment, registry)?;
-            bench(&experiment, &entry, &source, loud(result))
+            bench(&experiment, &entry, &source, only, loud(result))
         }
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
@@ -215,6 +216,16 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
     Ok(())
 }
 
+/// What `eval` has played, and what came of it.
+#[derive(Serialize)]
+struct Played<'a> {
+    checkpoint: &'a Path,
+    seed: u64,
+    greedy: bool,
+    #[serde(flatten)]
+    summary: &'a EvalSummary,
+}
+
 fn eval(
     PlayArgs { policy, stochastic, seed }: PlayArgs,
     episodes: Option<u32>,
@@ -228,7 +239,8 @@ fn eval(
     let evaluation =
         agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
     let summary = EvalSummary::new(&evaluation);
-    output.result(&summary, || {
+    let result = Played { checkpoint: &checkpoint, seed, greedy, summary: &summary };
+    output.result(&result, || {
         let actions = if greedy { "greedy" } else { "sampled" };
         format!("{}, {actions} actions, seed {seed}\n{}", checkpoint.display(), summary.table())
     });

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::results::{Group, Run};
 use crate::stats;
-use crate::terminal::{Align, columns};
+use crate::terminal::{Align, columns, command};
 use serde::Serialize;
 use std::fmt::{self, Write};
 
@@ -101,17 +101,17 @@ pub fn compare(groups: &[Group], threshold: Option<f64>) -> Result<Comparison, E
     let unfinished: Vec<&Run> =
         groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()).collect();
     for run in &unfinished {
-        let path = run.path.display();
-        notes.push(format!("{path} is not finished and left out; `trainer resume {path}` goes on"));
+        let (path, resume) = (run.path.display(), command("resume", &run.path));
+        notes.push(format!("{path} is not finished and left out; `{resume}` goes on"));
     }
     let measured: Vec<(Row, Vec<f64>)> =
         groups.iter().filter_map(|group| row(group, threshold)).collect();
     if measured.is_empty() {
-        let first = unfinished.first().map(|run| run.path.display().to_string());
-        let first = first.unwrap_or_default();
+        let first = unfinished.first().map(|run| run.path.as_path()).unwrap_or("".as_ref());
         return Err(Error::Usage(format!(
-            "{first}: no run is finished, so there is nothing to compare; `trainer resume {first}` \
-             goes on with a run"
+            "{}: no run is finished, so there is nothing to compare; `{}` goes on with a run",
+            first.display(),
+            command("resume", first)
         )));
     }
     let mut pairs = Vec::new();

@@ -1,6 +1,7 @@
 //! One error for the whole program, with the exit code it leads to.
 
 use crate::checkpoint::CheckpointError;
+use crate::terminal::command;
 use agents::{AgentError, BackendError};
 use std::path::{Path, PathBuf};
 
@@ -54,10 +55,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Ctrl-C; a checkpoint was saved.
-    #[error(
-        "interrupted at step {steps}; go on with\n  trainer resume {}",
-        directory.display()
-    )]
+    #[error("interrupted at step {steps}; go on with\n  {}", command("resume", directory))]
     Interrupted {
         /// Steps done, all of them in the checkpoint.
         steps: u64,
@@ -66,8 +64,8 @@ pub enum Error {
     },
     /// Ctrl-C during a sweep; its running runs have saved checkpoints.
     #[error(
-        "interrupted with {finished} of {runs} runs finished; go on with\n  trainer resume {}",
-        directory.display()
+        "interrupted with {finished} of {runs} runs finished; go on with\n  {}",
+        command("resume", directory)
     )]
     SweepInterrupted {
         /// Runs that are done.

@@ -1,6 +1,7 @@
 //! Files that are whole or not there.
 
 use crate::error::Error;
+use crate::terminal::quoted;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -51,10 +52,11 @@ pub fn output<'a>(path: &Path, extensions: &[&'a str]) -> Result<&'a str, Error>
     };
     let directory = directory(path);
     if !directory.is_dir() {
-        let directory = directory.display();
         return Err(Error::Usage(format!(
-            "{}: there is no directory {directory}; make it with `mkdir -p {directory}`",
-            path.display()
+            "{}: there is no directory {}; make it with `mkdir -p {}`",
+            path.display(),
+            directory.display(),
+            quoted(&directory.to_string_lossy())
         )));
     }
     if path.is_dir() {

@@ -4,7 +4,7 @@ use crate::cli;
 use crate::config;
 use crate::error::Error;
 use crate::files;
-use crate::terminal::say;
+use crate::terminal::{command, program, say};
 use clap_complete::Shell;
 use envs::{Entry, Registry};
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub fn init(
         )));
     }
     files::write_atomically(&path, &[text.as_bytes()])?;
-    say(&format!("wrote {shown}\n  train  trainer run {shown}\n"));
+    say(&format!("wrote {shown}\n  train  {}\n", command("run", &path)));
     Ok(())
 }
 
@@ -77,11 +77,8 @@ pub fn schema(output: Option<&Path>, registry: &Registry) -> Result<(), Error> {
 
 /// Prints a script for a shell that completes the command line of this program, whatever it is called.
 pub fn completions(shell: Shell, registry: &Registry) {
-    let program = std::env::args_os().next().map(PathBuf::from);
-    let name = program.as_deref().and_then(Path::file_stem).unwrap_or("trainer".as_ref());
     let mut script = Vec::new();
-    let name = name.to_string_lossy();
-    clap_complete::generate(shell, &mut cli::command(registry), name, &mut script);
+    clap_complete::generate(shell, &mut cli::command(registry), program(), &mut script);
     say(&String::from_utf8_lossy(&script));
 }
 

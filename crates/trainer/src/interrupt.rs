@@ -17,25 +17,33 @@ impl Interrupt {
     /// Listens for Ctrl-C (and SIGTERM, SIGHUP): the first asks to stop, the second ends at once.
     #[must_use]
     pub fn listen() -> Interrupt {
-        Interrupt::answer(|| {
-            terminal::warn("stopping after this iteration; once more to stop at once");
-        })
+        Interrupt::answer([
+            "stopping after this iteration; once more to stop at once",
+            "stopped at once; what was done since the last checkpoint is lost",
+        ])
     }
 
-    /// Listens like [`Interrupt::listen`] and says nothing, for what stops at once.
+    /// Listens like [`Interrupt::listen`] and says nothing, for what has nothing to lose.
     #[must_use]
     pub fn listen_silently() -> Interrupt {
-        Interrupt::answer(|| {})
+        Interrupt::answer([""; 2])
     }
 
-    fn answer(answer: impl Fn() + Send + 'static) -> Interrupt {
+    /// What is said when it is asked for the first time, and the second.
+    fn answer([first, second]: [&'static str; 2]) -> Interrupt {
         let interrupt = Interrupt::default();
         let requested = Arc::clone(&interrupt.requested);
+        let say = |text: &str| {
+            if !text.is_empty() {
+                terminal::warn(text);
+            }
+        };
         let listening = ctrlc::set_handler(move || {
             if requested.swap(true, Ordering::Relaxed) {
+                say(second);
                 std::process::exit(INTERRUPTED);
             }
-            answer();
+            say(first);
         });
         if let Err(error) = listening {
             terminal::warn(&format!("Ctrl-C will end without a checkpoint: {error}"));

@@ -138,15 +138,20 @@ pub fn text(
     columns: usize,
     rows: usize,
 ) -> Result<String, Error> {
-    let curves = curves(groups, metric, x, Unfinished::DropsOut)?;
+    let mut curves = curves(groups, metric, x, Unfinished::DropsOut)?;
+    if curves.len() > TERMINAL_COLORS.len() {
+        curves.sort_by_key(|curve| curve.group.runs.iter().all(|run| run.summary.is_some()));
+    }
     let shown = &curves[..curves.len().min(TERMINAL_COLORS.len())];
+    // In a low terminal the curves say more than their names.
+    let named = shown.len().min((2 * rows / 5).max(1));
     let mut legend = String::new();
-    for (curve, (name, _)) in shown.iter().zip(TERMINAL_COLORS) {
+    for (curve, (name, _)) in shown.iter().zip(TERMINAL_COLORS).take(named) {
         let key = console::Style::new().color256(name).apply_to("━━");
         legend += &format!("  {key} {}\n", described_curve(curve));
     }
-    if curves.len() > shown.len() {
-        legend += &format!("  {} others, lower at the end\n", curves.len() - shown.len());
+    if curves.len() > named {
+        legend += &format!("  and {} more\n", curves.len() - named);
     }
     let rows = rows.saturating_sub(legend.lines().count()).max(MIN_ROWS);
     // What is drawn first lies below.
@@ -165,6 +170,7 @@ pub fn text(
         .with_title(format!("{}: {}", title(groups), described(metric)))
         .with_x_label(x.title())
         .with_show_grid(false)
+        .with_ticks((columns / 16).min(rows / 3).clamp(2, 5))
         .with_term_rows(rows as u32);
     let scene = kuva::render::render::render_multiple(plots, layout);
     let mut text = kuva::TerminalBackend::new(columns, rows).render_scene(&scene);

@@ -7,6 +7,7 @@ pub mod picture;
 use crate::cli::PlayArgs;
 use crate::error::Error;
 use crate::files;
+use crate::progress;
 use crate::run_dir::RunDir;
 use crate::screen::Screen;
 use crate::session::Trained;
@@ -14,6 +15,7 @@ use crate::terminal::{count, say};
 use agents::Recording;
 use envs::{Drawing, Registry};
 use gif::Film;
+use indicatif::ProgressBar;
 use picture::{pictures, show};
 use std::path::Path;
 
@@ -90,9 +92,14 @@ pub fn replay(
     let first = play(0)?;
     let mut film = Film::new(&first)?;
     film.add(&first)?;
+    // Hidden where stderr is no terminal.
+    let bar = ProgressBar::new(episodes.into()).with_position(1);
+    bar.set_style(progress::style("{bar:8} {pos}/{len} episodes ETA {eta}"));
     for index in 1..episodes {
         film.add(&play(index)?)?;
+        bar.inc(1);
     }
+    bar.finish_and_clear();
     let bytes = film.finish()?;
     files::write_atomically(path, &[&bytes])?;
     let size = bytes.len().div_ceil(1000);

@@ -5,11 +5,13 @@ use crate::config::Experiment;
 use crate::error::Error;
 use crate::export::ExportFormat;
 use crate::files;
-use crate::terminal::warn;
+use crate::terminal::{command, warn};
 use clap::ValueEnum;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 /// Which checkpoint of a run is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +111,9 @@ impl RunDir {
         if holds_a_run && !overwrite {
             let path = self.path.display();
             return Err(Error::Usage(format!(
-                "{path}: holds a run already; go on with it (trainer resume {path}), write \
-                 elsewhere (--out DIR), or replace it (--overwrite)"
+                "{path}: holds a run already; go on with it ({}), write elsewhere (--out DIR), or \
+                 replace it (--overwrite)",
+                command("resume", &self.path)
             )));
         }
         if holds_a_run {
@@ -145,7 +148,13 @@ impl RunDir {
         if self.config().is_file() {
             return Ok(());
         }
-        let what = if self.path.is_dir() { "holds no config.toml" } else { "is no directory" };
+        let what = match std::fs::metadata(self.config()) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(Error::io("can't be read", &self.config())(error));
+            }
+            _ if self.path.is_dir() => "holds no config.toml",
+            _ => "is no directory",
+        };
         Err(Error::Usage(format!(
             "{}: {what}; give a run directory, such as runs/ppo_cartpole/1",
             self.path.display()
@@ -214,9 +223,10 @@ impl RunDir {
             Which::Step(steps) => self.step(steps),
         };
         if !path.exists() {
-            let there = files::names(&self.checkpoints())?;
-            let there: Vec<_> = there.iter().filter(|name| name.ends_with(".ckpt")).collect();
-            let list = if there.is_empty() { "none".to_owned() } else { format!("{there:?}") };
+            let steps = self.steps()?.into_iter().map(|steps| steps.to_string());
+            let best = self.best().is_file().then(|| "best".to_owned());
+            let there: Vec<String> = best.into_iter().chain(steps).collect();
+            let list = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             let missing =
                 Problem::Missing(format!("there is no such checkpoint; there is: {list}"));
             return Err(missing.of(&path).into());
@@ -258,6 +268,9 @@ impl RunDir {
     }
 }
 
+/// How long a look at a lock may last, at most.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// Proof that no other process works on the run, or the sweep.
 #[derive(Debug)]
 pub struct Lock {
@@ -272,14 +285,29 @@ impl Lock {
     /// When another process has the lock.
     pub fn on(file: &Path, directory: &Path, what: &str) -> Result<Lock, Error> {
         let open = File::open(file).map_err(Error::io("can't be read", file))?;
-        match open.try_lock() {
-            Err(fs::TryLockError::WouldBlock) => Err(Error::Usage(format!(
-                "{}: another process is working on this {what}; wait for it, or write elsewhere \
-                 (--out DIR)",
-                directory.display()
-            ))),
-            // A file system without locks is no reason not to train.
-            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Lock { _file: open }),
+        let started = Instant::now();
+        loop {
+            match open.try_lock() {
+                // Somebody may only be looking.
+                Err(fs::TryLockError::WouldBlock) if started.elapsed() < GLANCE => {
+                    std::thread::sleep(GLANCE / 10);
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(Error::Usage(format!(
+                        "{}: another process is working on this {what}; wait until it is done, or \
+                         run in another directory (trainer run CONFIG --out DIR)",
+                        directory.display()
+                    )));
+                }
+                // A file system without locks is no reason not to train.
+                Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(Lock { _file: open }),
+            }
         }
+    }
+
+    /// Whether another process has the lock.
+    pub fn is_held(file: &Path) -> bool {
+        let held = |file: File| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
+        File::open(file).is_ok_and(held)
     }
 }

@@ -46,7 +46,7 @@ impl Screen {
         // The first time the cursor is hidden; after a change of size lines are not where they were.
         let mut text = match self.lines {
             0 => "\x1b[?25l".to_owned(),
-            _ if size != self.size => "\x1b[2J\x1b[H".to_owned(),
+            _ if size != self.size => "\x1b[H\x1b[J".to_owned(),
             1 => "\r".to_owned(),
             lines => format!("\r\x1b[{}A", lines - 1),
         };

@@ -5,6 +5,7 @@ use crate::config::{Experiment, Source};
 use crate::error::Error;
 use crate::metrics::RecentEpisodes;
 use crate::run_dir::{RunDir, Which};
+use crate::terminal::command;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
 use envs::{Action, Entry, Registry, Space, Stream, VectorEnv};
 use std::path::{Path, PathBuf};
@@ -205,8 +206,10 @@ impl Trained {
         let mut agent = agent(&experiment, &entry, &source, Backend::Flex)?;
         let Some((path, checkpoint)) = run.load(which)? else {
             return Err(Error::Usage(format!(
-                "{}: holds no checkpoint yet",
-                run.checkpoints().display()
+                "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
+                 goes on with the run",
+                run.checkpoints().display(),
+                command("resume", run.path())
             )));
         };
         agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;

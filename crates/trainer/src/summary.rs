@@ -4,6 +4,7 @@ use crate::config::Experiment;
 use crate::error::Error;
 use crate::files;
 use crate::session::Session;
+use crate::terminal::command;
 use agents::Evaluation;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -108,12 +109,13 @@ impl Summary {
     /// The table that ends a run.
     #[must_use]
     pub fn table(&self, run: &Path) -> String {
+        let evaluate = command("eval", run);
         let run = run.display();
         let Summary { steps, seconds, steps_per_second, .. } = self;
         format!(
             "{} on {}, seed {}, {}\n  \
              trained     {steps} steps in {seconds:.1} s, {steps_per_second:.0} steps/s\n\
-             {}  run         {run}\n  evaluate    trainer eval {run}\n",
+             {}  run         {run}\n  evaluate    {evaluate}\n",
             self.algorithm,
             self.environment,
             self.seed,

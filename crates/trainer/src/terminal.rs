@@ -2,12 +2,41 @@
 
 use console::{StyledObject, Term, style};
 use serde::Serialize;
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
-/// Writes to stdout. A reader that has gone away (`trainer list | head -1`) is no error.
+/// Writes to stdout. A reader that has gone away (`trainer list | head -1`) is no error; that a file
+/// can't be written (a full disk) ends the program with exit code 1: whatever is said is said at last.
 pub fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(problem) if problem.kind() != ErrorKind::BrokenPipe => {
+            error(&format!("stdout: can't be written: {problem}"));
+            std::process::exit(1);
+        }
+        _ => {}
+    }
+}
+
+/// What this program was called by: `trainer`, or a user's own name.
+#[must_use]
+pub fn program() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path.as_deref().and_then(Path::file_stem).unwrap_or("trainer".as_ref());
+    name.to_string_lossy().into_owned()
+}
+
+/// A command of this program about a path, for the user's shell.
+#[must_use]
+pub fn command(verb: &str, path: &Path) -> String {
+    format!("{} {verb} {}", quoted(&program()), quoted(&path.to_string_lossy()))
+}
+
+/// A word as a shell takes it.
+#[must_use]
+pub fn quoted(word: &str) -> Cow<'_, str> {
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed(word))
 }
 
 /// Whether this is a terminal where lines can be written over.

@@ -4,6 +4,7 @@ use crate::cli::CurveArgs;
 use crate::error::Error;
 use crate::plot;
 use crate::results::{self, Run};
+use crate::run_dir::Lock;
 use crate::screen::Screen;
 use crate::terminal::{self, Align, say};
 use std::time::{Duration, Instant};
@@ -21,14 +22,24 @@ const SIZE: (usize, usize) = (80, 23);
 /// terminal.
 ///
 /// # Errors
-/// When there is no run, one can't be read, or none has a value of the metric and none will have one.
+/// At the first look: when a run can't be read, or none has a value of the metric and none will have one;
+/// where stdout is no terminal, also when there is no run. What is wrong later may pass, and is shown.
 pub fn watch(curves: &CurveArgs) -> Result<(), Error> {
     let Some(mut screen) = Screen::open() else {
         say(&picture(curves, SIZE)?);
         return Ok(());
     };
+    let mut has_begun = false;
     loop {
-        let text = picture(curves, screen.size())?;
+        let text = match picture(curves, screen.size()) {
+            Err(Error::Usage(problem)) if has_begun || results::find(&curves.paths).is_err() => {
+                format!("{problem}\n\n  looking again every second\n")
+            }
+            text => {
+                has_begun = true;
+                text?
+            }
+        };
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if !screen.show(&lines) || !screen.rest(Instant::now() + PAUSE) {
             return Ok(());
@@ -39,14 +50,14 @@ pub fn watch(curves: &CurveArgs) -> Result<(), Error> {
 /// The curves, with a line a group, and a line a run.
 fn picture(curves: &CurveArgs, (columns, rows): (usize, usize)) -> Result<String, Error> {
     let CurveArgs { paths, metric, x } = curves;
-    let runs = results::find(paths)?;
+    let groups = results::groups(results::find(paths)?);
+    let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
     let table = table(&runs);
-    let groups = results::groups(runs);
     let rows = rows.saturating_sub(table.lines().count() + 1);
     match plot::text(&groups, metric, *x, columns, rows) {
         Ok(curves) => Ok(format!("{curves}\n{table}")),
         // A run has no row before its first iteration, and no return before its first episode has ended.
-        Err(_) if groups.iter().flat_map(|group| &group.runs).any(|run| may_have(run, metric)) => {
+        Err(_) if runs.iter().any(|run| may_have(run, metric)) => {
             Ok(format!("no run has a value of {metric} yet\n\n{table}"))
         }
         Err(error) => Err(error),
@@ -58,11 +69,15 @@ fn may_have(run: &Run, metric: &str) -> bool {
     run.summary.is_none() && (run.columns.is_empty() || run.column(metric).is_some())
 }
 
-/// A line for each run that is not finished: how far it is and how well it does.
-fn table(runs: &[Run]) -> String {
-    let unfinished: Vec<&Run> = runs.iter().filter(|run| run.summary.is_none()).collect();
+/// A line for each run that is not finished, those that a process works on first: how far it is and how
+/// well it does.
+fn table(runs: &[&Run]) -> String {
+    let is_running = |run: &Run| Lock::is_held(&run.path.join("config.toml"));
+    let unfinished = runs.iter().filter(|run| run.summary.is_none());
+    let mut unfinished: Vec<(&Run, bool)> = unfinished.map(|run| (*run, is_running(run))).collect();
+    unfinished.sort_by_key(|(_, is_running)| !is_running);
     let mut lines = Vec::new();
-    for run in unfinished.iter().take(MAX_RUNS) {
+    for (run, is_running) in unfinished.iter().take(MAX_RUNS) {
         let figure = |name, digits| {
             let last = run.column(name).and_then(|column| column.iter().rev().find_map(|x| *x));
             terminal::figure(last, digits)
@@ -70,7 +85,10 @@ fn table(runs: &[Run]) -> String {
         let total = run.config.get("total_steps").map_or("?", String::as_str);
         lines.push(vec![
             format!("{} of {total} steps", figure("time/total_timesteps", 0)),
-            format!("{} steps/s", figure("time/fps", 0)),
+            match is_running {
+                true => format!("{} steps/s", figure("time/fps", 0)),
+                false => "stopped".into(),
+            },
             format!("return {}", figure("rollout/ep_rew_mean", 2)),
             // Last: it may be too long for the terminal.
             run.path.display().to_string(),
@@ -80,5 +98,13 @@ fn table(runs: &[Run]) -> String {
     if unfinished.len() > MAX_RUNS {
         text += &format!("  and {} more\n", unfinished.len() - MAX_RUNS);
     }
-    text + &format!("  {} of {} finished\n", runs.len() - unfinished.len(), runs.len())
+    let running = unfinished.iter().filter(|(_, is_running)| *is_running).count();
+    let states = [
+        (running, "running"),
+        (unfinished.len() - running, "stopped"),
+        (runs.len() - unfinished.len(), "finished"),
+    ];
+    let states = states.iter().filter(|(number, _)| *number > 0);
+    let states: Vec<String> = states.map(|(number, state)| format!("{number} {state}")).collect();
+    text + &format!("  {}\n", states.join(", "))
 }

@@ -1,10 +1,11 @@
 //! Episodes as an animated GIF.
 
 use super::Episode;
-use super::picture::{LIGHT, Rgb, Surface, View};
+use super::picture::{LIGHT, Pixels, Rgb, Surface, View};
 use crate::error::Error;
 use envs::Color;
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -22,6 +23,8 @@ const MIN_SECONDS: f64 = 0.04;
 const END: u16 = 100;
 /// Pixels that stay as they are.
 const UNCHANGED: u8 = 0;
+/// Pictures that are drawn side by side.
+const PART: usize = 64;
 /// Shades between each two colors, for smooth edges.
 const SHADES: u16 = 8;
 
@@ -63,12 +66,17 @@ impl Film {
         let step = |frame: usize| frame * steps / frames;
         // Differences of rounded times add up to the rounded whole.
         let time = |frame: usize| (step(frame) as f64 * seconds * 100.0).round() as u64;
-        for frame in 0..=frames {
-            let delay = match frame {
-                last if last == frames => END,
-                _ => (time(frame + 1) - time(frame)).min(u16::MAX.into()) as u16,
-            };
-            self.frame(episode, step(frame), delay)?;
+        let all: Vec<usize> = (0..=frames).collect();
+        // Drawing is what takes its time; pictures of a part fit into memory.
+        for part in all.chunks(PART) {
+            let drawn = part.par_iter().map(|&frame| self.draw(episode, step(frame)));
+            for (&frame, pixels) in part.iter().zip(drawn.collect::<Result<Vec<_>, _>>()?) {
+                let delay = match frame {
+                    last if last == frames => END,
+                    _ => (time(frame + 1) - time(frame)).min(u16::MAX.into()) as u16,
+                };
+                self.frame(&pixels, delay)?;
+            }
         }
         Ok(())
     }
@@ -81,15 +89,19 @@ impl Film {
         self.encoder.into_inner().map_err(problem)
     }
 
-    /// Adds a frame: the rectangle with everything that has changed.
-    fn frame(&mut self, episode: &Episode, step: usize, delay: u16) -> Result<(), Error> {
+    /// The picture of a moment, with the line below it.
+    fn draw(&self, episode: &Episode, step: usize) -> Result<Pixels, Error> {
         let picture_height = self.height - CAPTION;
         let view = View::fit(&episode.pictures[step], WIDTH as f64, picture_height as f64);
         let mut surface = Surface::new(WIDTH, self.height, &LIGHT);
         surface.picture(&episode.pictures, step, view, true);
         let middle = (WIDTH as f64 / 2.0, picture_height as f64 + 0.4 * CAPTION as f64);
         surface.text(&episode.caption(step, false).join(" · "), middle, LETTERS, Color::Quiet);
-        let pixels = surface.pixels()?;
+        surface.pixels()
+    }
+
+    /// Adds a frame: the rectangle with everything that has changed.
+    fn frame(&mut self, pixels: &Pixels, delay: u16) -> Result<(), Error> {
         let now = self.table.indices(&pixels.colors);
 
         let changed = |index: &usize| now[*index] != self.seen[*index];

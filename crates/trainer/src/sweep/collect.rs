@@ -8,7 +8,7 @@ use crate::config::Source;
 use crate::error::Error;
 use crate::files;
 use crate::run_dir::Lock;
-use crate::terminal::Output;
+use crate::terminal::{Output, command};
 use envs::Registry;
 use std::path::{Path, PathBuf};
 
@@ -65,11 +65,11 @@ pub fn collect(
     let missing = entries.iter().filter(|entry: &&Entry| entry.verdict.is_none()).count();
     if missing > 0 {
         let all = entries.len();
-        let root = root.display();
         output.text(|| {
             format!(
                 "  {missing} of {all} trials are missing; collect again when they are done, or run \
-                 them here\n    trainer resume {root}\n"
+                 them here\n    {}\n",
+                command("resume", &root)
             )
         });
     }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::files;
 use crate::interrupt::Interrupt;
 use crate::run_dir::Lock;
-use crate::terminal::Output;
+use crate::terminal::{Output, command};
 use envs::Registry;
 use serde::Serialize;
 use std::num::NonZeroUsize;
@@ -49,8 +49,9 @@ pub fn start(
     if file.exists() {
         if !overwrite {
             return Err(Error::Usage(format!(
-                "{path}: holds a sweep already; go on with it (trainer resume {path}), write \
-                 elsewhere (--out DIR), or replace it (--overwrite)"
+                "{path}: holds a sweep already; go on with it ({}), write elsewhere (--out DIR), or \
+                 replace it (--overwrite)",
+                command("resume", &root)
             )));
         }
         // Whoever works on the old sweep must not lose its files.

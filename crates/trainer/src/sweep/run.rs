@@ -224,7 +224,8 @@ impl Runner<'_> {
         let error = errors.and_then(|thread| thread.join().ok()).unwrap_or_default();
         let entry = &mut self.entries[index];
         let directory = entry.run_dir(run);
-        let was_interrupted = status.code() == Some(130)
+        // One that has just begun does not listen yet: the signal itself ends it, without a code.
+        let was_interrupted = matches!(status.code(), Some(130) | None)
             && (was_asked_to_stop || {
                 // Ctrl-C reaches the run too, and it may have been the quicker one.
                 std::thread::sleep(10 * LOOK);
@@ -324,13 +325,15 @@ fn last_error(stderr: impl std::io::Read) -> String {
     let mut last = String::new();
     let mut is_error = false;
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        // The user may want colours even here (CLICOLOR_FORCE).
+        let line = console::strip_ansi_codes(&line);
         if let Some(text) = line.strip_prefix("error: ") {
             last = text.to_owned();
             is_error = true;
         } else if is_error && !line.starts_with("warning: ") && last.len() < 2000 {
             last = format!("{last} {}", line.trim());
         } else if line.contains("panicked") {
-            last = line;
+            last = line.into_owned();
         }
     }
     last
