@@ -131,6 +131,7 @@ fn the_schema_takes_good_configurations_and_refuses_bad_ones() {
         ("[eval]\nepisodes = 0", "eval.episodes: "),
         ("[checkpoint]\nkeep = 1", "checkpoint.keep: "),
         ("[sweep]\nseeds = 0", "sweep.seeds: "),
+        ("[sweep]\nseeds = [2, 2]", "sweep.seeds: "),
         ("[sweep]\nobjective = 'return'", "sweep.objective: "),
         ("[sweep.grid]\n'agent.gamma' = [1.5]", "sweep.grid.agent.gamma.0: "),
         ("[sweep.grid]\n'agent.gama' = [0.5]", "('agent.gama' was unexpected)"),
@@ -146,6 +147,9 @@ fn the_schema_takes_good_configurations_and_refuses_bad_ones() {
     .chain([
         (ppo.replace("reach", "rech"), "env.name: 'rech'"),
         (ppo.replace("ppo", "pppo"), "agent: "),
+        (format!("name = ''\n{ppo}"), "name: "),
+        (format!("name = 'a/b'\n{ppo}"), "name: 'a/b'"),
+        (format!("name = '..'\n{ppo}"), "name: '..'"),
         (ppo.replace("algorithm", "#"), "agent: 'algorithm' is a required"),
         ("[env]\nname = 'reach'".into(), ": 'agent' is a required"),
         (format!("backend = 'cuda'\n{ppo}"), "backend: 'cuda'"),

@@ -203,3 +203,48 @@ fn files_that_can_not_be_written() {
         place.trainer(&schema).expect(1, &["/proc/schema.json: can't be written: "]);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_can_not_be_written_is_an_error() {
+    let place = place();
+    for arguments in [&["list"][..], &["schema"], &["eval", "run", "--json"], &["replay", "run"]] {
+        let full = File::options().write(true).open("/dev/full").expect("a full disk");
+        let output = place.command(arguments).stdout(full).output().expect("the trainer starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert!(errors.contains("error: stdout: can't be written: No space left"), "{errors}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn commands_to_paste_are_quoted_and_go_by_the_programs_name() {
+    let place = Place::new();
+    place.write("tiny.toml", TINY);
+    let program = place.path("my drone");
+    std::os::unix::fs::symlink(support::trainer_binary(), &program).expect("a link");
+    let mut run = std::process::Command::new(&program);
+    run.args(["run", "tiny.toml", "--out", "it's here"]).current_dir(place.path(""));
+    let said = |output: std::process::Output| {
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let first = said(run.output().expect("it starts"));
+    assert!(first.contains("evaluate    'my drone' eval \"it's here\"\n"), "{first}");
+    let again = said(run.output().expect("it starts"));
+    assert!(again.contains("go on with it ('my drone' resume \"it's here\")"), "{again}");
+    let ended = place.trainer(&["schema", "-o", "no dir/x.json"]);
+    ended.expect(2, &["no dir/x.json: there is no directory no dir", "`mkdir -p 'no dir'`"]);
+}
+
+#[test]
+fn a_checkpoint_that_is_not_there_names_those_that_can_be_asked_for() {
+    let place = place();
+    let refused = place.trainer(&["eval", "run", "--checkpoint", "7"]);
+    let refused = refused.expect(2, &["there is no such checkpoint; there is: "]);
+    let (_, there) = refused.stderr.trim_end().rsplit_once("there is: ").expect("a list");
+    for one in there.split(", ") {
+        place.trainer(&["eval", "run", "--episodes", "1", "--checkpoint", one]).expect(0, &[]);
+    }
+}

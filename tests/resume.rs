@@ -369,6 +369,32 @@ fn a_checkpoint_of_another_configuration_is_refused() {
 
 #[cfg(unix)]
 #[test]
+fn a_second_interrupt_ends_at_once_and_says_what_is_lost() {
+    let place = Place::new();
+    // An iteration takes longer than the test.
+    place.write("config.toml", TRPO);
+    let slow = ["--set", "agent.rollout_steps=1_000_000", "--set", "total_steps=1_000_000_000"];
+    let mut running = Running::start(&place, &run("slow", &slow));
+    let interrupt = |running: &Running| {
+        let id = running.0.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status();
+        assert!(sent.expect("kill starts").success());
+    };
+    let started = Instant::now();
+    while !place.path("slow/metrics.csv").exists() {
+        assert!(started.elapsed() < PATIENCE, "it does not begin");
+        sleep(Duration::from_millis(1));
+    }
+    interrupt(&running);
+    sleep(Duration::from_millis(100));
+    assert!(running.0.try_wait().expect("its state").is_none(), "it ends its iteration");
+    interrupt(&running);
+    let lost = "warning: stopped at once; what was done since the last checkpoint is lost";
+    running.end().expect(130, &["warning: stopping after this iteration", lost]);
+}
+
+#[cfg(unix)]
+#[test]
 fn an_interrupt_saves_a_checkpoint_and_the_run_goes_on_from_it() {
     let place = Place::new();
     place.write("config.toml", TRPO);

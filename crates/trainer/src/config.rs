@@ -111,6 +111,7 @@ pub struct CheckpointConfig {
 #[serde(deny_unknown_fields)]
 struct File<A> {
     /// Name of the experiment, the file's name where not given; runs are in runs/NAME.
+    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[^/\\]*[^/\\.][^/\\]*$"))]
     name: Option<String>,
     /// Seed of every random stream: weights, actions, shuffles, environments.
     #[serde(default = "default_seed")]

@@ -73,7 +73,7 @@ pub fn export(
     let content =
         format.encode(&policy, &known(&trained)).map_err(Error::io("can't be written", &output))?;
     files::write_atomically(&output, &[&content])?;
-    say(&summary(&output, content.len(), &trained.checkpoint, &policy));
+    say(&summary(format, &output, content.len(), &trained.checkpoint, &policy));
     Ok(())
 }
 
@@ -91,13 +91,23 @@ fn known(trained: &Trained) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn summary(output: &Path, size: usize, checkpoint: &Path, policy: &GreedyPolicy<'_>) -> String {
+fn summary(
+    format: ExportFormat,
+    output: &Path,
+    size: usize,
+    checkpoint: &Path,
+    policy: &GreedyPolicy<'_>,
+) -> String {
     let action = match policy.decision {
         Decision::Discrete => "int64 [batch]".to_owned(),
         Decision::Continuous { low, .. } => format!("float32 [batch, {}]", low.len()),
     };
     let observation = format!("float32 [batch, {}]", policy.observation_width());
-    let lines = [["input", INPUT, &observation], ["output", OUTPUT, &action]];
+    // The tensors of the other format have names of their own.
+    let lines = match format {
+        ExportFormat::Onnx => [["input", INPUT, &observation], ["output", OUTPUT, &action]],
+        ExportFormat::Safetensors => [["observation", &observation, ""], ["action", &action, ""]],
+    };
     format!(
         "wrote {}, {} kB: greedy policy of {}\n{}",
         output.display(),

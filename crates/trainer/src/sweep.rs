@@ -144,7 +144,7 @@ pub struct Table {
 )]
 enum Seeds {
     Count(#[schemars(range(min = 1, max = MAX_SEEDS))] u64),
-    List(#[schemars(length(min = 1))] Vec<u64>),
+    List(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<u64>),
 }
 
 /// A sweep, validated but for the values that its trials try.
