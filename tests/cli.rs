@@ -176,7 +176,10 @@ fn files_that_are_no_configuration() {
     refused(format!("x = {}{}", "[".repeat(9999), "]".repeat(9999)), &["bad.toml:1:"]);
 
     let place = Place::new();
-    place.trainer(&["check", "nowhere.toml"]).expect(2, &["nowhere.toml", "can't be read"]);
+    place.trainer(&["check", "nowhere.toml"]).expect(
+        2,
+        &["nowhere.toml: there is no such file; `trainer init cartpole ppo` writes one"],
+    );
     place.trainer(&["run", "."]).expect(2, &[".: is a directory"]);
 }
 

@@ -318,7 +318,7 @@ fn shards_put_together_are_the_whole() {
     // What is put together is a sweep like any other.
     place.trainer(&["resume", "runs/tiny", "--quiet"]).expect(0, &[]);
     let other = place.trainer(&["collect", "whole", "nowhere"]);
-    other.expect(2, &["nowhere"]);
+    other.expect(2, &["nowhere: holds no sweep; give the directories of its parts"]);
     place.write("other.toml", format!("{TINY}[sweep.grid]\n\"agent.gamma\" = [0.1]\n"));
     place.trainer(&["run", "other.toml", "--out", "other", "--quiet"]).expect(0, &[]);
     place

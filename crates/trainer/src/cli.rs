@@ -7,7 +7,7 @@ use crate::run_dir::Which;
 use crate::sweep::Shard;
 use agents::Backend;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use envs::Registry;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
         /// Write the run to this directory
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
         /// Replace the run that the directory holds
         #[arg(long)]
@@ -83,7 +83,7 @@ pub enum Command {
         #[command(flatten)]
         sweep: SweepArgs,
         /// Run a part of a sweep only, such as 2/4: the second of four
-        #[arg(long, value_name = "INDEX/COUNT")]
+        #[arg(long, value_name = "INDEX/COUNT", value_hint = ValueHint::Other)]
         shard: Option<Shard>,
         /// Print nothing but errors and warnings
         #[arg(long, short)]
@@ -98,6 +98,7 @@ pub enum Command {
     /// directory's config.toml first.
     Resume {
         /// Run directory, such as runs/ppo_cartpole/1, or a sweep's, such as runs/ppo_cartpole
+        #[arg(value_hint = ValueHint::DirPath)]
         run: PathBuf,
         /// Update on another backend than before
         #[arg(long, value_name = "BACKEND", value_parser = backend())]
@@ -116,10 +117,10 @@ pub enum Command {
     /// and prints the ranked table. May be repeated while the parts go on.
     Collect {
         /// Directories of the parts, such as runs/NAME-shard-1-of-4
-        #[arg(required = true)]
+        #[arg(required = true, value_hint = ValueHint::DirPath)]
         parts: Vec<PathBuf>,
         /// Put them together in this directory
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
         #[command(flatten)]
         result: ResultArgs,
@@ -172,7 +173,7 @@ pub enum Command {
     /// played for the page with each run's latest checkpoint, greedily, as `trainer eval` does.
     Report {
         /// Run directories, or directories with runs below them
-        #[arg(required = true, value_name = "DIR")]
+        #[arg(required = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
         paths: Vec<PathBuf>,
         /// Write the page to this file
         #[arg(long, short, value_name = "FILE.html", default_value = "report.html")]
@@ -204,7 +205,7 @@ pub enum Command {
     /// rollout/ep_rew_mean over the steps. Intervals are 95 % bootstrap intervals over seeds.
     Compare {
         /// Run directories, or directories with runs below them
-        #[arg(required = true, value_name = "DIR")]
+        #[arg(required = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
         paths: Vec<PathBuf>,
         /// Also say when rollout/ep_rew_mean reached this return
         #[arg(long, value_name = "RETURN", value_parser = finite, allow_negative_numbers = true)]
@@ -267,9 +268,10 @@ pub struct ResultArgs {
 #[derive(Args, Debug)]
 pub struct PolicyArgs {
     /// Run directory, such as runs/ppo_cartpole/1
+    #[arg(value_hint = ValueHint::DirPath)]
     pub run: PathBuf,
     /// Which checkpoint: best (by evaluation), latest, or a number of steps
-    #[arg(long, value_name = "best|latest|STEP", default_value = "latest")]
+    #[arg(long, value_name = "best|latest|STEP", value_hint = ValueHint::Other, default_value = "latest")]
     pub checkpoint: Which,
 }
 
@@ -290,10 +292,10 @@ pub struct PlayArgs {
 #[derive(Args, Debug)]
 pub struct CurveArgs {
     /// Run directories, or directories with runs below them
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub paths: Vec<PathBuf>,
     /// Column of metrics.csv to draw
-    #[arg(long, value_name = "COLUMN", default_value = "rollout/ep_rew_mean")]
+    #[arg(long, value_name = "COLUMN", value_hint = ValueHint::Other, default_value = "rollout/ep_rew_mean")]
     pub metric: String,
     /// What to draw it over
     #[arg(long, default_value = "steps")]
@@ -312,7 +314,7 @@ pub struct ConfigArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Replace any value of the file, as in --set agent.learning_rate=1e-3; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_hint = ValueHint::Other)]
     pub set: Vec<String>,
 }
 

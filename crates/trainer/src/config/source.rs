@@ -1,6 +1,8 @@
 //! The text behind a configuration: the file, the overrides, and where each key stands.
 
 use crate::error::Error;
+use crate::terminal;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -100,8 +102,13 @@ impl Source {
         if path.is_dir() {
             return Err(problem("is a directory; give a configuration file (TOML)".to_owned()));
         }
-        let bytes =
-            std::fs::read(path).map_err(|error| problem(format!("can't be read: {error}")))?;
+        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => problem(format!(
+                "there is no such file; `{} init cartpole ppo` writes one to start from",
+                terminal::quoted(&terminal::program())
+            )),
+            _ => problem(format!("can't be read: {error}")),
+        })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;

@@ -1,6 +1,6 @@
 //! Parts of a sweep from several machines, put together.
 
-use super::command::{entries, parsed};
+use super::command::{entries, is_at, parsed};
 use super::run::default_root;
 use super::trial::{Entry, Record};
 use super::{Sweep, results};
@@ -78,6 +78,12 @@ pub fn collect(
 
 /// A part as the whole that it is a part of.
 fn read(part: &Path) -> Result<(Sweep, String), Error> {
+    if !is_at(part) {
+        return Err(Error::Usage(format!(
+            "{}: holds no sweep; give the directories of its parts, such as runs/NAME-shard-1-of-4",
+            part.display()
+        )));
+    }
     let mut sweep = parsed(&Source::read(&part.join("sweep.toml"), &[])?)?;
     sweep.shard = None;
     let text = sweep.to_toml()?;
