@@ -1,6 +1,6 @@
 //! Adam over one flat parameter vector (Kingma and Ba 2015).
 
-use crate::agent::AgentError;
+use crate::error::AgentError;
 use crate::fused;
 use crate::kernel::AdamStep;
 use burn::tensor::{Device, Tensor};

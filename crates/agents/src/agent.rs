@@ -1,7 +1,8 @@
 //! Actor, critic and algorithm together.
 
-use crate::config::{AgentConfig, ConfigError, NetworkConfig};
+use crate::config::{AgentConfig, NetworkConfig};
 use crate::critic::Critic;
+use crate::error::AgentError;
 use crate::metrics::UpdateMetrics;
 use crate::network::Mlp;
 use crate::policy::{Actor, Policy};
@@ -12,47 +13,6 @@ use crate::trpo::{Trpo, TrpoState};
 use burn::tensor::Device;
 use envs::{ObservationNormalizer, Space, Stream, stream};
 use serde::{Deserialize, Serialize};
-
-/// Why an agent could not go on.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum AgentError {
-    /// A number that is infinite or not a number.
-    #[error("the {0} is not finite")]
-    NonFinite(String),
-    /// Saved state of another agent.
-    #[error("{0}")]
-    Mismatch(String),
-    /// A setting that this environment does not allow.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The device failed.
-    #[error("the device failed: {0}")]
-    Device(String),
-    /// An environment or a backend panicked.
-    #[error("the environment or the backend broke down: {0}")]
-    Fault(String),
-}
-
-impl AgentError {
-    /// Fails with the name of the quantity unless it is finite.
-    pub(crate) fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
-        if value.is_finite() { Ok(()) } else { Err(AgentError::NonFinite(name.into())) }
-    }
-
-    /// Fails unless a saved vector has the expected length.
-    pub(crate) fn check_length(
-        name: &str,
-        expected: usize,
-        found: usize,
-    ) -> Result<(), AgentError> {
-        if expected == found {
-            return Ok(());
-        }
-        Err(AgentError::Mismatch(format!(
-            "the saved {name} has {found} numbers, this configuration needs {expected}"
-        )))
-    }
-}
 
 /// Everything that an agent's next updates depend on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

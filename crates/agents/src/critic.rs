@@ -1,6 +1,6 @@
 //! The critic: a network that predicts the discounted return, fitted by regression.
 
-use crate::agent::AgentError;
+use crate::error::AgentError;
 use crate::fused;
 use crate::network::{Mlp, Network, Scratch};
 use crate::samples::Samples;

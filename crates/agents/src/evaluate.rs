@@ -1,6 +1,6 @@
 //! Evaluation: whole episodes with a frozen policy.
 
-use crate::agent::AgentError;
+use crate::error::AgentError;
 use crate::network::Scratch;
 use crate::policy::Actor;
 use envs::{Action, Drawing, Entry, Episode, Rng, Space, Stream, VectorEnv, stream};

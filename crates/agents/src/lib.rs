@@ -12,6 +12,7 @@ mod config;
 pub mod conjugate_gradient;
 pub mod critic;
 pub mod distribution;
+mod error;
 mod evaluate;
 mod fused;
 pub mod gae;
@@ -28,12 +29,13 @@ mod schedule;
 mod threads;
 pub mod trpo;
 
-pub use agent::{Agent, AgentError, AgentState, AlgorithmState};
+pub use agent::{Agent, AgentState, AlgorithmState};
 pub use backend::{Backend, BackendError};
 pub use config::{
     Activation, AgentConfig, ConfigError, Init, KlPenalty, NetworkConfig, PpoConfig, PpoName,
     TrpoConfig, TrpoName,
 };
+pub use error::AgentError;
 pub use evaluate::{Evaluation, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
 pub use metrics::{AlgorithmMetrics, UpdateMetrics};

@@ -3,9 +3,9 @@
 //! The parameter vector is the network's, and for a Gaussian policy its log standard deviations, one
 //! per action dimension, behind it.
 
-use crate::agent::AgentError;
 use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Actions, Distribution, LN_2PI};
+use crate::error::AgentError;
 use crate::network::{Linearized, Mlp, Network, Scratch};
 use burn::tensor::{Device, Tensor, TensorData};
 use envs::{ObservationNormalizer, Rng, Space};

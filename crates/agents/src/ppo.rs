@@ -1,9 +1,9 @@
 //! Proximal policy optimisation (Schulman et al. 2017).
 
 use crate::adam::{Adam, AdamState, clip};
-use crate::agent::AgentError;
 use crate::config::PpoConfig;
 use crate::critic::{Critic, gradient, value_gradient};
+use crate::error::AgentError;
 use crate::fused;
 use crate::gae::explained_variance;
 use crate::metrics::{AlgorithmMetrics, UpdateMetrics};

@@ -1,6 +1,7 @@
 //! Collecting experience: acting in the environments and writing what happens into one batch.
 
-use crate::agent::{Agent, AgentError};
+use crate::agent::Agent;
+use crate::error::AgentError;
 use crate::gae::{Trajectory, gae};
 use crate::network::Scratch;
 use envs::{Episode, RewardNormalizer, Rng, Stream, VectorEnv, VectorEnvState, stream};

@@ -1,7 +1,7 @@
 //! A batch on the device, and reading results back.
 
-use crate::agent::AgentError;
 use crate::distribution::Actions;
+use crate::error::AgentError;
 use crate::fused;
 use crate::policy::Actor;
 use crate::rollout::Batch;

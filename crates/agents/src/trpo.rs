@@ -1,11 +1,11 @@
 //! Trust region policy optimisation (Schulman et al. 2015).
 
 use crate::adam::{Adam, AdamState};
-use crate::agent::AgentError;
 use crate::config::TrpoConfig;
 use crate::conjugate_gradient::{conjugate_gradient, dot};
 use crate::critic::{Critic, gradient, value_gradient};
 use crate::distribution::Distribution;
+use crate::error::AgentError;
 use crate::gae::explained_variance;
 use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
 use crate::policy::{Actor, Fisher, Policy};

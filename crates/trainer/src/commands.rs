@@ -81,7 +81,9 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         }
         Command::Plot { output, curves } => draw(&curves, &output),
         Command::Watch { curves } => watch(&curves),
-        Command::Export { format, output, policy } => export(policy, format, output, registry),
+        Command::Export { format, output, policy } => {
+            export(&RunDir::at(policy.run), policy.checkpoint, format, output, registry)
+        }
         Command::List { result } => {
             list(registry, loud(result));
             Ok(())

@@ -3,10 +3,9 @@
 mod onnx;
 mod safetensors;
 
-use crate::cli::PolicyArgs;
 use crate::error::Error;
 use crate::files;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, Which};
 use crate::session::Trained;
 use crate::terminal::{Align, columns, say};
 use agents::{Decision, GreedyPolicy};
@@ -59,13 +58,13 @@ impl ExportFormat {
 /// # Errors
 /// When the run has no such checkpoint, the name does not fit the format, or the file can't be written.
 pub fn export(
-    PolicyArgs { run, checkpoint }: PolicyArgs,
+    run: &RunDir,
+    which: Which,
     format: ExportFormat,
     output: Option<PathBuf>,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let run = RunDir::at(run);
-    let trained = Trained::load(&run, checkpoint, registry)?;
+    let trained = Trained::load(run, which, registry)?;
     let output = output.unwrap_or_else(|| run.policy(format));
     files::output(&output, &[format.extension()])?;
     let action_space = trained.entry.make().action_space();

@@ -1,0 +1,44 @@
+//! What can go wrong while an agent works.
+
+use crate::config::ConfigError;
+
+/// Why an agent could not go on.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AgentError {
+    /// A number that is infinite or not a number.
+    #[error("the {0} is not finite")]
+    NonFinite(String),
+    /// Saved state of another agent.
+    #[error("{0}")]
+    Mismatch(String),
+    /// A setting that this environment does not allow.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// An environment or a backend panicked.
+    #[error("the environment or the backend broke down: {0}")]
+    Fault(String),
+}
+
+impl AgentError {
+    /// Fails with the name of the quantity unless it is finite.
+    pub(crate) fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
+        if value.is_finite() { Ok(()) } else { Err(AgentError::NonFinite(name.into())) }
+    }
+
+    /// Fails unless a saved vector has the expected length.
+    pub(crate) fn check_length(
+        name: &str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), AgentError> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(AgentError::Mismatch(format!(
+            "the saved {name} has {found} numbers, this configuration needs {expected}"
+        )))
+    }
+}
