@@ -268,26 +268,14 @@ fn a_sweep_as_json_is_its_ranked_table() {
     assert_eq!(collected["trials"], whole["trials"]);
 }
 
-/// What a command writes to a terminal, with these variables set.
-#[cfg(target_os = "linux")]
-fn on_terminal(place: &Place, variables: &[(&str, &str)], command: &str) -> String {
-    let line = format!("{} {command}", trainer_binary().display());
-    let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    script.current_dir(place.path("")).stdin(Stdio::null());
-    // With `CI` a terminal is taken for one with colours, whatever it says.
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
-        script.env_remove(name);
-    }
-    script.env("TERM", "xterm").envs(variables.iter().copied());
-    String::from_utf8_lossy(&script.output().expect("script starts").stdout).into_owned()
-}
-
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 #[test]
 fn colour_is_for_terminals_that_want_it() {
     let place = Place::new();
     place.trainer(&["init", "cartpole", "ppo"]).expect(0, &[]);
+    let on_terminal = |variables: &[(&str, &str)], command: &str| {
+        place.in_terminal(command, variables, |_| false).stdout
+    };
     let tiny = TINY.join(" ");
     let sweep = "--set sweep.seeds=2";
     let commands = [
@@ -303,11 +291,11 @@ fn colour_is_for_terminals_that_want_it() {
         ),
     ];
     for (command, expected, has_colour) in commands {
-        let text = on_terminal(&place, &[], &command);
+        let text = on_terminal(&[], &command);
         assert!(text.contains(expected), "{command}: {text}");
         assert_eq!(support::is_coloured(&text), has_colour, "{command}: {text:?}");
         for variables in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-            let text = on_terminal(&place, &[variables], &command);
+            let text = on_terminal(&[variables], &command);
             assert!(text.contains(expected), "{command}: {text}");
             assert!(!support::is_coloured(&text), "{variables:?} {command}: {text:?}");
             let dumb = variables.0 == "TERM";
@@ -316,9 +304,9 @@ fn colour_is_for_terminals_that_want_it() {
     }
     // A dumb terminal gets lines where another gets a bar; and neither spoils JSON.
     let run = format!("run ppo_cartpole.toml --overwrite --json {tiny} > out.json");
-    let dumb = on_terminal(&place, &[("TERM", "dumb")], &run);
+    let dumb = on_terminal(&[("TERM", "dumb")], &run);
     assert!(dumb.contains("512/512 steps"), "{dumb}");
-    let bar = on_terminal(&place, &[], &run);
+    let bar = on_terminal(&[], &run);
     assert!(bar.contains("=======") && bar.contains('\r'), "{bar}");
     let json = fs::read_to_string(place.path("out.json")).expect("it is there");
     let json: Value = serde_json::from_str(&json).expect("nothing but JSON");

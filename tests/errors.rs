@@ -248,3 +248,18 @@ fn a_checkpoint_that_is_not_there_names_those_that_can_be_asked_for() {
         place.trainer(&["eval", "run", "--episodes", "1", "--checkpoint", one]).expect(0, &[]);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_of_a_run_whose_path_is_no_unicode_is_json_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = place();
+    let odd = std::ffi::OsStr::from_bytes(b"r\xffn");
+    fs::rename(place.path("run"), place.path("").join(odd)).expect("it is renamed");
+    for verb in ["eval", "resume"] {
+        let output = place.command(&[verb, "--json"]).arg(odd).output().expect("it starts");
+        let json = serde_json::from_slice(&output.stdout);
+        let json: serde_json::Value = json.unwrap_or_else(|_| panic!("{verb}: {output:?}"));
+        assert!(json.is_object(), "{verb}: {json}");
+    }
+}

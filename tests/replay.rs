@@ -141,7 +141,7 @@ fn the_terminal_shows_an_episode_in_place() {
     train(&place, "cartpole");
     let steps = steps(&place, "cartpole");
     let colors = [("COLORTERM", "truecolor")];
-    let ended = place.in_terminal(&REPLAY, &colors, |_| false).expect(0, &[]);
+    let ended = place.in_terminal(&REPLAY.join(" "), &colors, |_| false).expect(0, &[]);
     let text = &ended.stdout;
     assert_eq!(escapes(text), "AJKhlm");
     assert!(text.starts_with("\x1b[?25l") && text.ends_with("\x1b[?25h\r\n"));
@@ -159,7 +159,7 @@ fn the_terminal_shows_an_episode_in_place() {
         assert_eq!(frame.matches("\x1b[K\r\n").count(), 10, "{frame:?}");
         assert!(!frame.starts_with(char::is_numeric) || frame.starts_with("10A"), "{frame:?}");
     }
-    let ended = place.in_terminal(&REPLAY, &[], |_| false).expect(0, &[]);
+    let ended = place.in_terminal(&REPLAY.join(" "), &[], |_| false).expect(0, &[]);
     assert!(ended.stdout.contains("\x1b[48;5;235m") && !ended.stdout.contains("8;2;"));
 }
 
@@ -171,12 +171,13 @@ fn without_colors_and_without_a_terminal_it_is_plain_text() {
     let end = format!("step {steps} of {steps} · return {steps} · reward 1 · action ");
     let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
 
-    let ended = place.in_terminal(&REPLAY, &[("NO_COLOR", "1")], |_| false).expect(0, &[]);
+    let ended =
+        place.in_terminal(&REPLAY.join(" "), &[("NO_COLOR", "1")], |_| false).expect(0, &[]);
     assert_eq!(escapes(&ended.stdout), "AJKhl");
     assert!(ended.stdout.contains(is_braille) && ended.stdout.contains(&end));
 
     for ended in [
-        place.in_terminal(&REPLAY, &[("TERM", "dumb")], |_| false).expect(0, &[]),
+        place.in_terminal(&REPLAY.join(" "), &[("TERM", "dumb")], |_| false).expect(0, &[]),
         place.trainer(&REPLAY).expect(0, &[]),
     ] {
         assert!(!ended.stdout.contains('\x1b'), "{:?}", ended.stdout);
@@ -194,9 +195,8 @@ fn without_colors_and_without_a_terminal_it_is_plain_text() {
 fn ctrl_c_leaves_and_gives_the_cursor_back() {
     let place = Place::new();
     train(&place, "cliff");
-    let replay = ["replay", "cliff"];
     let ended = place
-        .in_terminal(&replay, &[("NO_COLOR", "1")], |text| text.contains("step 1 of"))
+        .in_terminal("replay cliff", &[("NO_COLOR", "1")], |text| text.contains("step 1 of"))
         .expect(0, &[]);
     assert!(ended.stdout.ends_with("\x1b[?25h\r\n"));
     assert!(ended.stdout.contains("start") && !ended.stdout.contains("step 5 of"));

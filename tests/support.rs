@@ -30,7 +30,12 @@ pub fn trainer_binary() -> &'static Path {
 }
 
 /// A Python with the packages of `tests/requirements.txt`.
-pub fn python() -> PathBuf {
+pub fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(find_python)
+}
+
+fn find_python() -> PathBuf {
     let named = std::env::var_os("BACKBURN_PYTHON").map(PathBuf::from);
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
     let works = |path: &PathBuf| {
@@ -132,11 +137,12 @@ impl Place {
         (commands, String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What the trainer prints in a terminal of 60 columns and 20 rows, and how it ends. `leaves` is
-    /// asked whenever something was printed, with all of it; Ctrl-C is pressed when it says so.
+    /// What the trainer prints in a terminal of 60 columns and 20 rows, and how it ends; its arguments
+    /// are as a shell takes them. `leaves` is asked whenever something was printed, with all of it; Ctrl-C
+    /// is pressed when it says so.
     pub fn in_terminal(
         &self,
-        arguments: &[&str],
+        arguments: &str,
         env: &[(&str, &str)],
         mut leaves: impl FnMut(&str) -> bool,
     ) -> Ended {
@@ -145,7 +151,7 @@ import fcntl, os, pty, select, struct, sys, termios
 pid, terminal = pty.fork()
 if pid == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execv("/bin/sh", ["sh", "-c", sys.argv[1]])
 keys = [0]
 while True:
     ready = select.select([terminal] + keys, [], [])[0]
@@ -162,13 +168,15 @@ while True:
             break
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
-        let mut child = Command::new(python())
-            .args(["-c", PROGRAM])
-            .arg(trainer_binary())
-            .args(arguments)
-            .current_dir(self.path("."))
-            .env_remove("NO_COLOR")
-            .env_remove("COLORTERM")
+        let mut command = Command::new(python());
+        command.args(["-c", PROGRAM]);
+        command.arg(format!("exec '{}' {arguments}", trainer_binary().display()));
+        command.current_dir(self.path("."));
+        // With `CI` a terminal is taken for one with colours, whatever it says.
+        for name in ["NO_COLOR", "COLORTERM", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+            command.env_remove(name);
+        }
+        let mut child = command
             .env("TERM", "xterm-256color")
             .envs(env.iter().copied())
             .stdin(Stdio::piped())

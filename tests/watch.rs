@@ -98,7 +98,7 @@ fn in_a_terminal(environment: &[(&str, &str)]) -> String {
     let metrics = format!("{HEADER}1000,1,900,-1200\n");
     unfinished(&place, "runs/p/1", &metrics);
     let mut has_grown = false;
-    let ended = place.in_terminal(&["watch", "runs"], environment, |shown| {
+    let ended = place.in_terminal("watch runs", environment, |shown| {
         if !has_grown && shown.contains("1000 of 4000 steps") {
             has_grown = true;
             let metrics = format!("{metrics}2000,2,950,-800\n");
@@ -127,7 +127,7 @@ fn no_color_means_none() {
 fn a_terminal_waits_for_a_run_that_is_not_there_yet() {
     let place = Place::new();
     let mut has_begun = false;
-    let ended = place.in_terminal(&["watch", "later"], &[("NO_COLOR", "1")], |shown| {
+    let ended = place.in_terminal("watch later", &[("NO_COLOR", "1")], |shown| {
         if !has_begun && shown.contains("later: there is no run in it") {
             has_begun = true;
             unfinished(&place, "later/1", &format!("{HEADER}1000,1,900,-1200\n"));

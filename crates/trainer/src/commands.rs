@@ -221,7 +221,7 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
 /// What `eval` has played, and what came of it.
 #[derive(Serialize)]
 struct Played<'a> {
-    checkpoint: &'a Path,
+    checkpoint: String,
     seed: u64,
     greedy: bool,
     #[serde(flatten)]
@@ -241,10 +241,11 @@ fn eval(
     let evaluation =
         agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
     let summary = EvalSummary::new(&evaluation);
-    let result = Played { checkpoint: &checkpoint, seed, greedy, summary: &summary };
+    let checkpoint = checkpoint.display().to_string();
+    let result = Played { checkpoint, seed, greedy, summary: &summary };
     output.result(&result, || {
         let actions = if greedy { "greedy" } else { "sampled" };
-        format!("{}, {actions} actions, seed {seed}\n{}", checkpoint.display(), summary.table())
+        format!("{}, {actions} actions, seed {seed}\n{}", result.checkpoint, summary.table())
     });
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::config::Experiment;
 use crate::error::Error;
 use crate::export::ExportFormat;
 use crate::files;
-use crate::terminal::{command, warn};
+use crate::terminal::{command, program, quoted, warn};
 use clap::ValueEnum;
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -295,8 +295,9 @@ impl Lock {
                 Err(fs::TryLockError::WouldBlock) => {
                     return Err(Error::Usage(format!(
                         "{}: another process is working on this {what}; wait until it is done, or \
-                         run in another directory (trainer run CONFIG --out DIR)",
-                        directory.display()
+                         run in another directory ({} run CONFIG --out DIR)",
+                        directory.display(),
+                        quoted(&program())
                     )));
                 }
                 // A file system without locks is no reason not to train.

@@ -4,7 +4,7 @@ use crate::cli::CurveArgs;
 use crate::error::Error;
 use crate::plot;
 use crate::results::{self, Run};
-use crate::run_dir::Lock;
+use crate::run_dir::{Lock, RunDir};
 use crate::screen::Screen;
 use crate::terminal::{self, Align, say};
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ fn may_have(run: &Run, metric: &str) -> bool {
 /// A line for each run that is not finished, those that a process works on first: how far it is and how
 /// well it does.
 fn table(runs: &[&Run]) -> String {
-    let is_running = |run: &Run| Lock::is_held(&run.path.join("config.toml"));
+    let is_running = |run: &Run| Lock::is_held(&RunDir::at(run.path.clone()).config());
     let unfinished = runs.iter().filter(|run| run.summary.is_none());
     let mut unfinished: Vec<(&Run, bool)> = unfinished.map(|run| (*run, is_running(run))).collect();
     unfinished.sort_by_key(|(_, is_running)| !is_running);

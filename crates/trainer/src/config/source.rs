@@ -1,7 +1,7 @@
 //! The text behind a configuration: the file, the overrides, and where each key stands.
 
 use crate::error::Error;
-use crate::terminal;
+use crate::terminal::{program, quoted};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ impl Source {
         let bytes = std::fs::read(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => problem(format!(
                 "there is no such file; `{} init cartpole ppo` writes one to start from",
-                terminal::quoted(&terminal::program())
+                quoted(&program())
             )),
             _ => problem(format!("can't be read: {error}")),
         })?;

@@ -1,6 +1,6 @@
 //! Parts of a sweep from several machines, put together.
 
-use super::command::{entries, is_at, parsed};
+use super::command::{FILE, entries, is_at, parsed};
 use super::run::default_root;
 use super::trial::{Entry, Record};
 use super::{Sweep, results};
@@ -29,7 +29,7 @@ pub fn collect(
         }
     }
     let root = out.unwrap_or_else(|| default_root(&sweep));
-    let file = root.join("sweep.toml");
+    let file = root.join(FILE);
     if file.is_file() && read(&root)?.1 != text {
         return Err(another(&root, &parts[0]));
     }
@@ -84,7 +84,7 @@ fn read(part: &Path) -> Result<(Sweep, String), Error> {
             part.display()
         )));
     }
-    let mut sweep = parsed(&Source::read(&part.join("sweep.toml"), &[])?)?;
+    let mut sweep = parsed(&Source::read(&part.join(FILE), &[])?)?;
     sweep.shard = None;
     let text = sweep.to_toml()?;
     Ok((sweep, text))

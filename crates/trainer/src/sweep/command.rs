@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// The file that makes a directory that of a sweep.
-const FILE: &str = "sweep.toml";
+pub const FILE: &str = "sweep.toml";
 
 /// Runs a sweep from its beginning.
 ///

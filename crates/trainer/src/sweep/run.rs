@@ -314,7 +314,7 @@ fn wait_for(directory: &RunDir, interrupt: &Interrupt) {
     let started = Instant::now();
     while started.elapsed() < LAST_WORDS
         && !interrupt.is_requested()
-        && Lock::on(&directory.config(), directory.path(), "run").is_err()
+        && Lock::is_held(&directory.config())
     {
         std::thread::sleep(LOOK);
     }
