@@ -1,8 +1,7 @@
 //! Adam over one flat parameter vector (Kingma and Ba 2015).
 
 use crate::error::AgentError;
-use crate::fused;
-use crate::kernel::AdamStep;
+use crate::ops::{AdamStep, Bounds, adam, sum_of_squares};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +11,10 @@ const BETA_2: f64 = 0.999;
 /// Adam's moments between iterations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamState {
-    /// Running mean of the gradient.
-    pub first: Vec<f32>,
-    /// Running mean of the squared gradient.
-    pub second: Vec<f32>,
+    /// First moment: running mean of the gradient.
+    pub m: Vec<f32>,
+    /// Second moment: running mean of the squared gradient.
+    pub v: Vec<f32>,
     /// Steps taken.
     pub steps: u64,
 }
@@ -24,12 +23,19 @@ impl AdamState {
     /// No step taken yet.
     #[must_use]
     pub fn new(num_params: usize) -> AdamState {
-        AdamState { first: vec![0.0; num_params], second: vec![0.0; num_params], steps: 0 }
+        AdamState { m: vec![0.0; num_params], v: vec![0.0; num_params], steps: 0 }
     }
 
-    pub(crate) fn check(&self, name: &str, num_params: usize) -> Result<(), AgentError> {
-        AgentError::check_length(name, num_params, self.first.len())?;
-        AgentError::check_length(name, num_params, self.second.len())
+    /// Whether a saved state fits and can be gone on from.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, name: &str, num_params: usize) -> Result<(), AgentError> {
+        AgentError::check_length(name, num_params, self.m.len())?;
+        AgentError::check_length(name, num_params, self.v.len())?;
+        let holds = self.m.iter().all(|m| m.is_finite())
+            && self.v.iter().all(|v| v.is_finite() && *v >= 0.0);
+        AgentError::check_saved(name, holds)
     }
 }
 
@@ -38,62 +44,79 @@ impl AdamState {
 pub struct Adam {
     /// The parameters, `[params]`.
     pub params: Tensor<1>,
-    /// Running mean of the gradient, `[params]`.
-    pub first: Tensor<1>,
-    /// Running mean of the squared gradient, `[params]`.
-    pub second: Tensor<1>,
-    /// Steps taken.
-    pub steps: u64,
+    m: Tensor<1>,
+    v: Tensor<1>,
+    steps: u64,
     epsilon: f64,
+    bounds: Option<Bounds>,
 }
 
 impl Adam {
-    /// Goes on from `params` and a saved state.
+    /// Goes on from `params` and a saved state; `epsilon` is added to the root of the second moment,
+    /// and parameters that have bounds stay in them.
     #[must_use]
-    pub fn new(params: &[f32], state: &AdamState, epsilon: f64, device: &Device) -> Adam {
+    pub fn new(
+        params: &[f32],
+        state: &AdamState,
+        epsilon: f64,
+        bounds: Option<Bounds>,
+        device: &Device,
+    ) -> Adam {
         Adam {
             params: Tensor::from_floats(params, device),
-            first: Tensor::from_floats(state.first.as_slice(), device),
-            second: Tensor::from_floats(state.second.as_slice(), device),
+            m: Tensor::from_floats(state.m.as_slice(), device),
+            v: Tensor::from_floats(state.v.as_slice(), device),
             steps: state.steps,
             epsilon,
+            bounds,
         }
     }
 
     /// Moves the parameters by one step against `scale [1]` times `gradient [params]`, with bias
     /// correction.
-    pub fn step(&mut self, gradient: &Tensor<1>, scale: &Tensor<1>, rate: f64) {
+    pub fn step(&mut self, gradient: Tensor<1>, scale: &Tensor<1>, rate: f64) {
         self.steps += 1;
         let steps = self.steps as f64;
-        let first_share = 1.0 - BETA_1.powf(steps);
-        let second_root = (1.0 - BETA_2.powf(steps)).sqrt();
-        let rate = rate * second_root / first_share;
-        let epsilon = self.epsilon * second_root;
-        let betas = [BETA_1, BETA_2];
-        let step = AdamStep { betas, epsilon: epsilon as f32, rate: rate as f32 };
-        let vectors = [&mut self.params, &mut self.first, &mut self.second];
-        if fused::adam(vectors, gradient, scale, step).is_some() {
-            return;
-        }
-        let gradient = gradient.clone() * scale.clone();
-        let squared = gradient.clone().square();
-        self.first = self.first.clone().mul_scalar(BETA_1) + gradient.mul_scalar(1.0 - BETA_1);
-        self.second = self.second.clone().mul_scalar(BETA_2) + squared.mul_scalar(1.0 - BETA_2);
-        let scale = self.second.clone().sqrt().add_scalar(epsilon);
-        self.params = self.params.clone() - (self.first.clone() / scale).mul_scalar(rate);
+        // The corrections of both moments, put into the rate and epsilon (section 2).
+        let m_share = 1.0 - BETA_1.powf(steps);
+        let v_root = (1.0 - BETA_2.powf(steps)).sqrt();
+        let step = AdamStep {
+            betas: [BETA_1, BETA_2],
+            epsilon: self.epsilon * v_root,
+            rate: rate * v_root / m_share,
+            bounds: self.bounds,
+        };
+        // The vectors are handed over, so that they can be changed in place.
+        let vectors = [&mut self.params, &mut self.m, &mut self.v]
+            .map(|vector| std::mem::replace(vector, scale.clone()));
+        [self.params, self.m, self.v] = adam(vectors, gradient, scale.clone(), step);
+    }
+
+    /// Parameters and moments, to be read from the device in this order.
+    #[must_use]
+    pub fn into_tensors(self) -> [Tensor<1>; 3] {
+        [self.params, self.m, self.v]
+    }
+
+    /// Steps taken.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 }
 
-/// Euclidean norm `[1]` of two gradients together, and the factor `[1]` that shortens them to
-/// `max_norm` where they are longer.
+/// Euclidean norm `[1]` of all gradients together, and the factor `[1]` that shortens them to
+/// `max_norm` where they are longer; not a number where a gradient is none.
+///
+/// # Panics
+/// When there is no gradient.
 #[must_use]
-pub fn clip(gradients: [&Tensor<1>; 2], max_norm: f64) -> (Tensor<1>, Tensor<1>) {
-    if let Some(clipped) = fused::clip(gradients, max_norm) {
-        return clipped;
-    }
-    let [first, second] = gradients.map(|gradient| gradient.clone().square().sum());
-    let norm = (first + second).sqrt();
+pub fn clip(gradients: &[&Tensor<1>], max_norm: f64) -> (Tensor<1>, Tensor<1>) {
+    let squares = gradients.iter().map(|gradient| sum_of_squares(gradient));
+    let norm = squares.reduce(|sum, square| sum + square).unwrap_or_else(|| panic!("no gradient")).sqrt();
+    // `min` would hide a norm that is not a number; 0 times it shows again.
     let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    let scale = scale + norm.clone().mul_scalar(0.0);
     (norm, scale)
 }
 
@@ -104,9 +127,9 @@ mod tests {
     #[test]
     fn the_first_step_has_the_length_of_the_learning_rate() {
         let device = Device::flex();
-        let mut adam = Adam::new(&[1.0, 1.0], &AdamState::new(2), 1e-8, &device);
+        let mut adam = Adam::new(&[1.0, 1.0], &AdamState::new(2), 1e-8, None, &device);
         let gradient = Tensor::from_floats([0.5, -4.0], &device);
-        adam.step(&gradient, &Tensor::ones([1], &device), 0.1);
+        adam.step(gradient, &Tensor::ones([1], &device), 0.1);
         let moved: Vec<f32> = adam.params.into_data().try_into_vec().unwrap();
         assert!((moved[0] - 0.9).abs() < 1e-6 && (moved[1] - 1.1).abs() < 1e-6, "{moved:?}");
     }
@@ -114,12 +137,12 @@ mod tests {
     #[test]
     fn the_second_step_by_hand() {
         let device = Device::flex();
-        let mut adam = Adam::new(&[0.0], &AdamState::new(1), 0.1, &device);
+        let mut adam = Adam::new(&[0.0], &AdamState::new(1), 0.1, None, &device);
         for gradient in [1.0, 3.0] {
             // Half of the double, to see that the scale counts.
             let gradient = Tensor::from_floats([2.0 * gradient], &device);
             let half = Tensor::from_floats([0.5], &device);
-            adam.step(&gradient, &half, 0.01);
+            adam.step(gradient, &half, 0.01);
         }
         let first = 0.9 * 0.1 + 0.1 * 3.0;
         let second = 0.999 * 0.001 + 0.001 * 9.0;
@@ -127,5 +150,30 @@ mod tests {
         let expected = -0.01 / (1.0 + 0.1) - 0.01 * corrected.0 / (corrected.1.sqrt() + 0.1);
         let found: f32 = adam.params.into_scalar();
         assert!((f64::from(found) - expected).abs() < 1e-7, "{found} {expected}");
+    }
+
+    #[test]
+    #[allow(deprecated)]
+    fn parameters_with_bounds_stay_in_them() {
+        for device in [Device::flex(), Device::ndarray()] {
+            let bounds = Bounds { first: 1, low: -0.5, high: 0.5 };
+            let start = [0.45, 0.45, -0.45];
+            let mut adam = Adam::new(&start, &AdamState::new(3), 1e-8, Some(bounds), &device);
+            let gradient = Tensor::from_floats([-1.0, -1.0, 1.0], &device);
+            adam.step(gradient, &Tensor::ones([1], &device), 0.1);
+            let moved: Vec<f32> = adam.params.into_data().try_into_vec().unwrap();
+            assert!((moved[0] - 0.55).abs() < 1e-6, "{moved:?}");
+            assert_eq!(moved[1..], [0.5, -0.5]);
+        }
+    }
+
+    #[test]
+    fn a_norm_that_is_no_number_shows_in_the_scale() {
+        let [good, bad] = [1.0, f32::NAN].map(|x| Tensor::from_floats([x], &Device::flex()));
+        let (norm, scale) = clip(&[&good, &bad], 0.5);
+        assert!(norm.into_scalar::<f32>().is_nan() && scale.into_scalar::<f32>().is_nan());
+        let (norm, scale) = clip(&[&good, &good], 0.5);
+        assert!((norm.into_scalar::<f32>() - 2.0_f32.sqrt()).abs() < 1e-6);
+        assert!((scale.into_scalar::<f32>() - 0.5 / 2.0_f32.sqrt()).abs() < 1e-6);
     }
 }

@@ -1,57 +1,37 @@
-//! Actor, critic and algorithm together.
+//! Learner and algorithm together.
 
-use crate::config::{AgentConfig, NetworkConfig};
-use crate::critic::Critic;
+use crate::algorithm::{AgentConfig, Algorithm, AlgorithmState, Rollout};
+use crate::batch::Batch;
+use crate::config::NetworkConfig;
 use crate::error::AgentError;
-use crate::metrics::UpdateMetrics;
-use crate::network::Mlp;
+use crate::learner::{Critic, CriticState, Learner};
+use crate::metrics::Metrics;
 use crate::policy::{Actor, Policy};
-use crate::ppo::{Ppo, PpoState};
-use crate::rollout::Batch;
-use crate::threads::with_help;
-use crate::trpo::{Trpo, TrpoState};
+use crate::threads::Threads;
 use burn::tensor::Device;
 use envs::{ObservationNormalizer, Space, Stream, stream};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Everything that an agent's next updates depend on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentState {
     /// The policy's parameters.
     pub policy: Vec<f32>,
-    /// The critic's parameters.
-    pub critic: Vec<f32>,
+    /// Parameters and optimiser of each critic.
+    pub critics: Vec<CriticState>,
     /// Statistics of the observations, where they are normalised.
     pub observation_normalizer: Option<ObservationNormalizer>,
     /// What the algorithm keeps.
     pub algorithm: AlgorithmState,
 }
 
-/// What an algorithm keeps from one update to the next.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum AlgorithmState {
-    /// Of PPO.
-    Ppo(PpoState),
-    /// Of TRPO.
-    Trpo(TrpoState),
-}
-
-#[derive(Clone, Debug)]
-enum Algorithm {
-    Ppo(Ppo),
-    Trpo(Trpo),
-}
-
-/// Actor, critic and algorithm together.
-#[derive(Clone, Debug)]
+/// Learner and algorithm together.
+#[derive(Debug)]
 pub struct Agent {
-    actor: Actor,
-    critic: Critic,
-    algorithm: Algorithm,
-    rollout_steps: usize,
-    gamma: f64,
-    gae_lambda: f64,
-    device: Device,
+    learner: Learner,
+    algorithm: Box<dyn Algorithm>,
+    rollout: Rollout,
 }
 
 impl Agent {
@@ -73,123 +53,86 @@ impl Agent {
         let width = policy.observation_width();
         let params = policy.init(network, &mut rng);
         let normalizer = normalize_observations.then(|| ObservationNormalizer::new(width));
-        let actor = Actor { policy, params, normalizer };
-        let critic = Mlp::new(width, 1, network);
-        // A linear critic starts at value 0, as a table would.
-        let last_gain = if network.hidden.is_empty() { 0.0 } else { 1.0 };
-        let params = critic.init(network.init, last_gain, &mut rng);
-        let critic = Critic { network: critic, params };
-        let shuffling = stream(seed, Stream::Shuffling);
-        let algorithm = match config {
-            AgentConfig::Ppo(ppo) => {
-                Algorithm::Ppo(Ppo::new(ppo.clone(), &actor, &critic, shuffling))
-            }
-            AgentConfig::Trpo(trpo) => Algorithm::Trpo(Trpo::new(trpo.clone(), &critic, shuffling)),
-        };
-        Ok(Agent {
-            actor,
-            critic,
-            algorithm,
-            rollout_steps: config.rollout_steps(),
-            gamma: config.gamma(),
-            gae_lambda: config.gae_lambda(),
+        let rollout = config.rollout();
+        let critic = Critic::new(width, network, rollout.gamma, rollout.gae_lambda, &mut rng);
+        let learner = Learner {
+            actor: Actor { policy, params, normalizer },
+            critics: vec![critic],
             device,
-        })
+            threads: Arc::new(Threads::default()),
+        };
+        let algorithm = config.algorithm(&learner, stream(seed, Stream::Shuffling));
+        Ok(Agent { learner, algorithm, rollout })
     }
 
     /// The policy that acts.
     #[must_use]
     pub fn actor(&self) -> &Actor {
-        &self.actor
+        &self.learner.actor
     }
 
-    /// The critic.
+    /// A value function for each signal: the rewards first, then the costs.
     #[must_use]
-    pub fn critic(&self) -> &Critic {
-        &self.critic
+    pub fn critics(&self) -> &[Critic] {
+        &self.learner.critics
     }
 
-    /// Parameters of policy and critic together.
+    /// Parameters of policy and critics together.
     #[must_use]
     pub fn num_params(&self) -> usize {
-        self.actor.params.len() + self.critic.params.len()
+        let critics = self.critics().iter().map(|critic| critic.state.params.len());
+        self.actor().params.len() + critics.sum::<usize>()
     }
 
     pub(crate) fn normalizer_mut(&mut self) -> Option<&mut ObservationNormalizer> {
-        self.actor.normalizer.as_mut()
+        self.learner.actor.normalizer.as_mut()
     }
 
-    /// Steps per environment and iteration.
+    /// Steps, discount and lambda of the rollouts.
     #[must_use]
-    pub fn rollout_steps(&self) -> usize {
-        self.rollout_steps
+    pub fn rollout(&self) -> Rollout {
+        self.rollout
     }
 
-    /// Discount factor.
-    #[must_use]
-    pub fn gamma(&self) -> f64 {
-        self.gamma
-    }
-
-    /// Decay of generalised advantage estimation.
-    #[must_use]
-    pub fn gae_lambda(&self) -> f64 {
-        self.gae_lambda
-    }
-
-    /// Improves actor and critic on a batch. `progress` is the share of the run that is done.
+    /// Improves actor and critics on a batch. `progress` is the share of the run that is done.
     ///
     /// # Errors
-    /// When a loss or a gradient is not finite; the agent must not be used then.
-    pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<UpdateMetrics, AgentError> {
-        let Agent { actor, critic, algorithm, device, .. } = self;
-        with_help(device, || match algorithm {
-            Algorithm::Ppo(ppo) => ppo.update(actor, critic, batch, progress, device),
-            Algorithm::Trpo(trpo) => trpo.update(actor, critic, batch, progress, device),
-        })
+    /// When a loss or a gradient is not finite, or the device fails; the agent is then as before.
+    pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<Metrics, AgentError> {
+        let Agent { learner, algorithm, .. } = self;
+        let (threads, device) = (Arc::clone(&learner.threads), learner.device.clone());
+        threads.keep_awake(&device, || algorithm.update(learner, batch, progress))
     }
 
     /// A copy of all state.
-    #[must_use]
-    pub fn state(&self) -> AgentState {
-        AgentState {
-            policy: self.actor.params.clone(),
-            critic: self.critic.params.clone(),
-            observation_normalizer: self.actor.normalizer.clone(),
-            algorithm: match &self.algorithm {
-                Algorithm::Ppo(ppo) => AlgorithmState::Ppo(ppo.state.clone()),
-                Algorithm::Trpo(trpo) => AlgorithmState::Trpo(trpo.state.clone()),
-            },
-        }
+    ///
+    /// # Errors
+    /// When the algorithm's state can't be written down.
+    pub fn state(&self) -> Result<AgentState, AgentError> {
+        Ok(AgentState {
+            policy: self.actor().params.clone(),
+            critics: self.critics().iter().map(|critic| critic.state.clone()).collect(),
+            observation_normalizer: self.actor().normalizer.clone(),
+            algorithm: self.algorithm.state()?,
+        })
     }
 
     /// Goes on from a saved state.
     ///
     /// # Errors
-    /// When it belongs to another algorithm, network or environment; the agent is then unchanged.
+    /// When it belongs to another algorithm, network or environment, or has numbers that no agent can
+    /// have; the agent is then unchanged.
     pub fn set_state(&mut self, state: AgentState) -> Result<(), AgentError> {
         self.check_policy(&state)?;
-        let (policy, critic) = (self.actor.params.len(), self.critic.params.len());
-        AgentError::check_length("critic", critic, state.critic.len())?;
-        match (&mut self.algorithm, state.algorithm) {
-            (Algorithm::Ppo(ppo), AlgorithmState::Ppo(saved)) => {
-                saved.policy_optimizer.check("policy's optimiser", policy)?;
-                saved.critic_optimizer.check("critic's optimiser", critic)?;
-                ppo.state = saved;
-            }
-            (Algorithm::Trpo(trpo), AlgorithmState::Trpo(saved)) => {
-                saved.critic_optimizer.check("critic's optimiser", critic)?;
-                trpo.state = saved;
-            }
-            _ => {
-                return Err(AgentError::Mismatch(
-                    "the saved agent uses the other algorithm".into(),
-                ));
-            }
+        let critics = &self.learner.critics;
+        AgentError::check_length("list of critics", critics.len(), state.critics.len())?;
+        state.critics.iter().zip(critics).try_for_each(|(saved, critic)| saved.check(critic))?;
+        self.algorithm.set_state(&state.algorithm, &self.learner)?;
+        self.learner.actor.params = state.policy;
+        self.learner.actor.normalizer = state.observation_normalizer;
+        for (critic, state) in self.learner.critics.iter_mut().zip(state.critics) {
+            critic.state = state;
         }
-        self.actor.params = state.policy;
-        self.actor.normalizer = state.observation_normalizer;
-        self.critic.params = state.critic;
         Ok(())
     }
 
@@ -200,21 +143,24 @@ impl Agent {
     /// When the policy has another shape, or one run normalises observations and the other does not.
     pub fn warm_start(&mut self, other: &AgentState) -> Result<(), AgentError> {
         self.check_policy(other)?;
-        self.actor.params.clone_from(&other.policy);
-        self.actor.normalizer.clone_from(&other.observation_normalizer);
+        self.learner.actor.params.clone_from(&other.policy);
+        self.learner.actor.normalizer.clone_from(&other.observation_normalizer);
         Ok(())
     }
 
     fn check_policy(&self, state: &AgentState) -> Result<(), AgentError> {
-        AgentError::check_length("policy", self.actor.params.len(), state.policy.len())?;
+        AgentError::check_length("policy", self.actor().params.len(), state.policy.len())?;
+        AgentError::check_saved("policy", state.policy.iter().all(|x| x.is_finite()))?;
         let saved = state.observation_normalizer.as_ref();
-        match (&self.actor.normalizer, saved) {
+        match (&self.actor().normalizer, saved) {
             (None, None) => Ok(()),
-            (Some(ours), Some(saved)) => AgentError::check_length(
-                "observation normaliser",
-                ours.statistics().mean().len(),
-                saved.statistics().mean().len(),
-            ),
+            (Some(ours), Some(saved)) => {
+                let expected = ours.statistics().mean().len();
+                let name = "observation normaliser";
+                AgentError::check_length(name, expected, saved.statistics().mean().len())?;
+                AgentError::check_length(name, expected, saved.statistics().variance().len())?;
+                AgentError::check_saved(name, saved.statistics().is_sound())
+            }
             (Some(_), None) => Err(AgentError::Mismatch(
                 "the saved policy was trained without env.normalize_observations: turn it off"
                     .into(),

@@ -2,6 +2,7 @@
 
 use crate::schedule::Schedule;
 use schemars::JsonSchema;
+use serde::de::{Deserializer, Error, Visitor, value};
 use serde::{Deserialize, Serialize};
 
 /// The networks of actor and critic: the same shape, separate parameters.
@@ -18,6 +19,12 @@ pub struct NetworkConfig {
     /// Initial log standard deviation of a Gaussian policy, one for all actions.
     #[schemars(range(min = -20.0, max = 2.0))]
     pub log_std_init: f64,
+    /// Smallest log standard deviation that training may reach.
+    #[schemars(range(min = -20.0, max = 20.0))]
+    pub log_std_min: f64,
+    /// Largest log standard deviation that training may reach.
+    #[schemars(range(min = -20.0, max = 20.0))]
+    pub log_std_max: f64,
     /// Squash a Gaussian policy's actions through tanh into the environment's bounds, instead of
     /// clipping them.
     pub squash: bool,
@@ -30,6 +37,8 @@ impl Default for NetworkConfig {
             activation: Activation::Tanh,
             init: Init::Orthogonal,
             log_std_init: 0.0,
+            log_std_min: -20.0,
+            log_std_max: 2.0,
             squash: false,
         }
     }
@@ -57,212 +66,6 @@ pub enum Init {
     Xavier,
 }
 
-/// The algorithm and its hyperparameters.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum AgentConfig {
-    /// Proximal policy optimisation.
-    Ppo(PpoConfig),
-    /// Trust region policy optimisation.
-    Trpo(TrpoConfig),
-}
-
-/// The value of `agent.algorithm` for PPO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum PpoName {
-    /// `algorithm = "ppo"`
-    #[default]
-    #[serde(rename = "ppo")]
-    Ppo,
-}
-
-/// The value of `agent.algorithm` for TRPO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TrpoName {
-    /// `algorithm = "trpo"`
-    #[default]
-    #[serde(rename = "trpo")]
-    Trpo,
-}
-
-/// Hyperparameters of PPO (Schulman et al. 2017).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PpoConfig {
-    /// Proximal policy optimisation.
-    pub algorithm: PpoName,
-    /// Steps per environment and iteration.
-    #[schemars(range(min = 1, max = 1 << 24))]
-    pub rollout_steps: usize,
-    /// Discount factor gamma, in `[0, 1]`.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub gamma: f64,
-    /// Decay lambda of generalised advantage estimation, in `[0, 1]`.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub gae_lambda: f64,
-    /// Adam's learning rate for the actor, and for the critic unless it has its own.
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub learning_rate: Schedule,
-    /// Adam's learning rate for the critic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 10.0), example = 1e-3)]
-    pub critic_learning_rate: Option<Schedule>,
-    /// Adam's epsilon.
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
-    pub adam_epsilon: f64,
-    /// Passes over the batch in each iteration.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub epochs: usize,
-    /// Samples in a minibatch; the last of an epoch may be smaller.
-    #[schemars(range(min = 1, max = 1 << 24))]
-    pub minibatch_size: usize,
-    /// Whether each minibatch's advantages are shifted to mean 0 and scaled to deviation 1.
-    pub normalize_advantages: bool,
-    /// Clip range epsilon of the ratio; 0.2 where nothing is given. Not together with `kl_penalty`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1e-6, max = 100.0), extend("default" = Self::DEFAULT_CLIP_RANGE))]
-    pub clip_range: Option<Schedule>,
-    /// Penalise the KL divergence with an adaptive coefficient instead of clipping the ratio.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = KlPenalty::default())]
-    pub kl_penalty: Option<KlPenalty>,
-    /// Clip range of the value function around its old prediction; none where not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0), example = 0.2)]
-    pub value_clip_range: Option<f64>,
-    /// Weight of the entropy bonus.
-    #[schemars(range(min = 0.0, max = 1e3))]
-    pub entropy_coef: f64,
-    /// Weight of the value loss; it matters beside `max_grad_norm`, which sees both gradients.
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
-    pub value_coef: f64,
-    /// Largest Euclidean norm of the gradient of all parameters, actor and critic together.
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
-    pub max_grad_norm: f64,
-    /// Stop the epochs of an iteration once the approximate KL exceeds 1.5 times this.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0), example = 0.015)]
-    pub target_kl: Option<f64>,
-}
-
-impl Default for PpoConfig {
-    fn default() -> Self {
-        PpoConfig {
-            algorithm: PpoName::Ppo,
-            rollout_steps: 128,
-            gamma: 0.99,
-            gae_lambda: 0.95,
-            learning_rate: Schedule::constant(3e-4),
-            critic_learning_rate: None,
-            adam_epsilon: 1e-5,
-            epochs: 10,
-            minibatch_size: 64,
-            normalize_advantages: true,
-            clip_range: None,
-            kl_penalty: None,
-            value_clip_range: None,
-            entropy_coef: 0.0,
-            value_coef: 0.5,
-            max_grad_norm: 0.5,
-            target_kl: None,
-        }
-    }
-}
-
-impl PpoConfig {
-    /// Clip range where nothing else is given (Schulman et al. 2017, table 3).
-    pub const DEFAULT_CLIP_RANGE: f64 = 0.2;
-}
-
-/// The KL penalty of PPO with its adaptive coefficient (Schulman et al. 2017, section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct KlPenalty {
-    /// KL divergence that the coefficient is steered to, in nats.
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
-    pub target: f64,
-    /// Coefficient in the first iteration.
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
-    pub initial_coef: f64,
-}
-
-impl Default for KlPenalty {
-    fn default() -> Self {
-        KlPenalty { target: 0.01, initial_coef: 1.0 }
-    }
-}
-
-/// Hyperparameters of TRPO (Schulman et al. 2015).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrpoConfig {
-    /// Trust region policy optimisation.
-    pub algorithm: TrpoName,
-    /// Steps per environment and iteration.
-    #[schemars(range(min = 1, max = 1 << 24))]
-    pub rollout_steps: usize,
-    /// Discount factor gamma, in `[0, 1]`.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub gamma: f64,
-    /// Decay lambda of generalised advantage estimation, in `[0, 1]`.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub gae_lambda: f64,
-    /// Trust region: largest mean KL(old, new) of a step, in nats.
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
-    pub max_kl: Schedule,
-    /// Conjugate-gradient iterations at most.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub cg_iterations: usize,
-    /// Conjugate gradient stops when the squared residual falls below this.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub cg_tolerance: f64,
-    /// Multiple of the identity added to the Fisher matrix.
-    #[schemars(range(min = 0.0, max = 1e3))]
-    pub damping: f64,
-    /// Step sizes that the line search tries at most.
-    #[schemars(range(min = 1, max = 1000))]
-    pub line_search_steps: usize,
-    /// Factor from one step size of the line search to the next, in `(0, 1)`.
-    #[schemars(range(min = 0.01, max = 0.99))]
-    pub line_search_shrink: f64,
-    /// Whether the batch's advantages are shifted to mean 0 and scaled to deviation 1.
-    pub normalize_advantages: bool,
-    /// Adam's learning rate for the critic.
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub critic_learning_rate: Schedule,
-    /// Passes over the batch in which the critic is fitted.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub critic_epochs: usize,
-    /// Samples in a minibatch of the critic.
-    #[schemars(range(min = 1, max = 1 << 24))]
-    pub critic_minibatch_size: usize,
-    /// Adam's epsilon.
-    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
-    pub adam_epsilon: f64,
-}
-
-impl Default for TrpoConfig {
-    fn default() -> Self {
-        TrpoConfig {
-            algorithm: TrpoName::Trpo,
-            rollout_steps: 128,
-            gamma: 0.99,
-            gae_lambda: 0.95,
-            max_kl: Schedule::constant(0.01),
-            cg_iterations: 10,
-            cg_tolerance: 1e-10,
-            damping: 0.1,
-            line_search_steps: 10,
-            line_search_shrink: 0.8,
-            normalize_advantages: true,
-            critic_learning_rate: Schedule::constant(1e-3),
-            critic_epochs: 10,
-            critic_minibatch_size: 128,
-            adam_epsilon: 1e-5,
-        }
-    }
-}
-
 /// A hyperparameter that is out of its range, by its dotted key.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{key}: {message}")]
@@ -279,7 +82,7 @@ impl NetworkConfig {
     /// # Errors
     /// The first value out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let mut check = Check { table: "network" };
+        let check = Check::table("network");
         for &units in &self.hidden {
             check.that(
                 "hidden",
@@ -289,137 +92,41 @@ impl NetworkConfig {
             )?;
         }
         check.that("hidden", self.hidden.len() <= 32, self.hidden.len(), "at most 32 layers")?;
-        check.range("log_std_init", self.log_std_init, -20.0, 2.0)
+        let (low, high) = (self.log_std_min, self.log_std_max);
+        check.range("log_std_min", low, -20.0, 20.0)?;
+        check.range("log_std_max", high, -20.0, 20.0)?;
+        check.that("log_std_max", low < high, high, &format!("above log_std_min, which is {low}"))?;
+        check.range("log_std_init", self.log_std_init, low, high)
     }
 }
 
-impl AgentConfig {
-    /// Name as `agent.algorithm` gives it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            AgentConfig::Ppo(_) => "ppo",
-            AgentConfig::Trpo(_) => "trpo",
-        }
-    }
-
-    /// Steps per environment and iteration.
-    #[must_use]
-    pub fn rollout_steps(&self) -> usize {
-        match self {
-            AgentConfig::Ppo(ppo) => ppo.rollout_steps,
-            AgentConfig::Trpo(trpo) => trpo.rollout_steps,
-        }
-    }
-
-    /// Discount factor.
-    #[must_use]
-    pub fn gamma(&self) -> f64 {
-        match self {
-            AgentConfig::Ppo(ppo) => ppo.gamma,
-            AgentConfig::Trpo(trpo) => trpo.gamma,
-        }
-    }
-
-    /// Decay of generalised advantage estimation.
-    #[must_use]
-    pub fn gae_lambda(&self) -> f64 {
-        match self {
-            AgentConfig::Ppo(ppo) => ppo.gae_lambda,
-            AgentConfig::Trpo(trpo) => trpo.gae_lambda,
-        }
-    }
-
-    /// Checks every value, for batches of `num_envs` times `rollout_steps` samples.
-    ///
-    /// # Errors
-    /// The first value out of its range.
-    pub fn validate(&self, num_envs: usize) -> Result<(), ConfigError> {
-        let mut check = Check { table: "agent" };
-        let steps = self.rollout_steps();
-        check.that("rollout_steps", (1..=1 << 24).contains(&steps), steps, "1 to 16777216")?;
-        check.range("gamma", self.gamma(), 0.0, 1.0)?;
-        check.range("gae_lambda", self.gae_lambda(), 0.0, 1.0)?;
-        let batch = num_envs * steps;
-        match self {
-            AgentConfig::Ppo(ppo) => ppo.validate(&mut check, batch),
-            AgentConfig::Trpo(trpo) => trpo.validate(&mut check, batch),
-        }
-    }
-}
-
-impl PpoConfig {
-    fn validate(&self, check: &mut Check, batch: usize) -> Result<(), ConfigError> {
-        check.learning_rate("learning_rate", self.learning_rate)?;
-        if let Some(rate) = self.critic_learning_rate {
-            check.learning_rate("critic_learning_rate", rate)?;
-        }
-        check.positive("adam_epsilon", self.adam_epsilon)?;
-        check.that("epochs", (1..=10_000).contains(&self.epochs), self.epochs, "1 to 10000")?;
-        check.minibatch("minibatch_size", self.minibatch_size, batch)?;
-        if let Some(clip) = self.clip_range {
-            check.range("clip_range", clip.start, 1e-6, 100.0)?;
-            check.range("clip_range", clip.end, 0.0, 100.0)?;
-        }
-        if let Some(penalty) = self.kl_penalty {
-            if self.clip_range.is_some() {
-                return check.fail(
-                    "clip_range",
-                    "can't stand beside kl_penalty, which replaces the clip: remove one of them",
-                );
-            }
-            check.positive("kl_penalty.target", penalty.target)?;
-            check.positive("kl_penalty.initial_coef", penalty.initial_coef)?;
-        }
-        if let Some(range) = self.value_clip_range {
-            check.positive("value_clip_range", range)?;
-        }
-        check.range("entropy_coef", self.entropy_coef, 0.0, 1e3)?;
-        check.positive("value_coef", self.value_coef)?;
-        check.positive("max_grad_norm", self.max_grad_norm)?;
-        match self.target_kl {
-            Some(target) => check.positive("target_kl", target),
-            None => Ok(()),
-        }
-    }
-}
-
-impl TrpoConfig {
-    fn validate(&self, check: &mut Check, batch: usize) -> Result<(), ConfigError> {
-        check.positive("max_kl", self.max_kl.start)?;
-        check.positive("max_kl", self.max_kl.end)?;
-        let iterations = self.cg_iterations;
-        check.that(
-            "cg_iterations",
-            (1..=10_000).contains(&iterations),
-            iterations,
-            "1 to 10000",
-        )?;
-        check.range("cg_tolerance", self.cg_tolerance, 0.0, 1.0)?;
-        check.range("damping", self.damping, 0.0, 1e3)?;
-        let steps = self.line_search_steps;
-        check.that("line_search_steps", (1..=1000).contains(&steps), steps, "1 to 1000")?;
-        check.range("line_search_shrink", self.line_search_shrink, 0.01, 0.99)?;
-        check.learning_rate("critic_learning_rate", self.critic_learning_rate)?;
-        let epochs = self.critic_epochs;
-        check.that("critic_epochs", (1..=10_000).contains(&epochs), epochs, "1 to 10000")?;
-        check.minibatch("critic_minibatch_size", self.critic_minibatch_size, batch)?;
-        check.positive("adam_epsilon", self.adam_epsilon)
-    }
-}
-
-/// Names the table in every message.
-struct Check {
+/// Checks values of one table; every message names the dotted key.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
     table: &'static str,
 }
 
 impl Check {
-    fn fail(&mut self, key: &str, message: impl Into<String>) -> Result<(), ConfigError> {
+    /// For the values of this table.
+    #[must_use]
+    pub fn table(table: &'static str) -> Check {
+        Check { table }
+    }
+
+    /// Fails about a key.
+    ///
+    /// # Errors
+    /// Always: what is wrong, and what would be right.
+    pub fn fail(&self, key: &str, message: impl Into<String>) -> Result<(), ConfigError> {
         Err(ConfigError { key: format!("{}.{key}", self.table), message: message.into() })
     }
 
-    fn that(
-        &mut self,
+    /// Fails unless the condition holds; says what was found and what would be right.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn that(
+        &self,
         key: &str,
         holds: bool,
         found: impl std::fmt::Display,
@@ -428,24 +135,81 @@ impl Check {
         if holds { Ok(()) } else { self.fail(key, format!("is {found}; must be {right}")) }
     }
 
-    fn range(&mut self, key: &str, value: f64, low: f64, high: f64) -> Result<(), ConfigError> {
+    /// Fails unless the value is in a closed interval.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn range(&self, key: &str, value: f64, low: f64, high: f64) -> Result<(), ConfigError> {
         let holds = (low..=high).contains(&value);
         self.that(key, holds, value, &format!("a number from {low} to {high}"))
     }
 
-    fn positive(&mut self, key: &str, value: f64) -> Result<(), ConfigError> {
+    /// Fails unless the value is above 0, and at most 1e9.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn positive(&self, key: &str, value: f64) -> Result<(), ConfigError> {
         let holds = value > 0.0 && value <= 1e9;
         self.that(key, holds, value, "a number above 0, at most 1e9")
     }
 
-    fn learning_rate(&mut self, key: &str, rate: Schedule) -> Result<(), ConfigError> {
+    /// Fails unless both ends of a learning rate are from 0 to 10.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn learning_rate(&self, key: &str, rate: Schedule) -> Result<(), ConfigError> {
         self.range(key, rate.start, 0.0, 10.0)?;
         self.range(key, rate.end, 0.0, 10.0)
     }
 
-    fn minibatch(&mut self, key: &str, size: usize, batch: usize) -> Result<(), ConfigError> {
+    /// Fails unless the minibatch is not empty and fits into the batch.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn minibatch(&self, key: &str, size: usize, batch: usize) -> Result<(), ConfigError> {
         let right =
             format!("1 to {batch}, the size of the batch (env.num_envs times agent.rollout_steps)");
         self.that(key, (1..=batch).contains(&size), size, &right)
+    }
+}
+
+/// The field names of a struct of settings, as TOML spells them, asked from its `Deserialize`
+/// implementation; none of a type that is no struct.
+///
+/// ```
+/// assert_eq!(agents::keys::<agents::KlPenalty>(), ["target", "initial_coef"]);
+/// ```
+#[must_use]
+pub fn keys<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    // Always an error: the asking ends as soon as the struct has named its fields.
+    let _ = T::deserialize(Ask { names: &mut names });
+    names
+}
+
+struct Ask<'a> {
+    names: &'a mut &'static [&'static str],
+}
+
+impl<'de> Deserializer<'de> for Ask<'_> {
+    type Error = value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, value::Error> {
+        Err(value::Error::custom("only a struct has field names"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, value::Error> {
+        *self.names = fields;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }

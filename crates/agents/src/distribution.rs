@@ -4,7 +4,7 @@
 //! one log standard deviation per action dimension that does not depend on the observation. Columns
 //! with one number per sample are `[batch, 1]`.
 
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Tensor, activation};
 
 /// ln(2 pi)
 pub(crate) const LN_2PI: f64 = 1.837_877_066_409_345_5;
@@ -27,15 +27,6 @@ pub enum Distribution {
     },
 }
 
-/// A batch of actions.
-#[derive(Clone, Debug)]
-pub enum Actions {
-    /// Indices, `[batch, 1]`.
-    Discrete(Tensor<2, Int>),
-    /// Samples before clipping or squashing, `[batch, width]`.
-    Continuous(Tensor<2>),
-}
-
 impl Distribution {
     /// Softmax of `logits [batch, n]`.
     #[must_use]
@@ -49,23 +40,20 @@ impl Distribution {
         Distribution::Gaussian { mean, log_std }
     }
 
-    /// Log-probability (density) of each sample's action, `[batch, 1]`; of the Gaussian itself where
-    /// actions are clipped or squashed afterwards.
-    ///
-    /// # Panics
-    /// When the actions are of the other kind.
+    /// Log-probability (density) of each sample's action, `[batch, 1]`. An action is the index of a
+    /// choice, `[batch, 1]`, or a sample `[batch, width]` of the Gaussian itself, before it is clipped
+    /// or squashed.
     #[must_use]
-    pub fn log_prob(&self, actions: &Actions) -> Tensor<2> {
-        match (self, actions) {
-            (Distribution::Categorical { log_probs }, Actions::Discrete(indices)) => {
-                log_probs.clone().gather(1, indices.clone())
+    pub fn log_prob(&self, actions: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Distribution::Categorical { log_probs } => {
+                log_probs.clone().gather(1, actions.clone().int())
             }
-            (Distribution::Gaussian { mean, log_std }, Actions::Continuous(samples)) => {
-                let scaled = (samples.clone() - mean.clone()) * log_std.clone().neg().exp();
+            Distribution::Gaussian { mean, log_std } => {
+                let scaled = (actions.clone() - mean.clone()) * log_std.clone().neg().exp();
                 let per_dimension = scaled.square().mul_scalar(-0.5) - log_std.clone();
                 per_dimension.add_scalar(-0.5 * LN_2PI).sum_dim(1)
             }
-            _ => panic!("actions of the other kind of distribution"),
         }
     }
 
@@ -142,7 +130,7 @@ mod tests {
     #[test]
     fn a_fair_coin() {
         let coin = Distribution::categorical(tensor([[3.0, 3.0]]));
-        let heads = Actions::Discrete(Tensor::from_data([[0]], &Device::flex()));
+        let heads = Tensor::from_data([[0.0]], &Device::flex());
         assert!((scalar(coin.log_prob(&heads)) - 0.5_f32.ln()).abs() < 1e-6);
         assert!((scalar(coin.entropy()) - 2.0_f32.ln()).abs() < 1e-6);
         let loaded = Distribution::categorical(tensor([[0.75_f32.ln(), 0.25_f32.ln()]]));
@@ -154,7 +142,7 @@ mod tests {
     #[test]
     fn a_standard_normal() {
         let normal = Distribution::gaussian(tensor([[0.0, 0.0]]), tensor([[0.0, 0.0]]));
-        let at = Actions::Continuous(tensor([[1.0, -2.0]]));
+        let at = tensor([[1.0, -2.0]]);
         let expected = -LN_2PI as f32 - 0.5 - 2.0;
         assert!((scalar(normal.log_prob(&at)) - expected).abs() < 1e-5);
         assert!((scalar(normal.entropy()) - (LN_2PI as f32 + 1.0)).abs() < 1e-5);

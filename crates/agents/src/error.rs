@@ -28,6 +28,14 @@ impl AgentError {
         if value.is_finite() { Ok(()) } else { Err(AgentError::NonFinite(name.into())) }
     }
 
+    /// Fails unless what a saved quantity must fulfil holds.
+    pub(crate) fn check_saved(name: &str, holds: bool) -> Result<(), AgentError> {
+        if holds {
+            return Ok(());
+        }
+        Err(AgentError::Mismatch(format!("the saved {name} has numbers that it can't have")))
+    }
+
     /// Fails unless a saved vector has the expected length.
     pub(crate) fn check_length(
         name: &str,

@@ -2,43 +2,52 @@
 //!
 //! The order of one iteration: [`Collector::collect`] acts in the environments with a plain copy of
 //! the policy, [`Collector::batch`] adds values and advantages, [`Agent::update`] takes the batch to
-//! the device and improves actor and critic there. All state lives in plain vectors between
+//! the device and improves actor and critics there. All state lives in plain vectors between
 //! iterations, so that a checkpoint is a plain copy.
+//!
+//! An [`Agent`] is a [`Learner`] and an [`Algorithm`]; [`Algorithms`] finds an algorithm by its name.
 
 pub mod adam;
 mod agent;
+mod algorithm;
 mod backend;
+mod batch;
 mod config;
 pub mod conjugate_gradient;
-pub mod critic;
 pub mod distribution;
 mod error;
 mod evaluate;
-mod fused;
 pub mod gae;
 mod greedy;
-pub mod kernel;
+mod learner;
 mod metrics;
+pub mod minibatch;
 pub mod network;
 pub mod ops;
 pub mod policy;
 pub mod ppo;
 mod rollout;
-pub mod samples;
 mod schedule;
 mod threads;
 pub mod trpo;
 
-pub use agent::{Agent, AgentState, AlgorithmState};
-pub use backend::{Backend, BackendError};
-pub use config::{
-    Activation, AgentConfig, ConfigError, Init, KlPenalty, NetworkConfig, PpoConfig, PpoName,
-    TrpoConfig, TrpoName,
+pub use agent::{Agent, AgentState};
+pub use algorithm::{
+    AgentConfig, Algorithm, AlgorithmConfig, AlgorithmState, Algorithms, RegisteredAlgorithm,
+    Rollout,
 };
+pub use backend::{Backend, BackendError};
+pub use batch::{Batch, Signal};
+pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
 pub use error::AgentError;
 pub use evaluate::{Evaluation, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
-pub use metrics::{AlgorithmMetrics, UpdateMetrics};
+pub use learner::{Critic, CriticState, Learner, read_back};
+pub use metrics::{Metric, Metrics, PolicyMetrics};
+pub use minibatch::Minibatch;
 pub use policy::Actor;
-pub use rollout::{Batch, Collector, CollectorState};
+pub use ppo::{KlPenalty, PpoConfig};
+pub use rollout::{Collector, CollectorState};
 pub use schedule::Schedule;
+pub use threads::Threads;
+pub use trpo::TrpoConfig;

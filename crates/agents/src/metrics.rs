@@ -1,95 +1,118 @@
 //! What an update reports.
 
-/// One update's figures, averaged over its minibatches where not said otherwise.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpdateMetrics {
+use crate::error::AgentError;
+use crate::minibatch::read;
+use burn::tensor::Tensor;
+
+/// Names and numbers of one update, the same names in every iteration of a run; those that
+/// Stable-Baselines3 has too are named as there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    entries: Vec<(&'static str, f64)>,
+}
+
+impl Metrics {
+    /// From names as the run's files have them (`train/kl`) and their numbers.
+    #[must_use]
+    pub fn new(entries: Vec<(&'static str, f64)>) -> Metrics {
+        Metrics { entries }
+    }
+
+    /// Names and numbers, in order.
+    #[must_use]
+    pub fn entries(&self) -> &[(&'static str, f64)] {
+        &self.entries
+    }
+
+    /// The number of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.entries.iter().find(|entry| entry.0 == name).map(|entry| entry.1)
+    }
+}
+
+/// A number that is reported, or one that this run does not have.
+pub trait Metric: Copy {
+    /// The number, if there is one.
+    fn number(self) -> Option<f64>;
+}
+
+impl Metric for f64 {
+    fn number(self) -> Option<f64> {
+        Some(self)
+    }
+}
+
+impl Metric for Option<f64> {
+    fn number(self) -> Option<f64> {
+        self
+    }
+}
+
+/// Defines a struct of metrics, each an `f64` or an `Option<f64>`; as [`Metrics`] a field `kl` is
+/// called `train/kl`.
+#[macro_export]
+macro_rules! metrics {
+    ($(#[$docs:meta])* pub struct $name:ident { $($(#[$field_docs:meta])* pub $field:ident: $kind:ty,)* }) => {
+        $(#[$docs])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name {
+            $($(#[$field_docs])* pub $field: $kind,)*
+        }
+
+        impl From<$name> for $crate::Metrics {
+            fn from(metrics: $name) -> $crate::Metrics {
+                let entries = [$((concat!("train/", stringify!($field)), $crate::Metric::number(metrics.$field)),)*];
+                $crate::Metrics::new(
+                    entries.into_iter().filter_map(|(name, number)| Some((name, number?))).collect(),
+                )
+            }
+        }
+    };
+}
+
+/// Metrics of a policy's loss on a minibatch, each a mean over the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PolicyMetrics {
     /// Negative surrogate objective, without the entropy bonus.
     pub policy_loss: f64,
-    /// Mean squared error of the critic.
-    pub value_loss: f64,
-    /// Mean entropy of the policy, in nats.
+    /// Entropy of the policy, in nats.
     pub entropy: f64,
-    /// Exact mean KL(old, new), in nats: of PPO's last epoch, of TRPO's accepted step.
+    /// Share of samples whose ratio is out of the clip range; 0 where nothing is clipped.
+    pub clip_fraction: f64,
+    /// Exact KL(old, new), in nats.
     pub kl: f64,
     /// The same from the samples' ratios alone, as mean of `(ratio - 1) - ln ratio` (low variance,
     /// never negative).
     pub approx_kl: f64,
-    /// Share of the returns' variance that the critic explained before the update.
-    pub explained_variance: f64,
-    /// Euclidean norm of the gradient: PPO's of all parameters before clipping, TRPO's of the
-    /// surrogate.
-    pub gradient_norm: f64,
-    /// Learning rate of PPO's actor, of TRPO's critic.
-    pub learning_rate: f64,
-    /// What only the one algorithm has.
-    pub algorithm: AlgorithmMetrics,
 }
 
-/// Figures that only one algorithm has.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AlgorithmMetrics {
-    /// Of PPO.
-    Ppo {
-        /// Share of samples whose ratio left the clip range.
-        clip_fraction: f64,
-        /// Clip range in force; `None` under a KL penalty.
-        clip_range: Option<f64>,
-        /// KL coefficient in force; `None` under the clip.
-        kl_coef: Option<f64>,
-        /// Epochs begun; fewer than configured after an early stop.
-        epochs: usize,
-    },
-    /// Of TRPO.
-    Trpo {
-        /// Squared residual that conjugate gradient ended with.
-        cg_residual: f64,
-        /// Conjugate-gradient iterations.
-        cg_iterations: usize,
-        /// Fraction of the full step that was taken; 0 when none was accepted.
-        step_size: f64,
-        /// Step sizes that the line search tried.
-        line_search_steps: usize,
-        /// Whether a step was taken.
-        accepted: bool,
-    },
-}
+impl PolicyMetrics {
+    /// How many they are.
+    pub const COUNT: usize = 5;
 
-impl UpdateMetrics {
-    /// Column names and figures, the same names in every iteration of a run; those that
-    /// Stable-Baselines3 has too are named as there.
+    /// As a row, in which they leave the device.
     #[must_use]
-    pub fn entries(&self) -> Vec<(&'static str, f64)> {
-        let mut entries = vec![
-            ("train/policy_loss", self.policy_loss),
-            ("train/value_loss", self.value_loss),
-            ("train/entropy", self.entropy),
-            ("train/kl", self.kl),
-            ("train/approx_kl", self.approx_kl),
-            ("train/explained_variance", self.explained_variance),
-            ("train/gradient_norm", self.gradient_norm),
-            ("train/learning_rate", self.learning_rate),
-        ];
-        match &self.algorithm {
-            AlgorithmMetrics::Ppo { clip_fraction, clip_range, kl_coef, epochs } => {
-                entries.push(("train/clip_fraction", *clip_fraction));
-                entries.extend(clip_range.map(|range| ("train/clip_range", range)));
-                entries.extend(kl_coef.map(|coef| ("train/kl_coef", coef)));
-                entries.push(("train/epochs", *epochs as f64));
-            }
-            AlgorithmMetrics::Trpo {
-                cg_residual,
-                cg_iterations,
-                step_size,
-                line_search_steps,
-                accepted,
-            } => entries.extend([
-                ("train/cg_residual", *cg_residual),
-                ("train/cg_iterations", *cg_iterations as f64),
-                ("train/step_size", *step_size),
-                ("train/line_search_steps", *line_search_steps as f64),
-                ("train/accepted", f64::from(u8::from(*accepted))),
-            ]),
+    pub fn row(&self) -> [f32; Self::COUNT] {
+        let PolicyMetrics { policy_loss, entropy, clip_fraction, kl, approx_kl } = *self;
+        [policy_loss, entropy, clip_fraction, kl, approx_kl].map(|number| number as f32)
+    }
+
+    /// From the numbers of a row as [`PolicyMetrics::row`] gives it.
+    #[must_use]
+    pub fn from_row(row: [f64; Self::COUNT]) -> PolicyMetrics {
+        let [policy_loss, entropy, clip_fraction, kl, approx_kl] = row;
+        PolicyMetrics { policy_loss, entropy, clip_fraction, kl, approx_kl }
+    }
+
+    /// From the device.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn read(row: Tensor<1>) -> Result<PolicyMetrics, AgentError> {
+        match read([row])?.concat().try_into() {
+            Ok::<[f32; Self::COUNT], _>(row) => Ok(PolicyMetrics::from_row(row.map(f64::from))),
+            Err(_) => Err(AgentError::Device("a transfer came back incomplete".into())),
         }
-        entries
     }
 }

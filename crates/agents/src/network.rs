@@ -4,35 +4,33 @@
 //! the network is a linear function, and a linear function of a one-hot observation is a table.
 
 use crate::config::{Activation, Init, NetworkConfig};
-use crate::kernel::{self, Layer};
-use crate::ops;
+use crate::ops::{self, kernel};
 use burn::tensor::Tensor;
 use envs::Rng;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use std::sync::Arc;
 
-/// A function of an observation batch and a flat parameter vector that gradients flow through.
-pub trait Network {
-    /// Length of the parameter vector.
-    fn num_params(&self) -> usize;
+/// One layer's place in the flat parameter vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layer {
+    /// Numbers that the layer reads.
+    pub inputs: usize,
+    /// Numbers that it gives.
+    pub outputs: usize,
+    /// Start of `W [inputs][outputs]`.
+    pub weights: usize,
+    /// Start of `b [outputs]`.
+    pub biases: usize,
+}
 
-    /// Outputs `[batch, out]` for observations `[batch, in]`.
-    fn forward(&self, params: Tensor<1>, observations: Tensor<2>) -> Tensor<2>;
+impl Layer {
+    pub(crate) fn weights(self, params: &[f32]) -> &[f32] {
+        &params[self.weights..self.biases]
+    }
 
-    /// Directional derivative `J v`: how the outputs `[batch, out]` move when the parameters move
-    /// along `direction`. By default a central difference: exact to about 1e-3 in f32 for a smooth
-    /// network; a kink inside its step, as relu has, costs more.
-    fn jvp(&self, params: Tensor<1>, direction: Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
-        let norm: f32 = direction.clone().square().sum().sqrt().into_scalar();
-        if norm == 0.0 {
-            return self.forward(params, observations).mul_scalar(0.0);
-        }
-        let size = 1e-2 / norm;
-        let offset = direction.mul_scalar(size);
-        let ahead = self.forward(params.clone() + offset.clone(), observations.clone());
-        let behind = self.forward(params - offset, observations);
-        (ahead - behind).mul_scalar(0.5 / size)
+    pub(crate) fn biases(self, params: &[f32]) -> &[f32] {
+        &params[self.biases..self.biases + self.outputs]
     }
 }
 
@@ -55,6 +53,12 @@ impl Mlp {
             (inputs, weights) = (outputs, biases + outputs);
         }
         Mlp { layers: layers.into(), activation: config.activation }
+    }
+
+    /// Length of the parameter vector.
+    #[must_use]
+    pub fn num_params(&self) -> usize {
+        self.last().biases + self.last().outputs
     }
 
     /// Numbers that the network reads.
@@ -101,7 +105,14 @@ impl Mlp {
         params
     }
 
-    /// Everything about the network at `params` that its derivatives there need: activations are
+    /// Outputs `[batch, out]` for observations `[batch, in]`; autodiff follows `params`, which may have
+    /// more numbers behind the network's own.
+    #[must_use]
+    pub fn forward(&self, params: Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
+        ops::forward(self, params, observations).0
+    }
+
+    /// The outputs together with everything that their derivatives at `params` need: activations are
     /// computed once, however many products with the Jacobian follow.
     #[must_use]
     pub fn linearize(&self, params: Tensor<1>, observations: Tensor<2>) -> Linearized {
@@ -126,45 +137,9 @@ impl Mlp {
             observations,
             &mut scratch.hidden,
             &mut scratch.outputs,
-            &mut scratch.kernel,
+            &mut scratch.workspace,
         );
         &scratch.outputs
-    }
-
-    /// Writes the gradient `[params]` of a loss whose derivative with respect to the outputs
-    /// `[rows][out]` is given; `scratch` must come from [`Mlp::forward_plain`] of the same arguments.
-    pub(crate) fn backward_plain(
-        &self,
-        params: &[f32],
-        observations: &[f32],
-        derivative: &[f32],
-        gradient: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        kernel::backward(
-            &self.layers,
-            self.activation,
-            params,
-            observations,
-            &scratch.hidden,
-            derivative,
-            gradient,
-            &mut scratch.kernel,
-        );
-    }
-}
-
-impl Network for Mlp {
-    fn num_params(&self) -> usize {
-        self.last().biases + self.last().outputs
-    }
-
-    fn forward(&self, params: Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
-        ops::forward(self, params, observations).0
-    }
-
-    fn jvp(&self, params: Tensor<1>, direction: Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
-        self.linearize(params, observations).jvp(direction)
     }
 }
 
@@ -185,6 +160,12 @@ impl Linearized {
         self.outputs.clone()
     }
 
+    /// The parameters, `[params]`.
+    #[must_use]
+    pub fn params(&self) -> &Tensor<1> {
+        &self.params
+    }
+
     /// `J v`: how the outputs `[batch, out]` move when the parameters move along `direction`.
     #[must_use]
     pub fn jvp(&self, direction: Tensor<1>) -> Tensor<2> {
@@ -192,8 +173,8 @@ impl Linearized {
         ops::jvp(&network, params, observations, hidden, direction)
     }
 
-    /// `J' d`: the gradient `[params]` of a loss whose derivative with respect to the outputs
-    /// `[batch, out]` is `derivative`.
+    /// `J' d`: the gradient, as long as the network's parameters, of a loss whose derivative with
+    /// respect to the outputs `[batch, out]` is `derivative`.
     #[must_use]
     pub fn vjp(&self, derivative: Tensor<2>) -> Tensor<1> {
         let Linearized { network, params, observations, hidden, .. } = self.clone();
@@ -206,7 +187,7 @@ impl Linearized {
 pub struct Scratch {
     hidden: Vec<f32>,
     outputs: Vec<f32>,
-    kernel: kernel::Scratch,
+    workspace: kernel::Workspace,
 }
 
 /// Fills `weights [inputs][outputs]` with a matrix whose shorter side is orthonormal, times `gain`:

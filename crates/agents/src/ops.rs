@@ -1,437 +1,208 @@
-//! A whole network as one operation of a Burn backend: forward, backward and forward-mode derivative,
-//! each with a default body in Burn's own tensor operations, and on the CPU backend `flex` with the
-//! kernels of [`crate::kernel`]. Autodiff records one node for the network, whatever its depth.
+//! Everything that a Burn backend may do in its own way.
+//!
+//! Each operation is a backend extension: a default body of tensor operations, which serves every
+//! backend, and for Burn's CPU backend `flex` loops over plain slices. Which of them runs is decided by
+//! the tensors' type. A tensor's numbers are `f32`.
+//!
+//! An algorithm's minibatch is: [`take_rows`], [`forward`], a loss ([`surrogate_loss`],
+//! [`value_loss`]) that gives its derivative with respect to the outputs, [`backward`],
+//! [`sum_of_squares`], [`adam`]. Losses carry their derivatives in closed form because recording them
+//! took too long; autodiff judges them in the tests (see `docs/architecture.md`).
 
 #![allow(deprecated)] // `ndarray` is kept because users know it.
 
-use crate::config::Activation;
-use crate::kernel::{self, Layer};
-use crate::network::Mlp;
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+pub(crate) mod kernel;
+mod network;
+mod surrogate;
+mod value;
+mod vector;
+
+pub use network::{backward, forward, jvp};
+pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
+pub use value::{ValueLoss, value_loss};
+pub use vector::{AdamStep, Bounds, adam, standardized, sum_of_squares, take_rows};
+
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Autodiff, Backend, Dispatch, Flex, NdArray, TensorMetadata, backend_extension,
-};
-use burn::tensor::{Shape, Slice, Tensor, TensorData};
-use std::cell::RefCell;
+use burn::backend::{Backend, Flex, TensorMetadata};
+use burn::tensor::{Shape, Slice, TensorData};
+use std::ops::{Add, Mul, Neg, Sub};
 
-/// Outputs `[batch, out]` of a network, and the results of all its hidden layers, one layer
-/// `[batch, units]` behind the other in one vector. Gradients flow to `params`, not to the
-/// observations.
-#[must_use]
-pub fn forward(
-    network: &Mlp,
-    params: Tensor<1>,
-    observations: Tensor<2>,
-) -> (Tensor<2>, Tensor<1>) {
-    let (outputs, hidden) = <Dispatch as NetworkOps>::mlp_forward(
-        observations.into_dispatch(),
-        params.into_dispatch(),
-        network.clone(),
-    );
-    (Tensor::from_dispatch(outputs), Tensor::from_dispatch(hidden))
+/// A tensor on `flex`.
+type Array = FloatTensor<Flex>;
+
+/// A tensor's numbers in row-major order.
+///
+/// # Panics
+/// When they are no `f32`, which every tensor of this crate is.
+fn slice_of(tensor: &Array) -> &[f32] {
+    let Some(numbers) = tensor.as_slice() else {
+        unreachable!("a contiguous tensor of f32 is expected")
+    };
+    numbers
 }
 
-/// `J' d`: gradient `[params]` of a loss whose derivative with respect to the outputs is given.
-#[must_use]
-pub fn backward(
-    network: &Mlp,
-    params: Tensor<1>,
-    observations: Tensor<2>,
-    hidden: Tensor<1>,
-    derivative: Tensor<2>,
-) -> Tensor<1> {
-    Tensor::from_dispatch(<Dispatch as NetworkOps>::mlp_backward(
-        observations.into_dispatch(),
-        params.into_dispatch(),
-        hidden.into_dispatch(),
-        derivative.into_dispatch(),
-        network.clone(),
-    ))
+/// The tensor in row-major order; a copy only where it is not yet.
+fn contiguous(tensor: Array) -> Array {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
-/// `J v`: change of the outputs `[batch, out]` along a direction of the parameters.
-#[must_use]
-pub fn jvp(
-    network: &Mlp,
-    params: Tensor<1>,
-    observations: Tensor<2>,
-    hidden: Tensor<1>,
-    direction: Tensor<1>,
-) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as NetworkOps>::mlp_jvp(
-        observations.into_dispatch(),
-        params.into_dispatch(),
-        hidden.into_dispatch(),
-        direction.into_dispatch(),
-        network.clone(),
-    ))
+fn tensor_of<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Array {
+    Flex::float_from_data(TensorData::new(numbers, shape), &Default::default())
 }
 
-/// Operations of a network. The default bodies serve every backend.
-#[backend_extension(Flex, NdArray, Cube, Autodiff)]
-pub trait NetworkOps: Backend {
-    /// See [`forward`].
-    fn mlp_forward(
-        observations: FloatTensor<Self>,
-        params: FloatTensor<Self>,
-        network: Mlp,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let rows = observations.shape()[0];
-        let last = network.layers.len() - 1;
-        let device = observations.device();
-        let mut x = observations;
-        let mut hidden = vec![Self::float_zeros(Shape::from([0]), &device, x.dtype().into())];
-        for (index, &layer) in network.layers.iter().enumerate() {
-            x = affine::<Self>(x, &params, layer);
-            if index < last {
-                x = match network.activation {
-                    Activation::Tanh => Self::float_tanh(x),
-                    Activation::Relu => Self::relu(x),
-                };
-                hidden.push(Self::float_reshape(x.clone(), Shape::from([rows * layer.outputs])));
-            }
-        }
-        let hidden =
-            if last > 0 { Self::float_cat(hidden.split_off(1), 0) } else { hidden.remove(0) };
-        (x, hidden)
-    }
+/// A tensor of any backend with the signs of arithmetic, so that default bodies read like formulas.
+/// A dimension of size 1 stands for as many as the other side has.
+struct Expr<B: Backend>(FloatTensor<B>);
 
-    /// See [`backward`].
-    fn mlp_backward(
-        observations: FloatTensor<Self>,
-        params: FloatTensor<Self>,
-        hidden: FloatTensor<Self>,
-        derivative: FloatTensor<Self>,
-        network: Mlp,
-    ) -> FloatTensor<Self> {
-        let inputs = layer_inputs::<Self>(observations, &hidden, &network);
-        let mut derivative = derivative;
-        let mut gradients = Vec::with_capacity(2 * network.layers.len());
-        for (index, (&layer, input)) in network.layers.iter().zip(inputs).enumerate().rev() {
-            let biases = Self::float_sum_dim(derivative.clone(), 0);
-            let weights =
-                Self::float_matmul(Self::float_transpose(input.clone()), derivative.clone());
-            gradients.push(Self::float_reshape(biases, Shape::from([layer.outputs])));
-            gradients
-                .push(Self::float_reshape(weights, Shape::from([layer.inputs * layer.outputs])));
-            if index > 0 {
-                let weights = Self::float_transpose(weights_of::<Self>(&params, layer));
-                let slope = slope::<Self>(network.activation, input);
-                derivative = Self::float_mul(Self::float_matmul(derivative, weights), slope);
-            }
-        }
-        gradients.reverse();
-        Self::float_cat(gradients, 0)
-    }
-
-    /// See [`jvp`].
-    fn mlp_jvp(
-        observations: FloatTensor<Self>,
-        params: FloatTensor<Self>,
-        hidden: FloatTensor<Self>,
-        direction: FloatTensor<Self>,
-        network: Mlp,
-    ) -> FloatTensor<Self> {
-        let inputs = layer_inputs::<Self>(observations, &hidden, &network);
-        let mut change: Option<FloatTensor<Self>> = None;
-        for (&layer, input) in network.layers.iter().zip(inputs) {
-            let moved = affine::<Self>(input.clone(), &direction, layer);
-            change = Some(match change {
-                Some(change) => {
-                    let slope = slope::<Self>(network.activation, input);
-                    let change = Self::float_mul(change, slope);
-                    let carried = Self::float_matmul(change, weights_of::<Self>(&params, layer));
-                    Self::float_add(moved, carried)
-                }
-                None => moved,
-            });
-        }
-        change.unwrap_or(direction)
+impl<B: Backend> Clone for Expr<B> {
+    fn clone(&self) -> Self {
+        Expr(self.0.clone())
     }
 }
 
-/// Weights `[in, out]` of a layer out of the flat vector.
-fn weights_of<B: Backend>(params: &FloatTensor<B>, layer: Layer) -> FloatTensor<B> {
-    let weights = B::float_slice(params.clone(), &[Slice::from(layer.weights..layer.biases)]);
-    B::float_reshape(weights, Shape::from([layer.inputs, layer.outputs]))
-}
-
-/// `x W + b` with the layer's part of `params`.
-fn affine<B: Backend>(x: FloatTensor<B>, params: &FloatTensor<B>, layer: Layer) -> FloatTensor<B> {
-    let end = layer.biases + layer.outputs;
-    let biases = B::float_slice(params.clone(), &[Slice::from(layer.biases..end)]);
-    let biases = B::float_reshape(biases, Shape::from([1, layer.outputs]));
-    B::float_add(B::float_matmul(x, weights_of::<B>(params, layer)), biases)
-}
-
-/// What each layer reads, `[batch, in]`: the observations, then the hidden layers' results.
-fn layer_inputs<B: Backend>(
-    observations: FloatTensor<B>,
-    hidden: &FloatTensor<B>,
-    network: &Mlp,
-) -> Vec<FloatTensor<B>> {
-    let rows = observations.shape()[0];
-    let mut inputs = vec![observations];
-    let mut start = 0;
-    for layer in &network.layers[1..] {
-        let end = start + rows * layer.inputs;
-        let results = B::float_slice(hidden.clone(), &[Slice::from(start..end)]);
-        inputs.push(B::float_reshape(results, Shape::from([rows, layer.inputs])));
-        start = end;
-    }
-    inputs
-}
-
-/// Slope of the nonlinearity, from its results.
-fn slope<B: Backend>(activation: Activation, results: FloatTensor<B>) -> FloatTensor<B> {
-    match activation {
-        Activation::Tanh => {
-            let square = B::float_mul(results.clone(), results);
-            B::float_add_scalar(B::float_neg(square), 1.0_f32.into())
-        }
-        Activation::Relu => B::float_sign(results),
+impl<B: Backend> Add for Expr<B> {
+    type Output = Expr<B>;
+    fn add(self, other: Expr<B>) -> Expr<B> {
+        Expr(B::float_add(self.0, other.0))
     }
 }
 
-impl NetworkOps for NdArray {}
-
-impl NetworkOps for burn::backend::Cube {}
-
-thread_local! {
-    static SCRATCH: RefCell<kernel::Scratch> = RefCell::default();
-}
-
-/// A tensor's numbers, contiguous.
-fn slice_of(tensor: &FloatTensor<Flex>) -> &[f32] {
-    tensor.as_slice::<f32>().unwrap_or_default()
-}
-
-fn tensor_of<const D: usize>(data: Vec<f32>, shape: [usize; D]) -> FloatTensor<Flex> {
-    Flex::float_from_data(TensorData::new(data, shape), &Default::default())
-}
-
-impl NetworkOps for Flex {
-    fn mlp_forward(
-        observations: FloatTensor<Self>,
-        params: FloatTensor<Self>,
-        network: Mlp,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let rows = observations.shape()[0];
-        let (observations, params) = (observations.to_contiguous(), params.to_contiguous());
-        let mut hidden = vec![0.0; rows * network.hidden_units()];
-        let mut outputs = vec![0.0; rows * network.outputs()];
-        SCRATCH.with_borrow_mut(|scratch| {
-            kernel::forward(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                &mut hidden,
-                &mut outputs,
-                scratch,
-            );
-        });
-        let units = hidden.len();
-        (tensor_of(outputs, [rows, network.outputs()]), tensor_of(hidden, [units]))
-    }
-
-    fn mlp_backward(
-        observations: FloatTensor<Self>,
-        params: FloatTensor<Self>,
-        hidden: FloatTensor<Self>,
-        derivative: FloatTensor<Self>,
-        network: Mlp,
-    ) -> FloatTensor<Self> {
-        let [observations, params, hidden, derivative] =
-            [observations, params, hidden, derivative].map(|tensor| tensor.to_contiguous());
-        let mut gradient = vec![0.0; slice_of(&params).len()];
-        SCRATCH.with_borrow_mut(|scratch| {
-            kernel::backward(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                slice_of(&hidden),
-                slice_of(&derivative),
-                &mut gradient,
-                scratch,
-            );
-        });
-        let length = gradient.len();
-        tensor_of(gradient, [length])
-    }
-
-    fn mlp_jvp(
-        observations: FloatTensor<Self>,
-        params: FloatTensor<Self>,
-        hidden: FloatTensor<Self>,
-        direction: FloatTensor<Self>,
-        network: Mlp,
-    ) -> FloatTensor<Self> {
-        let rows = observations.shape()[0];
-        let [observations, params, hidden, direction] =
-            [observations, params, hidden, direction].map(|tensor| tensor.to_contiguous());
-        let mut change = vec![0.0; rows * network.outputs()];
-        SCRATCH.with_borrow_mut(|scratch| {
-            kernel::jvp(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                slice_of(&hidden),
-                slice_of(&direction),
-                &mut change,
-                scratch,
-            );
-        });
-        tensor_of(change, [rows, network.outputs()])
+impl<B: Backend> Sub for Expr<B> {
+    type Output = Expr<B>;
+    fn sub(self, other: Expr<B>) -> Expr<B> {
+        Expr(B::float_sub(self.0, other.0))
     }
 }
 
-/// The network's node in the graph.
-#[derive(Debug)]
-struct NetworkNode;
-
-/// What the node keeps for its backward pass.
-#[derive(Clone, Debug)]
-struct NetworkState<T> {
-    observations: T,
-    params: T,
-    hidden: T,
-    network: Mlp,
-}
-
-impl<B: NetworkOps> Backward<B, 1> for NetworkNode {
-    type State = NetworkState<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let derivative = gradients.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(node) = parent {
-            let NetworkState { observations, params, hidden, network } = ops.state;
-            let gradient = B::mlp_backward(observations, params, hidden, derivative, network);
-            gradients.register::<B>(node.id, gradient);
-        }
+impl<B: Backend> Mul for Expr<B> {
+    type Output = Expr<B>;
+    fn mul(self, other: Expr<B>) -> Expr<B> {
+        Expr(B::float_mul(self.0, other.0))
     }
 }
 
-impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
-    fn mlp_forward(
-        observations: FloatTensor<Self>,
-        params: FloatTensor<Self>,
-        network: Mlp,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let node = params.node();
-        let (observations, params) = (observations.into_primitive(), params.into_primitive());
-        let (outputs, hidden) =
-            B::mlp_forward(observations.clone(), params.clone(), network.clone());
-        let outputs = match NetworkNode.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let hidden = hidden.clone();
-                prep.finish(NetworkState { observations, params, hidden, network }, outputs)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(outputs),
-        };
-        (outputs, <Self as burn::backend::AutodiffBackend>::from_inner(hidden))
+impl<B: Backend> Mul<f64> for Expr<B> {
+    type Output = Expr<B>;
+    fn mul(self, factor: f64) -> Expr<B> {
+        Expr(B::float_mul_scalar(self.0, factor.into()))
     }
 }
 
+impl<B: Backend> Add<f64> for Expr<B> {
+    type Output = Expr<B>;
+    fn add(self, number: f64) -> Expr<B> {
+        Expr(B::float_add_scalar(self.0, number.into()))
+    }
+}
+
+impl<B: Backend> Neg for Expr<B> {
+    type Output = Expr<B>;
+    fn neg(self) -> Expr<B> {
+        Expr(B::float_neg(self.0))
+    }
+}
+
+impl<B: Backend> Expr<B> {
+    fn exp(self) -> Self {
+        Expr(B::float_exp(self.0))
+    }
+
+    fn ln_1p(self) -> Self {
+        Expr(B::float_log1p(self.0))
+    }
+
+    fn abs(self) -> Self {
+        Expr(B::float_abs(self.0))
+    }
+
+    fn sqrt(self) -> Self {
+        Expr(B::float_sqrt(self.0))
+    }
+
+    fn recip(self) -> Self {
+        Expr(B::float_recip(self.0))
+    }
+
+    fn tanh(self) -> Self {
+        Expr(B::float_tanh(self.0))
+    }
+
+    fn square(self) -> Self {
+        self.clone() * self
+    }
+
+    fn clamp(self, low: f64, high: f64) -> Self {
+        Expr(B::float_clamp(self.0, low.into(), high.into()))
+    }
+
+    /// Sum of all numbers, `[1]`.
+    fn sum(self) -> Self {
+        Expr(B::float_sum(self.0))
+    }
+
+    /// Mean of all numbers, `[1]`.
+    fn mean(self) -> Self {
+        Expr(B::float_mean(self.0))
+    }
+
+    /// Sum of each row, `[rows, 1]`.
+    fn sum_of_rows(self) -> Self {
+        Expr(B::float_sum_dim(self.0, 1))
+    }
+
+    /// Sum of each column, `[1, columns]`.
+    fn sum_of_columns(self) -> Self {
+        Expr(B::float_sum_dim(self.0, 0))
+    }
+
+    fn reshape<const D: usize>(self, shape: [usize; D]) -> Self {
+        Expr(B::float_reshape(self.0, Shape::from(shape)))
+    }
+
+    /// Numbers `from..to` of a vector.
+    fn range(self, from: usize, to: usize) -> Self {
+        Expr(B::float_slice(self.0, &[Slice::from(from..to)]))
+    }
+
+    fn shape(&self) -> [usize; 2] {
+        let shape = self.0.shape();
+        [shape[0], shape[1]]
+    }
+
+    /// 1 where `self` is smaller than `other` of the same shape, 0 elsewhere.
+    fn is_below(self, other: Expr<B>) -> Self {
+        let dtype = self.0.dtype();
+        let bool_dtype = burn::backend::get_device_settings::<B>(&self.0.device()).bool_dtype;
+        let below = B::float_lower(self.0, other.0, bool_dtype);
+        Expr(B::bool_into_float(below, dtype.into()))
+    }
+}
+
+/// Which bodies for `flex` have run on this thread, by name: the tests notice when one does not.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::NetworkConfig;
-    use crate::network::Network;
-    use burn::tensor::{Device, activation};
-    use envs::{Stream, stream};
-    use rand::RngExt;
+pub(crate) mod ran {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
 
-    fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
-        let mut rng = stream(seed, Stream::Sampling);
-        let data: Vec<f32> =
-            (0..shape.iter().product()).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
-        Tensor::from_data(TensorData::new(data, shape), device)
+    thread_local! {
+        static NAMES: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
     }
 
-    fn largest_difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
-        let (a, b): (Vec<f32>, Vec<f32>) =
-            (a.into_data().try_into_vec().unwrap(), b.into_data().try_into_vec().unwrap());
-        assert_eq!(a.len(), b.len());
-        a.iter().zip(&b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+    pub(crate) fn note(name: &'static str) {
+        NAMES.with_borrow_mut(|names| names.insert(name));
     }
 
-    /// The network in tensor operations that autodiff records one by one.
-    fn composed(network: &Mlp, params: &Tensor<1>, x: Tensor<2>) -> Tensor<2> {
-        let last = network.layers.len() - 1;
-        network.layers.iter().enumerate().fold(x, |x, (index, layer)| {
-            let weights = params.clone().slice_dim(0, layer.weights..layer.biases);
-            let biases = params.clone().slice_dim(0, layer.biases..layer.biases + layer.outputs);
-            let x = x.matmul(weights.reshape([layer.inputs, layer.outputs]))
-                + biases.reshape([1, layer.outputs]);
-            match network.activation {
-                _ if index == last => x,
-                Activation::Tanh => x.tanh(),
-                Activation::Relu => activation::relu(x),
-            }
-        })
-    }
-
-    #[test]
-    fn agrees_with_autodiff_over_composed_operations() {
-        let shapes: [(usize, &[usize], usize, usize); 7] = [
-            (1, &[], 1, 1),
-            (48, &[], 4, 100),
-            (4, &[64, 64], 2, 97),
-            (3, &[5], 1, 7),
-            (10, &[17, 33, 16], 18, 193),
-            (6, &[32, 1], 3, 6),
-            (2, &[128], 16, 300),
-        ];
-        #[allow(deprecated)]
-        let devices = [Device::flex(), Device::ndarray()];
-        for (case, (inputs, hidden, outputs, rows)) in shapes.into_iter().enumerate() {
-            for activation in [Activation::Tanh, Activation::Relu] {
-                let config =
-                    NetworkConfig { hidden: hidden.to_vec(), activation, ..Default::default() };
-                let network = Mlp::new(inputs, outputs, &config);
-                for device in &devices {
-                    let what = format!(
-                        "{inputs} {hidden:?} {outputs}, {rows} rows, {activation:?}, {device:?}"
-                    );
-                    let x = random([rows, inputs], 1, device);
-                    let params = random([network.num_params()], 2 + case as u64, device);
-                    let derivative = random([rows, outputs], 3, device);
-                    let direction = random([network.num_params()], 4, device);
-
-                    let leaf = params.clone().autodiff().require_grad();
-                    let value = composed(&network, &leaf, x.clone());
-                    let mut gradients = (value.clone() * derivative.clone()).sum().backward();
-                    let gradient = leaf.grad_remove(&mut gradients).unwrap();
-
-                    let fused_leaf = params.clone().autodiff().require_grad();
-                    let fused = network.forward(fused_leaf.clone(), x.clone());
-                    let mut gradients = (fused.clone() * derivative.clone()).sum().backward();
-                    let fused_gradient = fused_leaf.grad_remove(&mut gradients).unwrap();
-                    assert!(largest_difference(fused.inner(), value.inner()) < 5e-6, "{what}");
-                    assert!(largest_difference(fused_gradient, gradient.clone()) < 2e-5, "{what}");
-
-                    let linearized = network.linearize(params, x);
-                    let gradient_by_vjp = linearized.vjp(derivative.clone());
-                    assert!(largest_difference(gradient_by_vjp, gradient.clone()) < 2e-5, "{what}");
-                    // d . (J v) = (J' d) . v
-                    let change = (linearized.jvp(direction.clone()) * derivative).sum();
-                    let product = (gradient * direction).sum();
-                    assert!(largest_difference(change, product) < 1e-4, "{what}");
-                }
-            }
-        }
+    pub(crate) fn take() -> BTreeSet<&'static str> {
+        NAMES.take()
     }
 }
+
+/// Marks the body of an operation for `flex`; nothing outside of the tests.
+macro_rules! flex_body {
+    ($name:literal) => {
+        #[cfg(test)]
+        crate::ops::ran::note($name);
+    };
+}
+use flex_body;

@@ -4,10 +4,12 @@
 //! per action dimension, behind it.
 
 use crate::config::{ConfigError, NetworkConfig};
-use crate::distribution::{Actions, Distribution, LN_2PI};
+use crate::distribution::{Distribution, LN_2PI};
 use crate::error::AgentError;
-use crate::network::{Linearized, Mlp, Network, Scratch};
-use burn::tensor::{Device, Tensor, TensorData};
+use crate::minibatch::Minibatch;
+use crate::network::{Linearized, Mlp, Scratch};
+use crate::ops::{Bounds, Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
+use burn::tensor::Tensor;
 use envs::{ObservationNormalizer, Rng, Space};
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -20,6 +22,8 @@ const LAST_GAIN: f32 = 0.01;
 pub struct Policy {
     network: Mlp,
     pub(crate) head: Head,
+    /// Where the log standard deviations stay.
+    log_std_range: [f64; 2],
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +70,11 @@ impl Policy {
                         .into(),
             });
         }
-        Ok(Policy { network: Mlp::new(observation_space.width(), outputs, config), head })
+        Ok(Policy {
+            network: Mlp::new(observation_space.width(), outputs, config),
+            head,
+            log_std_range: [config.log_std_min, config.log_std_max],
+        })
     }
 
     /// Length of the parameter vector.
@@ -75,15 +83,26 @@ impl Policy {
         self.network.num_params() + self.log_stds()
     }
 
-    pub(crate) fn network(&self) -> &Mlp {
+    /// The network whose outputs parameterise the distribution.
+    #[must_use]
+    pub fn network(&self) -> &Mlp {
         &self.network
     }
 
-    /// Half-widths of the box that actions are squashed into.
-    pub(crate) fn half_widths(&self) -> Option<&[f32]> {
-        match &self.head {
-            Head::Squashed { half, .. } => Some(half),
-            _ => None,
+    /// Where the last parameters, a Gaussian's log standard deviations, must stay.
+    #[must_use]
+    pub fn bounds(&self) -> Option<Bounds> {
+        let [low, high] = self.log_std_range;
+        (self.head != Head::Categorical)
+            .then(|| Bounds { first: self.network.num_params(), low, high })
+    }
+
+    /// Puts parameters that left their bounds back onto them.
+    pub fn bound(&self, params: &mut [f32]) {
+        if let Some(Bounds { first, low, high }) = self.bounds() {
+            for param in &mut params[first..] {
+                *param = param.clamp(low as f32, high as f32);
+            }
         }
     }
 
@@ -120,7 +139,7 @@ impl Policy {
     /// Network outputs `[batch, out]` for `observations [batch, in]`.
     #[must_use]
     pub fn outputs(&self, params: &Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
-        self.network.forward(self.network_params(params), observations)
+        self.network.forward(params.clone(), observations)
     }
 
     /// The distributions of actions for `observations [batch, in]`.
@@ -141,49 +160,62 @@ impl Policy {
         Distribution::gaussian(outputs, log_std.reshape([1, width]))
     }
 
-    fn network_params(&self, params: &Tensor<1>) -> Tensor<1> {
-        params.clone().slice_dim(0, 0..self.network.num_params())
+    /// The network at `params [params]` for `observations [batch, in]`: its outputs, and what their
+    /// derivatives need.
+    #[must_use]
+    pub fn forward(&self, params: &Tensor<1>, observations: &Tensor<2>) -> Linearized {
+        self.network.linearize(params.clone(), observations.clone())
     }
 
-    /// Mean entropy, `[1]`, for the entropy bonus. A squashed Gaussian has no closed form: there it
-    /// is estimated by the mean of `-log_prob` (of the squashed action) over the samples, which move
-    /// along with the parameters (`x = mean + std * noise`), so that the bonus has its true gradient.
+    /// The loss `-surrogate - entropy_coef * entropy` of a minibatch. `old_params` are those of the
+    /// policy that acted; only their log standard deviations are read.
     #[must_use]
-    pub fn entropy(&self, distribution: &Distribution, actions: &Actions) -> Tensor<1> {
-        match (&self.head, distribution, actions) {
-            (
-                Head::Squashed { half, .. },
-                Distribution::Gaussian { mean, log_std },
-                Actions::Continuous(samples),
-            ) => {
-                let std = log_std.clone().exp();
-                let noise = ((samples.clone() - mean.clone()) / std.clone()).detach();
-                let samples = mean.clone() + std * noise;
-                let slope = log_slope(&samples, half);
-                (slope - distribution.log_prob(&Actions::Continuous(samples))).mean()
-            }
-            _ => distribution.entropy().mean(),
+    pub fn loss(
+        &self,
+        network: &Linearized,
+        old_params: &Tensor<1>,
+        minibatch: &Minibatch,
+        surrogate: Surrogate,
+        entropy_coef: f64,
+    ) -> SurrogateLoss {
+        surrogate_loss(
+            network.outputs(),
+            network.params(),
+            old_params,
+            &minibatch.outputs,
+            &minibatch.actions,
+            &minibatch.log_probs,
+            &minibatch.advantages,
+            self.loss_terms(surrogate, entropy_coef),
+        )
+    }
+
+    /// The gradient `[params]` of a loss.
+    #[must_use]
+    pub fn backward(&self, network: &Linearized, loss: SurrogateLoss) -> Tensor<1> {
+        let gradient = network.vjp(loss.outputs);
+        match self.head {
+            Head::Categorical => gradient,
+            Head::Gaussian | Head::Squashed { .. } => Tensor::cat(vec![gradient, loss.log_std], 0),
         }
     }
 
-    /// The Fisher matrix of the mean KL at `params`, as a product.
-    #[must_use]
-    pub fn fisher(&self, params: &Tensor<1>, observations: Tensor<2>) -> Fisher {
-        let linearized = self.network.linearize(self.network_params(params), observations);
-        let distribution = self.distribution_of(linearized.outputs(), params);
-        Fisher { num_params: self.network.num_params(), linearized, distribution }
+    fn loss_terms(&self, surrogate: Surrogate, entropy_coef: f64) -> LossTerms {
+        let family = match &self.head {
+            Head::Categorical => Family::Categorical,
+            Head::Gaussian => Family::Gaussian,
+            Head::Squashed { half, .. } => Family::SquashedGaussian {
+                ln_half_widths: half.iter().map(|&half| f64::from(half).ln()).sum(),
+            },
+        };
+        LossTerms { family, log_std: self.network.num_params(), surrogate, entropy_coef }
     }
 
-    /// Actions from a buffer's rows `[batch][width]`.
+    /// The Fisher matrix of the mean KL where the network is, as a product.
     #[must_use]
-    pub fn actions(&self, rows: &[f32], device: &Device) -> Actions {
-        let shape = [rows.len() / self.action_width(), self.action_width()];
-        if self.head == Head::Categorical {
-            let indices: Vec<i32> = rows.iter().map(|&index| index as i32).collect();
-            Actions::Discrete(Tensor::from_data(TensorData::new(indices, shape), device))
-        } else {
-            Actions::Continuous(Tensor::from_data(TensorData::new(rows.to_vec(), shape), device))
-        }
+    pub fn fisher(&self, network: Linearized) -> Fisher {
+        let distribution = self.distribution_of(network.outputs(), network.params());
+        Fisher { num_params: self.network.num_params(), network, distribution }
     }
 }
 
@@ -191,26 +223,27 @@ impl Policy {
 /// appendix C). It is never formed.
 #[derive(Clone, Debug)]
 pub struct Fisher {
+    /// Of the network alone.
     num_params: usize,
-    linearized: Linearized,
+    network: Linearized,
     distribution: Distribution,
 }
 
 impl Fisher {
-    /// The distributions of actions at the policy.
+    /// The network at the policy.
     #[must_use]
-    pub fn distribution(&self) -> &Distribution {
-        &self.distribution
+    pub fn network(&self) -> &Linearized {
+        &self.network
     }
 
     /// Fisher-vector product `F v = J' M J v / N`, `[params]`: `J` the Jacobian of the network's
     /// outputs, `M` the metric of the distribution, `N` the number of samples.
     #[must_use]
     pub fn product(&self, vector: &Tensor<1>) -> Tensor<1> {
-        let change = self.linearized.jvp(vector.clone().slice_dim(0, 0..self.num_params));
+        let change = self.network.jvp(vector.clone());
         let batch = change.dims()[0] as f64;
         let metric = self.distribution.metric(change).div_scalar(batch);
-        let product = self.linearized.vjp(metric);
+        let product = self.network.vjp(metric);
         match self.distribution {
             Distribution::Categorical { .. } => product,
             // A Gaussian's metric is 2 for each log standard deviation.
@@ -221,19 +254,6 @@ impl Fisher {
             }
         }
     }
-}
-
-/// Logarithm of the derivative of `half * tanh(x)`, summed over dimensions: `[batch, 1]`. In the form
-/// `2 (ln 2 - x - softplus(-2x))` it stays finite for every x.
-fn log_slope(samples: &Tensor<2>, half: &[f32]) -> Tensor<2> {
-    let magnitude = samples.clone().abs();
-    let softplus = magnitude.clone().mul_scalar(-2.0).exp().log1p();
-    let constant: f64 = half.iter().map(|&half| f64::from(half).ln()).sum();
-    (magnitude + softplus)
-        .mul_scalar(-2.0)
-        .add_scalar(2.0 * std::f64::consts::LN_2)
-        .sum_dim(1)
-        .add_scalar(constant)
 }
 
 /// Acts on the CPU: a plain copy of a policy's parameters, with its observation normaliser.
@@ -359,47 +379,5 @@ impl Actor {
         if let Some(normalizer) = &self.normalizer {
             normalizer.normalize(observations);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::critic::gradient;
-    use envs::{Stream, stream};
-
-    /// Entropy of a squashed policy at `params`, with given noise, and its gradient.
-    fn squashed_entropy(params: &[f32], noise: &[f32]) -> (f32, Vec<f32>) {
-        let config = NetworkConfig { hidden: vec![], squash: true, ..NetworkConfig::default() };
-        let policy =
-            Policy::new(&Space::symmetric_box(1, 1.0), &Space::symmetric_box(1, 2.0), &config)
-                .unwrap();
-        let device = Device::flex();
-        let observations = Tensor::<2>::ones([noise.len(), 1], &device);
-        let mean = params[0] + params[1];
-        let rows: Vec<f32> = noise.iter().map(|noise| mean + params[2].exp() * noise).collect();
-        let leaf = Tensor::<1>::from_floats(params, &device).autodiff().require_grad();
-        let entropy = policy
-            .entropy(&policy.distribution(&leaf, observations), &policy.actions(&rows, &device));
-        let value = entropy.clone().inner().into_scalar();
-        (value, gradient(&leaf, entropy).unwrap().into_data().try_into_vec().unwrap())
-    }
-
-    #[test]
-    fn the_entropy_bonus_of_a_squashed_policy_has_its_true_gradient() {
-        let mut rng = stream(1, Stream::Sampling);
-        let noise: Vec<f32> = (0..1000).map(|_| rng.sample(StandardNormal)).collect();
-        let params = [0.3, 0.2, -0.4];
-        let (_, gradient) = squashed_entropy(&params, &noise);
-        for i in 0..3 {
-            let at = |step: f32| {
-                let mut moved = params;
-                moved[i] += step;
-                squashed_entropy(&moved, &noise).0
-            };
-            let slope = (at(0.01) - at(-0.01)) / 0.02;
-            assert!((gradient[i] - slope).abs() < 1e-3, "{i}: {} and {slope}", gradient[i]);
-        }
-        assert!(gradient[2] > 0.1, "a wider Gaussian has more entropy here: {gradient:?}");
     }
 }

@@ -1,269 +1,289 @@
 //! Proximal policy optimisation (Schulman et al. 2017).
 
+mod config;
+
+pub use config::{KlPenalty, PpoConfig};
+
 use crate::adam::{Adam, AdamState, clip};
-use crate::config::PpoConfig;
-use crate::critic::{Critic, gradient, value_gradient};
+use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
+use crate::batch::Batch;
 use crate::error::AgentError;
-use crate::fused;
 use crate::gae::explained_variance;
-use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
-use crate::network::Mlp;
-use crate::policy::{Actor, Policy};
-use crate::rollout::Batch;
-use crate::samples::{Samples, normalized, read};
-use crate::threads::side_by_side;
-use burn::tensor::{Device, Tensor};
+use crate::learner::{CriticState, Learner, read_back};
+use crate::metrics::{Metrics, PolicyMetrics};
+use crate::minibatch::{Minibatch, read};
+use crate::ops::{Surrogate, standardized, value_loss};
+use burn::tensor::Tensor;
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
 /// An early stop happens at this multiple of the target KL, as in Stable-Baselines3.
 const EARLY_STOP: f64 = 1.5;
 
-/// How the policy is kept close to the one that acted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Proximity {
-    /// The ratio's incentive is clipped to `[1 - range, 1 + range]` (equation 7).
-    Clip {
-        /// The clip range epsilon.
-        range: f64,
-    },
-    /// `coef * KL(old, new)` is subtracted from the objective (equation 8).
-    KlPenalty {
-        /// The coefficient beta.
-        coef: f64,
-    },
-}
-
-/// A minibatch's policy loss and what is monitored about it, each `[1]`.
+/// PPO with its hyperparameters and its state.
 #[derive(Clone, Debug)]
-pub struct PolicyLoss {
-    /// To minimise: `-objective - entropy_coef * entropy`.
-    pub loss: Tensor<1>,
-    /// The clipped or penalised surrogate, mean over the samples.
-    pub objective: Tensor<1>,
-    /// Mean entropy.
-    pub entropy: Tensor<1>,
-    /// Exact mean KL(old, new).
-    pub kl: Tensor<1>,
-    /// Mean of `(ratio - 1) - ln ratio`.
-    pub approx_kl: Tensor<1>,
-    /// Share of ratios outside of the clip range; 0 under a KL penalty.
-    pub clip_fraction: Tensor<1>,
-}
-
-/// The policy loss of a minibatch at `params`. `old_params` are those of the policy that acted; only
-/// their log standard deviations are read.
-#[must_use]
-pub fn policy_loss(
-    policy: &Policy,
-    params: &Tensor<1>,
-    old_params: &Tensor<1>,
-    samples: &Samples,
-    proximity: Proximity,
-    entropy_coef: f64,
-) -> PolicyLoss {
-    let new = policy.distribution(params, samples.observations.clone());
-    let old = policy.distribution_of(samples.outputs.clone(), old_params);
-    let log_prob = new.log_prob(&samples.actions);
-    let log_ratio = log_prob.clone() - samples.log_probs.clone();
-    let ratio = log_ratio.clone().exp();
-    let unclipped = ratio.clone() * samples.advantages.clone();
-    let kl = old.kl(&new).mean();
-    let (objective, clip_fraction) = match proximity {
-        Proximity::Clip { range } => {
-            let clipped = ratio.clone().clamp(1.0 - range, 1.0 + range);
-            let outside = ratio.clone().inner().sub_scalar(1.0).abs().greater_elem(range);
-            let objective = unclipped.min_pair(clipped * samples.advantages.clone()).mean();
-            (objective, outside.float().mean())
-        }
-        Proximity::KlPenalty { coef } => {
-            let objective = unclipped.mean() - kl.clone().mul_scalar(coef);
-            (objective, Tensor::zeros([1], &samples.advantages.device()))
-        }
-    };
-    let entropy = policy.entropy(&new, &samples.actions);
-    let mut loss = objective.clone().neg();
-    if entropy_coef > 0.0 {
-        loss = loss - entropy.clone().mul_scalar(entropy_coef);
-    }
-    let (ratio, log_ratio) = (ratio.inner(), log_ratio.inner());
-    PolicyLoss {
-        loss,
-        objective: objective.inner(),
-        entropy: entropy.inner(),
-        kl: kl.inner(),
-        approx_kl: (ratio.sub_scalar(1.0) - log_ratio).mean(),
-        clip_fraction,
-    }
-}
-
-/// The figures `[5]` of a minibatch (policy loss without the entropy bonus, entropy, clip fraction,
-/// exact and approximate KL) and the gradient `[params]` of [`policy_loss`].
-///
-/// # Errors
-/// When the loss does not depend on the parameters.
-pub fn policy_gradient(
-    policy: &Policy,
-    params: &Tensor<1>,
-    old_params: &Tensor<1>,
-    samples: &Samples,
-    proximity: Proximity,
-    entropy_coef: f64,
-) -> Result<(Tensor<1>, Tensor<1>), AgentError> {
-    let fused =
-        fused::policy_gradient(policy, params, old_params, samples, proximity, entropy_coef);
-    if let Some(found) = fused {
-        return Ok(found);
-    }
-    let leaf = params.clone().autodiff().require_grad();
-    let loss = policy_loss(policy, &leaf, old_params, samples, proximity, entropy_coef);
-    let figures =
-        vec![loss.objective.neg(), loss.entropy, loss.clip_fraction, loss.kl, loss.approx_kl];
-    Ok((Tensor::cat(figures, 0), gradient(&leaf, loss.loss)?))
+pub struct Ppo {
+    config: PpoConfig,
+    state: PpoState,
 }
 
 /// PPO's part of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PpoState {
+struct PpoState {
     /// Adam of the actor.
-    pub policy_optimizer: AdamState,
-    /// Adam of the critic.
-    pub critic_optimizer: AdamState,
+    policy_optimizer: AdamState,
     /// Coefficient of the KL penalty.
-    pub kl_coef: f64,
+    kl_coef: f64,
     /// Stream of the shuffles.
-    pub shuffling: Rng,
+    shuffling: Rng,
 }
 
-/// PPO with its hyperparameters and its state.
-#[derive(Clone, Debug)]
-pub struct Ppo {
-    pub(crate) config: PpoConfig,
-    pub(crate) state: PpoState,
+crate::metrics! {
+    /// What an update of PPO reports: means over its minibatches where not said otherwise.
+    pub struct PpoMetrics {
+        /// Negative surrogate objective, without the entropy bonus.
+        pub policy_loss: f64,
+        /// Mean squared error of the reward's critic.
+        pub value_loss: f64,
+        /// Entropy of the policy, in nats.
+        pub entropy: f64,
+        /// Exact KL(old, new) of the last epoch's minibatches, each before its own step.
+        pub kl: f64,
+        /// The same from the ratios alone; an early stop looks at this of one minibatch.
+        pub approx_kl: f64,
+        /// Share of the returns' variance that the critic explained before the update.
+        pub explained_variance: f64,
+        /// Euclidean norm of the gradient of all parameters before clipping.
+        pub gradient_norm: f64,
+        /// Learning rate of the actor.
+        pub learning_rate: f64,
+        /// Share of samples whose ratio left the clip range.
+        pub clip_fraction: f64,
+        /// Clip range in force; none under a KL penalty.
+        pub clip_range: Option<f64>,
+        /// KL coefficient in force; none under the clip.
+        pub kl_coef: Option<f64>,
+        /// Exact KL(old, new) of the whole batch after the last step, by which the coefficient is
+        /// adapted; none under the clip.
+        pub kl_after_update: Option<f64>,
+        /// Epochs begun; fewer than configured after an early stop.
+        pub epochs: f64,
+    }
 }
 
 impl Ppo {
-    /// No update made yet.
+    /// No update made yet; `shuffling` is the stream of the shuffles.
     #[must_use]
-    pub fn new(config: PpoConfig, actor: &Actor, critic: &Critic, shuffling: Rng) -> Ppo {
+    pub fn new(config: PpoConfig, learner: &Learner, shuffling: Rng) -> Ppo {
         let state = PpoState {
-            policy_optimizer: AdamState::new(actor.params.len()),
-            critic_optimizer: AdamState::new(critic.params.len()),
+            policy_optimizer: AdamState::new(learner.actor.params.len()),
             kl_coef: config.kl_penalty.map_or(0.0, |penalty| penalty.initial_coef),
             shuffling,
         };
         Ppo { config, state }
     }
 
-    fn proximity(&self, progress: f64) -> Proximity {
+    fn surrogate(&self, progress: f64) -> Surrogate {
         match (self.config.kl_penalty, self.config.clip_range) {
-            (Some(_), _) => Proximity::KlPenalty { coef: self.state.kl_coef },
-            (None, Some(range)) => Proximity::Clip { range: range.at(progress) },
-            (None, None) => Proximity::Clip { range: PpoConfig::DEFAULT_CLIP_RANGE },
+            (Some(_), _) => Surrogate::Penalized { coef: self.state.kl_coef },
+            (None, Some(range)) => Surrogate::Clipped { range: range.at(progress) },
+            (None, None) => Surrogate::Clipped { range: PpoConfig::DEFAULT_CLIP_RANGE },
         }
-    }
-
-    /// Improves actor and critic on a batch: some epochs of shuffled minibatches.
-    ///
-    /// # Errors
-    /// When a loss or a gradient is not finite; actor and critic are then as before.
-    pub fn update(
-        &mut self,
-        actor: &mut Actor,
-        critic: &mut Critic,
-        batch: &Batch,
-        progress: f64,
-        device: &Device,
-    ) -> Result<UpdateMetrics, AgentError> {
-        let config = &self.config;
-        let learning_rate = config.learning_rate.at(progress);
-        let critic_rate =
-            config.critic_learning_rate.map_or(learning_rate, |rate| rate.at(progress));
-        let proximity = self.proximity(progress);
-        let samples = Samples::upload(batch, actor, device);
-        let adam = |params: &[f32], state| Adam::new(params, state, config.adam_epsilon, device);
-        let mut descent = Descent {
-            config,
-            proximity,
-            policy: &actor.policy,
-            critic: &critic.network,
-            old_params: Tensor::from_floats(actor.params.as_slice(), device),
-            policy_adam: adam(&actor.params, &self.state.policy_optimizer),
-            critic_adam: adam(&critic.params, &self.state.critic_optimizer),
-            rates: (learning_rate, critic_rate),
-            figures: Vec::new(),
-        };
-        let mut shuffling = self.state.shuffling.clone();
-        let (mut epochs, mut minibatches, mut last_epoch) = (0, 0, 0);
-        'epochs: while epochs < config.epochs {
-            epochs += 1;
-            last_epoch = minibatches;
-            for minibatch in samples.minibatches(config.minibatch_size, &mut shuffling) {
-                minibatches += 1;
-                if !descent.step(minibatch)? {
-                    break 'epochs;
-                }
-            }
-        }
-
-        let Descent { policy_adam, critic_adam, figures, .. } = descent;
-        let [policy, first, second, critic_params, critic_first, critic_second, figures] = read([
-            policy_adam.params,
-            policy_adam.first,
-            policy_adam.second,
-            critic_adam.params,
-            critic_adam.first,
-            critic_adam.second,
-            Tensor::cat(figures, 0),
-        ])?;
-        let [policy_loss, entropy, clip_fraction, kl, approx_kl, value_loss, gradient_norm] =
-            means(&figures, last_epoch);
-        for (name, value) in [
-            ("policy loss", policy_loss),
-            ("value loss", value_loss),
-            ("entropy", entropy),
-            ("gradient norm", gradient_norm),
-            ("KL divergence", kl),
-            ("policy's parameters", policy.iter().copied().sum::<f32>().into()),
-            ("critic's parameters", critic_params.iter().copied().sum::<f32>().into()),
-        ] {
-            AgentError::check_finite(name, value)?;
-        }
-
-        if let Some(penalty) = config.kl_penalty {
-            self.state.kl_coef = adapted(self.state.kl_coef, kl, penalty.target);
-        }
-        actor.params = policy;
-        critic.params = critic_params;
-        self.state.policy_optimizer = AdamState { first, second, steps: policy_adam.steps };
-        self.state.critic_optimizer =
-            AdamState { first: critic_first, second: critic_second, steps: critic_adam.steps };
-        self.state.shuffling = shuffling;
-        let (clip_range, kl_coef) = match proximity {
-            Proximity::Clip { range } => (Some(range), None),
-            Proximity::KlPenalty { coef } => (None, Some(coef)),
-        };
-        Ok(UpdateMetrics {
-            policy_loss,
-            value_loss,
-            entropy,
-            kl,
-            approx_kl,
-            explained_variance: explained_variance(&batch.values, &batch.returns),
-            gradient_norm,
-            learning_rate,
-            algorithm: AlgorithmMetrics::Ppo { clip_fraction, clip_range, kl_coef, epochs },
-        })
     }
 }
 
-/// Means of the minibatches' figures; of both KLs, over the minibatches from `last_epoch` on.
-fn means(figures: &[f32], last_epoch: usize) -> [f64; FIGURES] {
-    let (rows, _) = figures.as_chunks::<FIGURES>();
-    std::array::from_fn(|index| {
-        let rows = if matches!(index, KL | APPROX_KL) { &rows[last_epoch..] } else { rows };
-        rows.iter().map(|row| f64::from(row[index])).sum::<f64>() / rows.len() as f64
-    })
+impl Algorithm for Ppo {
+    /// Some epochs of shuffled minibatches.
+    fn update(
+        &mut self,
+        learner: &mut Learner,
+        batch: &Batch,
+        progress: f64,
+    ) -> Result<Metrics, AgentError> {
+        let config = &self.config;
+        let Learner { actor, critics, device, threads } = learner;
+        let actor_rate = config.learning_rate.at(progress);
+        let critic_rate = config.critic_learning_rate.map_or(actor_rate, |rate| rate.at(progress));
+        let surrogate = self.surrogate(progress);
+
+        let all = Minibatch::upload(batch, &self.advantages(batch), device);
+        let policy = actor.policy();
+        let old_params = Tensor::from_floats(actor.params.as_slice(), device);
+        let mut actor_adam = Adam::new(
+            &actor.params,
+            &self.state.policy_optimizer,
+            config.adam_epsilon,
+            policy.bounds(),
+            device,
+        );
+        let mut critic_adams: Vec<Adam> =
+            critics.iter().map(|critic| critic.descent(config.adam_epsilon, device)).collect();
+        let mut shuffling = self.state.shuffling.clone();
+        let mut minibatches: Vec<Tensor<1>> = Vec::new();
+        let (mut epochs, mut count, mut last_epoch) = (0, 0, 0);
+        'epochs: while epochs < config.epochs {
+            epochs += 1;
+            last_epoch = count;
+            for mut minibatch in all.shuffled(config.minibatch_size, &mut shuffling) {
+                count += 1;
+                if config.normalize_advantages {
+                    minibatch.advantages = standardized(minibatch.advantages);
+                }
+                let ((policy_metrics, policy_gradient), critic_gradients) = threads.join(
+                    || {
+                        let network = policy.forward(&actor_adam.params, &minibatch.observations);
+                        let coef = config.entropy_coef;
+                        let loss = policy.loss(&network, &old_params, &minibatch, surrogate, coef);
+                        (loss.metrics.clone(), policy.backward(&network, loss))
+                    },
+                    || {
+                        let critics = critics.iter().zip(&critic_adams).zip(&minibatch.targets);
+                        let gradients = critics.map(|((critic, adam), target)| {
+                            let network = critic.forward(&adam.params, &minibatch.observations);
+                            let (clip_range, coef) = (config.value_clip_range, config.value_coef);
+                            let outputs = network.outputs();
+                            let loss =
+                                value_loss(outputs, &target.returns, &target.values, clip_range, coef);
+                            (loss.loss, network.vjp(loss.derivative))
+                        });
+                        gradients.collect::<Vec<_>>()
+                    },
+                );
+                let gradients: Vec<&Tensor<1>> = std::iter::once(&policy_gradient)
+                    .chain(critic_gradients.iter().map(|(_, gradient)| gradient))
+                    .collect();
+                let (norm, scale) = clip(&gradients, config.max_grad_norm);
+                minibatches.extend([policy_metrics.clone(), critic_gradients[0].0.clone(), norm]);
+                if let Some(target) = config.target_kl
+                    && PolicyMetrics::read(policy_metrics)?.approx_kl > EARLY_STOP * target
+                {
+                    break 'epochs;
+                }
+                threads.join(
+                    || actor_adam.step(policy_gradient, &scale, actor_rate),
+                    || {
+                        for (adam, (_, gradient)) in critic_adams.iter_mut().zip(critic_gradients) {
+                            adam.step(gradient, &scale, critic_rate);
+                        }
+                    },
+                );
+            }
+        }
+
+        let after_update = config.kl_penalty.map(|_| {
+            let network = policy.forward(&actor_adam.params, &all.observations);
+            policy.loss(&network, &old_params, &all, surrogate, 0.0).metrics
+        });
+        let steps: Vec<u64> =
+            std::iter::once(&actor_adam).chain(&critic_adams).map(Adam::steps).collect();
+        let vectors = [Tensor::cat(minibatches, 0)]
+            .into_iter()
+            .chain(actor_adam.into_tensors())
+            .chain(critic_adams.into_iter().flat_map(Adam::into_tensors));
+        let mut vectors = read(vectors)?.into_iter();
+        let metrics = vectors.next().unwrap_or_default();
+        let (rows, _) = metrics.as_chunks();
+        let metrics = MinibatchMetrics::means(rows, last_epoch)?;
+        let (params, policy_optimizer) = read_back("policy", &mut vectors, steps[0])?;
+        let critic_states = steps[1..]
+            .iter()
+            .map(|&steps| {
+                let (params, optimizer) = read_back("critic", &mut vectors, steps)?;
+                Ok(CriticState { params, optimizer })
+            })
+            .collect::<Result<Vec<_>, AgentError>>()?;
+        let mut kl_coef = self.state.kl_coef;
+        let mut kl_after_update = None;
+        if let (Some(penalty), Some(row)) = (config.kl_penalty, after_update) {
+            let kl = PolicyMetrics::read(row)?.kl;
+            AgentError::check_finite("KL divergence", kl)?;
+            kl_coef = adapted(kl_coef, kl, penalty.target);
+            kl_after_update = Some(kl);
+        }
+
+        actor.params = params;
+        for (critic, state) in critics.iter_mut().zip(critic_states) {
+            critic.state = state;
+        }
+        self.state = PpoState { policy_optimizer, kl_coef, shuffling };
+        let MinibatchMetrics { policy, value_loss, gradient_norm } = metrics;
+        let reward = batch.reward();
+        let (clip_range, kl_coef) = match surrogate {
+            Surrogate::Clipped { range } => (Some(range), None),
+            Surrogate::Penalized { coef } => (None, Some(coef)),
+            Surrogate::Plain => (None, None),
+        };
+        let metrics = PpoMetrics {
+            policy_loss: policy.policy_loss,
+            value_loss,
+            entropy: policy.entropy,
+            kl: policy.kl,
+            approx_kl: policy.approx_kl,
+            explained_variance: explained_variance(&reward.values, &reward.returns),
+            gradient_norm,
+            learning_rate: actor_rate,
+            clip_fraction: policy.clip_fraction,
+            clip_range,
+            kl_coef,
+            kl_after_update,
+            epochs: f64::from(epochs as u32),
+        };
+        Ok(metrics.into())
+    }
+
+    fn state(&self) -> Result<AlgorithmState, AgentError> {
+        AlgorithmState::new(PpoConfig::NAME, &self.state)
+    }
+
+    fn set_state(&mut self, state: &AlgorithmState, learner: &Learner) -> Result<(), AgentError> {
+        let state: PpoState = state.read(PpoConfig::NAME)?;
+        state.policy_optimizer.check("policy's optimiser", learner.actor.params.len())?;
+        AgentError::check_saved("KL coefficient", state.kl_coef.is_finite() && state.kl_coef >= 0.0)?;
+        self.state = state;
+        Ok(())
+    }
+}
+
+/// What a minibatch reports.
+struct MinibatchMetrics {
+    policy: PolicyMetrics,
+    value_loss: f64,
+    gradient_norm: f64,
+}
+
+impl MinibatchMetrics {
+    /// How many numbers they are.
+    const COUNT: usize = PolicyMetrics::COUNT + 2;
+
+    /// Means over the minibatches; of both KLs, over those from `last_epoch` on.
+    fn means(
+        minibatches: &[[f32; Self::COUNT]],
+        last_epoch: usize,
+    ) -> Result<MinibatchMetrics, AgentError> {
+        let mean = |rows: &[[f32; Self::COUNT]]| -> [f64; Self::COUNT] {
+            std::array::from_fn(|index| {
+                rows.iter().map(|row| f64::from(row[index])).sum::<f64>() / rows.len() as f64
+            })
+        };
+        let [all @ .., value_loss, gradient_norm] = mean(minibatches);
+        let [last @ .., _, _] = mean(&minibatches[last_epoch..]);
+        let last = PolicyMetrics::from_row(last);
+        let policy = PolicyMetrics {
+            kl: last.kl,
+            approx_kl: last.approx_kl,
+            ..PolicyMetrics::from_row(all)
+        };
+        for (name, value) in [
+            ("policy loss", policy.policy_loss),
+            ("value loss", value_loss),
+            ("entropy", policy.entropy),
+            ("gradient norm", gradient_norm),
+            ("KL divergence", policy.kl),
+        ] {
+            AgentError::check_finite(name, value)?;
+        }
+        Ok(MinibatchMetrics { policy, value_loss, gradient_norm })
+    }
 }
 
 /// The KL coefficient for the next iteration: doubled when the KL is 1.5 times the target, halved
@@ -278,67 +298,4 @@ pub fn adapted(coef: f64, kl: f64, target: f64) -> f64 {
         coef
     };
     next.clamp(1e-6, 1e6)
-}
-
-/// Both networks on their way down the loss, on the device.
-struct Descent<'a> {
-    config: &'a PpoConfig,
-    proximity: Proximity,
-    policy: &'a Policy,
-    critic: &'a Mlp,
-    old_params: Tensor<1>,
-    policy_adam: Adam,
-    critic_adam: Adam,
-    /// Learning rates of policy and critic.
-    rates: (f64, f64),
-    /// Of each minibatch: those of [`policy_gradient`], then value loss and gradient norm, in all
-    /// [`FIGURES`] numbers.
-    figures: Vec<Tensor<1>>,
-}
-
-/// Figures of a minibatch, and the places of the KLs among them.
-const FIGURES: usize = 7;
-const KL: usize = 3;
-const APPROX_KL: usize = 4;
-
-impl Descent<'_> {
-    /// Takes one step on a minibatch; false, and no step, when the KL has become too large.
-    fn step(&mut self, mut minibatch: Samples) -> Result<bool, AgentError> {
-        let config = self.config;
-        if config.normalize_advantages {
-            minibatch.advantages = normalized(minibatch.advantages);
-        }
-        let (policy_side, critic_side) = side_by_side(
-            || {
-                policy_gradient(
-                    self.policy,
-                    &self.policy_adam.params,
-                    &self.old_params,
-                    &minibatch,
-                    self.proximity,
-                    config.entropy_coef,
-                )
-            },
-            || {
-                let (clip_range, coef) = (config.value_clip_range, config.value_coef);
-                value_gradient(self.critic, &self.critic_adam.params, &minibatch, clip_range, coef)
-            },
-        );
-        let (figures, policy_gradient) = policy_side?;
-        let (value_loss, value_gradient) = critic_side?;
-        let (norm, scale) = clip([&policy_gradient, &value_gradient], config.max_grad_norm);
-        self.figures.extend([figures.clone(), value_loss, norm]);
-        if let Some(target) = config.target_kl {
-            let [figures] = read([figures])?;
-            if f64::from(figures[APPROX_KL]) > EARLY_STOP * target {
-                return Ok(false);
-            }
-        }
-        let Descent { policy_adam, critic_adam, rates, .. } = self;
-        side_by_side(
-            || policy_adam.step(&policy_gradient, &scale, rates.0),
-            || critic_adam.step(&value_gradient, &scale, rates.1),
-        );
-        Ok(true)
-    }
 }

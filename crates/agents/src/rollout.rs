@@ -1,40 +1,11 @@
 //! Collecting experience: acting in the environments and writing what happens into one batch.
 
 use crate::agent::Agent;
+use crate::batch::Batch;
 use crate::error::AgentError;
-use crate::gae::{Trajectory, gae};
 use crate::network::Scratch;
 use envs::{Episode, RewardNormalizer, Rng, Stream, VectorEnv, VectorEnvState, stream};
 use serde::{Deserialize, Serialize};
-
-/// One iteration's experience, all arrays `[time][env]` and then the row.
-#[derive(Clone, Debug, Default)]
-pub struct Batch {
-    /// Environments side by side.
-    pub num_envs: usize,
-    /// What the policy saw, normalised where the agent normalises.
-    pub observations: Vec<f32>,
-    /// What it did: the index of a choice, or a sample before clipping or squashing.
-    pub actions: Vec<f32>,
-    /// Log-probability of the action.
-    pub log_probs: Vec<f32>,
-    /// Network outputs of the policy.
-    pub outputs: Vec<f32>,
-    /// Rewards, normalised where the run normalises them.
-    pub rewards: Vec<f32>,
-    /// The task ended with this step.
-    pub terminated: Vec<bool>,
-    /// The episode was cut short after this step.
-    pub truncated: Vec<bool>,
-    /// `V(s_t)`
-    pub values: Vec<f32>,
-    /// `V(s_{t+1})`, of the episode's final observation where it ended.
-    pub next_values: Vec<f32>,
-    /// Advantages by generalised advantage estimation.
-    pub advantages: Vec<f32>,
-    /// Targets of the critic: advantage plus value.
-    pub returns: Vec<f32>,
-}
 
 /// Everything that the next rollouts depend on, beside the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,9 +24,10 @@ pub struct Collector {
     reward_normalizer: Option<RewardNormalizer>,
     sampling: Rng,
     batch: Batch,
-    /// Entries of the batch whose episode was truncated there, and the observations they ended with.
-    cut: Vec<usize>,
-    cut_observations: Vec<f32>,
+    /// Steps of the batch whose episode was truncated there, and the observations they ended with,
+    /// normalised when they were observed.
+    truncated_steps: Vec<usize>,
+    final_observations: Vec<f32>,
     episodes: Vec<Episode>,
     /// One step's actions as the environments receive them.
     env_actions: Vec<f32>,
@@ -75,51 +47,44 @@ impl Collector {
         seed: u64,
     ) -> Result<Collector, AgentError> {
         let num_envs = envs.num_envs();
-        let steps = agent.rollout_steps();
+        let steps = agent.rollout().steps;
         let size = num_envs * steps;
         let policy = agent.actor().policy();
-        let batch = Batch {
-            num_envs,
-            observations: vec![0.0; size * policy.observation_width()],
-            actions: vec![0.0; size * policy.action_width()],
-            log_probs: vec![0.0; size],
-            outputs: vec![0.0; size * policy.output_width()],
-            rewards: vec![0.0; size],
-            terminated: vec![false; size],
-            truncated: vec![false; size],
-            values: vec![0.0; size],
-            next_values: vec![0.0; size],
-            advantages: vec![0.0; size],
-            returns: vec![0.0; size],
-        };
+        let widths =
+            [policy.observation_width(), policy.action_width(), policy.output_width()];
+        let batch = Batch::new(num_envs, size, widths, agent.critics().len());
         let mut collector = Collector {
             observations: envs.observations().to_vec(),
             reward_normalizer: normalize_rewards
-                .then(|| RewardNormalizer::new(num_envs, agent.gamma())),
+                .then(|| RewardNormalizer::new(num_envs, agent.rollout().gamma)),
             sampling: stream(seed, Stream::Sampling),
             env_actions: vec![0.0; num_envs * policy.action_width()],
             ended: vec![false; num_envs],
             batch,
-            cut: Vec::new(),
-            cut_observations: Vec::new(),
+            truncated_steps: Vec::new(),
+            final_observations: Vec::new(),
             episodes: Vec::new(),
             scratch: Scratch::default(),
             envs,
         };
-        collector.observe(agent)?;
+        collector.observe(agent, 0)?;
         Ok(collector)
     }
 
-    /// Reads the environments' observations, with the agent's normaliser brought up to date.
-    fn observe(&mut self, agent: &mut Agent) -> Result<(), AgentError> {
+    /// Reads the environments' observations, with the agent's normaliser brought up to date; the last
+    /// observations of the episodes that have just been truncated, from number `first_final` on, are
+    /// normalised with the same statistics.
+    fn observe(&mut self, agent: &mut Agent, first_final: usize) -> Result<(), AgentError> {
+        let width = agent.actor().policy().observation_width();
         self.observations.copy_from_slice(self.envs.observations());
         if let Some(bad) = self.observations.iter().position(|x| !x.is_finite()) {
-            let env = bad / agent.actor().policy().observation_width();
+            let env = bad / width;
             return Err(AgentError::NonFinite(format!("observation of environment {env}")));
         }
         if let Some(normalizer) = agent.normalizer_mut() {
             normalizer.update(&self.observations);
             normalizer.normalize(&mut self.observations);
+            normalizer.normalize(&mut self.final_observations[first_final * width..]);
         }
         Ok(())
     }
@@ -131,12 +96,13 @@ impl Collector {
     /// When an observation, a reward or an action is not finite.
     pub fn collect(&mut self, agent: &mut Agent) -> Result<&[Episode], AgentError> {
         self.episodes.clear();
-        self.cut.clear();
-        self.cut_observations.clear();
-        for step in 0..agent.rollout_steps() {
+        self.truncated_steps.clear();
+        self.final_observations.clear();
+        for step in 0..agent.rollout().steps {
+            let first_final = self.truncated_steps.len();
             self.act(agent, step)?;
             self.record(agent, step)?;
-            self.observe(agent)?;
+            self.observe(agent, first_final)?;
         }
         Ok(&self.episodes)
     }
@@ -174,27 +140,29 @@ impl Collector {
         let num_envs = self.batch.num_envs;
         let first = step * num_envs;
         let width = agent.actor().policy().observation_width();
+        let rewards = &mut self.batch.signals[0].rewards[first..first + num_envs];
         for (env, transition) in self.envs.step(&self.env_actions).iter().enumerate() {
             if !transition.reward.is_finite() {
                 return Err(AgentError::NonFinite(format!("reward of environment {env}")));
             }
             let i = first + env;
-            self.batch.rewards[i] = transition.reward as f32;
+            rewards[env] = transition.reward as f32;
             self.batch.terminated[i] = transition.terminated;
             self.batch.truncated[i] = transition.truncated;
             self.ended[env] = transition.ended();
             self.episodes.extend(transition.episode);
             if transition.truncated && !transition.terminated {
-                self.cut.push(i);
+                self.truncated_steps.push(i);
             }
         }
-        for &i in self.cut.iter().skip(self.cut_observations.len() / width) {
+        let known = self.final_observations.len() / width;
+        for &i in &self.truncated_steps[known..] {
             let env = i - first;
             let rows = self.envs.final_observations();
-            self.cut_observations.extend_from_slice(&rows[env * width..(env + 1) * width]);
+            self.final_observations.extend_from_slice(&rows[env * width..(env + 1) * width]);
         }
         if let Some(normalizer) = &mut self.reward_normalizer {
-            normalizer.normalize(&mut self.batch.rewards[first..first + num_envs], &self.ended);
+            normalizer.normalize(rewards, &self.ended);
         }
         Ok(())
     }
@@ -204,38 +172,22 @@ impl Collector {
     /// # Errors
     /// When a value is not finite.
     pub fn batch(&mut self, agent: &Agent) -> Result<&Batch, AgentError> {
-        let Collector { batch, scratch, cut_observations, .. } = self;
-        let critic = agent.critic();
-        let num_envs = batch.num_envs;
-        critic.values(&batch.observations, scratch, &mut batch.values);
-        // The next value is the value one step later, except at the end of the rollout ...
-        let within = batch.values.len() - num_envs;
-        batch.next_values[..within].copy_from_slice(&batch.values[num_envs..]);
-        critic.values(&self.observations, scratch, &mut batch.next_values[within..]);
-        // ... and where an episode was cut short: there the next row is of another episode.
-        agent.actor().normalize(cut_observations);
-        let mut cut_values = vec![0.0; self.cut.len()];
-        critic.values(cut_observations, scratch, &mut cut_values);
-        for (&i, &value) in self.cut.iter().zip(&cut_values) {
-            batch.next_values[i] = value;
+        let Collector { batch, scratch, observations, .. } = self;
+        let mut final_values = vec![0.0; self.truncated_steps.len()];
+        for (signal, critic) in batch.signals.iter_mut().zip(agent.critics()) {
+            critic.values(&batch.observations, scratch, &mut signal.values);
+            // The next value is the value one step later, except at the end of the rollout ...
+            let (values, next_values) = (&signal.values, &mut signal.next_values);
+            let within = values.len() - batch.num_envs;
+            next_values[..within].copy_from_slice(&values[batch.num_envs..]);
+            critic.values(observations, scratch, &mut next_values[within..]);
+            // ... and where an episode was truncated: there the next row is of another episode.
+            critic.values(&self.final_observations, scratch, &mut final_values);
+            for (&i, &value) in self.truncated_steps.iter().zip(&final_values) {
+                next_values[i] = value;
+            }
         }
-        if batch.values.iter().chain(&batch.next_values).any(|value| !value.is_finite()) {
-            return Err(AgentError::NonFinite("critic's value".into()));
-        }
-        let trajectory = Trajectory {
-            rewards: &batch.rewards,
-            values: &batch.values,
-            next_values: &batch.next_values,
-            terminated: &batch.terminated,
-            truncated: &batch.truncated,
-            num_envs,
-        };
-        gae(&trajectory, agent.gamma(), agent.gae_lambda(), &mut batch.advantages);
-        for ((target, advantage), value) in
-            batch.returns.iter_mut().zip(&batch.advantages).zip(&batch.values)
-        {
-            *target = advantage + value;
-        }
+        batch.estimate_advantages(agent.critics())?;
         Ok(batch)
     }
 

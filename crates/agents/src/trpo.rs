@@ -1,17 +1,20 @@
 //! Trust region policy optimisation (Schulman et al. 2015).
 
-use crate::adam::{Adam, AdamState};
-use crate::config::TrpoConfig;
+mod config;
+
+pub use config::TrpoConfig;
+
+use crate::adam::Adam;
+use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
+use crate::batch::Batch;
 use crate::conjugate_gradient::{conjugate_gradient, dot};
-use crate::critic::{Critic, gradient, value_gradient};
-use crate::distribution::Distribution;
 use crate::error::AgentError;
 use crate::gae::explained_variance;
-use crate::metrics::{AlgorithmMetrics, UpdateMetrics};
-use crate::policy::{Actor, Fisher, Policy};
-use crate::rollout::Batch;
-use crate::samples::{Samples, normalized, read};
-use crate::threads::side_by_side;
+use crate::learner::{Critic, CriticState, Learner, read_back};
+use crate::metrics::{Metrics, PolicyMetrics};
+use crate::minibatch::{Minibatch, read};
+use crate::ops::{Surrogate, standardized, value_loss};
+use crate::policy::{Fisher, Policy};
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
@@ -19,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// The surrogate `mean(ratio * advantage)` around the policy that acted, with its trust region.
 pub struct TrustRegion<'a> {
     policy: &'a Policy,
-    samples: &'a Samples,
+    batch: &'a Minibatch,
     old_params: Tensor<1>,
     fisher: Fisher,
     damping: f64,
@@ -31,18 +34,12 @@ impl<'a> TrustRegion<'a> {
     pub fn new(
         policy: &'a Policy,
         params: &[f32],
-        samples: &'a Samples,
+        batch: &'a Minibatch,
         damping: f64,
     ) -> TrustRegion<'a> {
-        let old_params = Tensor::from_floats(params, &samples.observations.device());
-        let fisher = policy.fisher(&old_params, samples.observations.clone());
-        TrustRegion { policy, samples, old_params, fisher, damping }
-    }
-
-    fn surrogate(&self, distribution: &Distribution) -> Tensor<1> {
-        let log_ratio =
-            distribution.log_prob(&self.samples.actions) - self.samples.log_probs.clone();
-        (log_ratio.exp() * self.samples.advantages.clone()).mean()
+        let old_params = Tensor::from_floats(params, &batch.observations.device());
+        let fisher = policy.fisher(policy.forward(&old_params, &batch.observations));
+        TrustRegion { policy, batch, old_params, fisher, damping }
     }
 
     /// The surrogate at the old policy and its gradient `g`.
@@ -50,12 +47,12 @@ impl<'a> TrustRegion<'a> {
     /// # Errors
     /// When the device fails.
     pub fn gradient(&self) -> Result<(f64, Vec<f64>), AgentError> {
-        let leaf = self.old_params.clone().autodiff().require_grad();
-        let new = self.policy.distribution(&leaf, self.samples.observations.clone());
-        let surrogate = self.surrogate(&new);
-        let value = surrogate.clone().inner();
-        let [value, gradient] = read([value, gradient(&leaf, surrogate)?])?;
-        Ok((f64::from(value[0]), widened(&gradient)))
+        let network = self.fisher.network();
+        let loss = self.policy.loss(network, &self.old_params, self.batch, Surrogate::Plain, 0.0);
+        let metrics = PolicyMetrics::read(loss.metrics.clone())?;
+        let gradient = read([self.policy.backward(network, loss)])?.concat();
+        // Of the loss: the surrogate goes up against it.
+        Ok((-metrics.policy_loss, gradient.iter().map(|&g| -f64::from(g)).collect()))
     }
 
     /// `(F + damping I) v`, where `F` is the Fisher matrix at the old policy.
@@ -71,7 +68,7 @@ impl<'a> TrustRegion<'a> {
         }
         let unit: Vec<f32> = vector.iter().map(|&x| (x / norm) as f32).collect();
         let product = self.fisher.product(&Tensor::from_floats(unit.as_slice(), &device));
-        let [product] = read([product])?;
+        let product = read([product])?.concat();
         Ok(product
             .iter()
             .zip(vector)
@@ -85,18 +82,11 @@ impl<'a> TrustRegion<'a> {
     /// When the device fails.
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
         let params = Tensor::from_floats(params, &self.old_params.device());
-        let new = self.policy.distribution(&params, self.samples.observations.clone());
-        let log_ratio = new.log_prob(&self.samples.actions) - self.samples.log_probs.clone();
-        let approx_kl = (log_ratio.clone().exp().sub_scalar(1.0) - log_ratio).mean();
-        let figures = [
-            self.surrogate(&new),
-            self.fisher.distribution().kl(&new).mean(),
-            approx_kl,
-            self.policy.entropy(&new, &self.samples.actions),
-        ];
-        let [figures] = read([Tensor::cat(figures.to_vec(), 0)])?;
-        let [surrogate, kl, approx_kl, entropy] = [0, 1, 2, 3].map(|i| f64::from(figures[i]));
-        Ok(Candidate { surrogate, kl, approx_kl, entropy })
+        let network = self.policy.forward(&params, &self.batch.observations);
+        let loss = self.policy.loss(&network, &self.old_params, self.batch, Surrogate::Plain, 0.0);
+        let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } =
+            PolicyMetrics::read(loss.metrics)?;
+        Ok(Candidate { surrogate: -policy_loss, kl, approx_kl, entropy })
     }
 }
 
@@ -114,11 +104,11 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether the line search takes it: the surrogate is no worse and the KL holds. Not a number is
-    /// neither.
+    /// Whether the line search takes it: the surrogate is no worse, the KL holds, the entropy is a
+    /// number. Not a number is none of that.
     #[must_use]
     pub fn accepted(&self, old_surrogate: f64, max_kl: f64) -> bool {
-        self.surrogate >= old_surrogate && self.kl <= max_kl
+        self.surrogate >= old_surrogate && self.kl <= max_kl && self.entropy.is_finite()
     }
 }
 
@@ -129,118 +119,168 @@ pub fn step_scale(curvature: f64, max_kl: f64) -> Option<f64> {
     (curvature > 0.0 && curvature.is_finite()).then(|| (2.0 * max_kl / curvature).sqrt())
 }
 
-fn widened(vector: &[f32]) -> Vec<f64> {
-    vector.iter().map(|&x| f64::from(x)).collect()
-}
-
 /// Parameters moved by `fraction` of a step.
 #[must_use]
 pub fn moved(params: &[f32], step: &[f64], fraction: f64) -> Vec<f32> {
     params.iter().zip(step).map(|(&p, s)| (f64::from(p) + fraction * s) as f32).collect()
 }
 
+crate::metrics! {
+    /// What an update of TRPO reports.
+    pub struct TrpoMetrics {
+        /// Negative surrogate objective of the step that was taken.
+        pub policy_loss: f64,
+        /// Mean squared error of the reward's critic, over all minibatches of its fit.
+        pub value_loss: f64,
+        /// Entropy of the policy after the step, in nats.
+        pub entropy: f64,
+        /// Exact mean KL(old, new) of the step, in nats.
+        pub kl: f64,
+        /// The same from the samples' ratios alone.
+        pub approx_kl: f64,
+        /// Share of the returns' variance that the critic explained before the update.
+        pub explained_variance: f64,
+        /// Euclidean norm of the surrogate's gradient.
+        pub gradient_norm: f64,
+        /// Learning rate of the critic.
+        pub learning_rate: f64,
+        /// Squared residual that conjugate gradient ended with.
+        pub cg_residual: f64,
+        /// Conjugate-gradient iterations.
+        pub cg_iterations: f64,
+        /// Fraction of the full step that was taken; 0 when none was accepted.
+        pub step_size: f64,
+        /// Step sizes that the line search tried.
+        pub line_search_steps: f64,
+        /// 1 when a step was taken, otherwise 0.
+        pub accepted: f64,
+    }
+}
+
 /// TRPO's part of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrpoState {
-    /// Adam of the critic.
-    pub critic_optimizer: AdamState,
+struct TrpoState {
     /// Stream of the shuffles.
-    pub shuffling: Rng,
+    shuffling: Rng,
 }
 
 /// TRPO with its hyperparameters and its state.
 #[derive(Clone, Debug)]
 pub struct Trpo {
-    pub(crate) config: TrpoConfig,
-    pub(crate) state: TrpoState,
+    config: TrpoConfig,
+    state: TrpoState,
 }
 
 impl Trpo {
-    /// No update made yet.
+    /// No update made yet; `shuffling` is the stream of the shuffles.
     #[must_use]
-    pub fn new(config: TrpoConfig, critic: &Critic, shuffling: Rng) -> Trpo {
-        let critic_optimizer = AdamState::new(critic.params.len());
-        Trpo { config, state: TrpoState { critic_optimizer, shuffling } }
+    pub fn new(config: TrpoConfig, _learner: &Learner, shuffling: Rng) -> Trpo {
+        Trpo { config, state: TrpoState { shuffling } }
     }
 
-    /// Takes one trust-region step with the actor and fits the critic.
-    ///
-    /// # Errors
-    /// When a loss or a gradient is not finite; actor and critic are then as before.
-    pub fn update(
+    /// Fits the critics to the returns by minibatch regression.
+    fn fit(
+        &self,
+        critics: &[Critic],
+        batch: &Minibatch,
+        learning_rate: f64,
+        device: &Device,
+    ) -> Result<Fit, AgentError> {
+        let config = &self.config;
+        let mut shuffling = self.state.shuffling.clone();
+        let mut adams: Vec<Adam> =
+            critics.iter().map(|critic| critic.descent(config.adam_epsilon, device)).collect();
+        let whole = Tensor::ones([1], device);
+        let mut losses = Vec::new();
+        for _ in 0..config.critic_epochs {
+            for minibatch in batch.shuffled(config.critic_minibatch_size, &mut shuffling) {
+                let critics = critics.iter().zip(&mut adams).zip(&minibatch.targets);
+                for (index, ((critic, adam), target)) in critics.enumerate() {
+                    let network = critic.forward(&adam.params, &minibatch.observations);
+                    let loss =
+                        value_loss(network.outputs(), &target.returns, &target.values, None, 1.0);
+                    adam.step(network.vjp(loss.derivative), &whole, learning_rate);
+                    if index == 0 {
+                        losses.push(loss.loss);
+                    }
+                }
+            }
+        }
+        let steps: Vec<u64> = adams.iter().map(Adam::steps).collect();
+        let loss = [Tensor::cat(losses, 0).mean()].into_iter();
+        let mut vectors =
+            read(loss.chain(adams.into_iter().flat_map(Adam::into_tensors)))?.into_iter();
+        let value_loss = vectors.next().unwrap_or_default().iter().copied().sum::<f32>().into();
+        AgentError::check_finite("value loss", value_loss)?;
+        let states = steps.into_iter().map(|steps| {
+            let (params, optimizer) = read_back("critic", &mut vectors, steps)?;
+            Ok(CriticState { params, optimizer })
+        });
+        Ok(Fit { states: states.collect::<Result<_, AgentError>>()?, value_loss, shuffling })
+    }
+}
+
+impl Algorithm for Trpo {
+    /// One step of the policy; beside it the critics are fitted.
+    fn update(
         &mut self,
-        actor: &mut Actor,
-        critic: &mut Critic,
+        learner: &mut Learner,
         batch: &Batch,
         progress: f64,
-        device: &Device,
-    ) -> Result<UpdateMetrics, AgentError> {
+    ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let mut samples = Samples::upload(batch, actor, device);
+        let Learner { actor, critics, device, threads } = learner;
+        let mut all = Minibatch::upload(batch, &self.advantages(batch), device);
         if config.normalize_advantages {
-            samples.advantages = normalized(samples.advantages);
+            all.advantages = standardized(all.advantages);
         }
         let learning_rate = config.critic_learning_rate.at(progress);
         let max_kl = config.max_kl.at(progress);
-        let (step, fit) = side_by_side(
-            || take_step(config, &actor.policy, &actor.params, &samples, max_kl),
-            || self.fit(critic, &samples, learning_rate),
+        let (step, fit) = threads.join(
+            || take_step(config, actor.policy(), &actor.params, &all, max_kl),
+            || self.fit(critics, &all, learning_rate, device),
         );
         let (step, fit) = (step?, fit?);
 
         actor.params = step.params;
-        critic.params = fit.params;
-        self.state = fit.state;
-        Ok(UpdateMetrics {
+        for (critic, state) in critics.iter_mut().zip(fit.states) {
+            critic.state = state;
+        }
+        self.state.shuffling = fit.shuffling;
+        let reward = batch.reward();
+        let metrics = TrpoMetrics {
             policy_loss: -step.reached.surrogate,
-            value_loss: fit.loss,
+            value_loss: fit.value_loss,
             entropy: step.reached.entropy,
             kl: step.reached.kl,
             approx_kl: step.reached.approx_kl,
-            explained_variance: explained_variance(&batch.values, &batch.returns),
+            explained_variance: explained_variance(&reward.values, &reward.returns),
             gradient_norm: step.gradient_norm,
             learning_rate,
-            algorithm: step.metrics,
-        })
+            cg_residual: step.cg_residual,
+            cg_iterations: step.cg_iterations as f64,
+            step_size: step.size,
+            line_search_steps: step.line_search_steps as f64,
+            accepted: if step.size > 0.0 { 1.0 } else { 0.0 },
+        };
+        Ok(metrics.into())
     }
 
-    /// Fits the critic to the returns by minibatch regression.
-    fn fit(
-        &self,
-        critic: &Critic,
-        samples: &Samples,
-        learning_rate: f64,
-    ) -> Result<Fit, AgentError> {
-        let config = &self.config;
-        let device = samples.returns.device();
-        let mut shuffling = self.state.shuffling.clone();
-        let (state, epsilon) = (&self.state.critic_optimizer, config.adam_epsilon);
-        let mut adam = Adam::new(&critic.params, state, epsilon, &device);
-        let unclipped = Tensor::ones([1], &device);
-        let mut losses = Vec::new();
-        for _ in 0..config.critic_epochs {
-            for minibatch in samples.minibatches(config.critic_minibatch_size, &mut shuffling) {
-                let (loss, gradient) =
-                    value_gradient(&critic.network, &adam.params, &minibatch, None, 1.0)?;
-                adam.step(&gradient, &unclipped, learning_rate);
-                losses.push(loss);
-            }
-        }
-        let [params, first, second, loss] =
-            read([adam.params, adam.first, adam.second, Tensor::cat(losses, 0).mean()])?;
-        let loss = f64::from(loss[0]);
-        AgentError::check_finite("value loss", loss)?;
-        AgentError::check_finite("critic's parameters", params.iter().sum::<f32>().into())?;
-        let critic_optimizer = AdamState { first, second, steps: adam.steps };
-        Ok(Fit { params, loss, state: TrpoState { critic_optimizer, shuffling } })
+    fn state(&self) -> Result<AlgorithmState, AgentError> {
+        AlgorithmState::new(TrpoConfig::NAME, &self.state)
+    }
+
+    fn set_state(&mut self, state: &AlgorithmState, _: &Learner) -> Result<(), AgentError> {
+        self.state = state.read(TrpoConfig::NAME)?;
+        Ok(())
     }
 }
 
-/// What fitting the critic led to.
+/// What fitting the critics led to.
 struct Fit {
-    params: Vec<f32>,
-    loss: f64,
-    state: TrpoState,
+    states: Vec<CriticState>,
+    value_loss: f64,
+    shuffling: Rng,
 }
 
 /// What the step of the policy led to.
@@ -248,7 +288,11 @@ struct Step {
     params: Vec<f32>,
     reached: Candidate,
     gradient_norm: f64,
-    metrics: AlgorithmMetrics,
+    cg_residual: f64,
+    cg_iterations: usize,
+    /// Fraction of the full step; 0 where none was accepted.
+    size: f64,
+    line_search_steps: usize,
 }
 
 /// One trust-region step: the natural gradient by conjugate gradient, scaled to the region's border,
@@ -257,10 +301,10 @@ fn take_step(
     config: &TrpoConfig,
     policy: &Policy,
     params: &[f32],
-    samples: &Samples,
+    batch: &Minibatch,
     max_kl: f64,
 ) -> Result<Step, AgentError> {
-    let region = TrustRegion::new(policy, params, samples, config.damping);
+    let region = TrustRegion::new(policy, params, batch, config.damping);
     let (old_surrogate, gradient) = region.gradient()?;
     AgentError::check_finite("policy loss", old_surrogate)?;
     let gradient_norm = dot(&gradient, &gradient).sqrt();
@@ -280,7 +324,8 @@ fn take_step(
         let mut fraction = 1.0;
         while tried < config.line_search_steps && taken.is_none() {
             tried += 1;
-            let params = moved(params, &full_step, fraction);
+            let mut params = moved(params, &full_step, fraction);
+            policy.bound(&mut params);
             let candidate = region.at(&params)?;
             if candidate.accepted(old_surrogate, max_kl) {
                 taken = Some((params, candidate, fraction));
@@ -289,17 +334,18 @@ fn take_step(
             }
         }
     }
-    let accepted = taken.is_some();
-    let (params, reached, step_size) = match taken {
+    let (params, reached, size) = match taken {
         Some(taken) => taken,
         None => (params.to_vec(), region.at(params)?, 0.0),
     };
-    let metrics = AlgorithmMetrics::Trpo {
+    AgentError::check_finite("entropy", reached.entropy)?;
+    Ok(Step {
+        params,
+        reached,
+        gradient_norm,
         cg_residual: solution.residual,
         cg_iterations: solution.iterations,
-        step_size,
+        size,
         line_search_steps: tried,
-        accepted,
-    };
-    Ok(Step { params, reached, gradient_norm, metrics })
+    })
 }

@@ -52,6 +52,16 @@ impl RunningMeanStd {
         self.count
     }
 
+    /// Whether these can be the statistics of numbers: finite, and no variance or count below 0.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let is_size = |number: f64| number.is_finite() && number >= 0.0;
+        self.mean.len() == self.variance.len()
+            && self.mean.iter().all(|mean| mean.is_finite())
+            && self.variance.iter().all(|&variance| is_size(variance))
+            && is_size(self.count)
+    }
+
     /// Takes in a batch of rows `[row][width]`, laid out flat.
     ///
     /// With batch mean `m_b`, variance `v_b` and `n_b` rows, `delta = m_b - m`, `n' = n + n_b`:

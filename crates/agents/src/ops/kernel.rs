@@ -5,34 +5,13 @@
 //! x86-64, NEON on ARM); elsewhere the same code runs without fused multiply-add. Sums run in a
 //! fixed order, so results do not depend on the number of threads.
 
+use super::{AdamStep, Bounds};
 use crate::config::Activation;
-
-/// One layer's place in the flat parameter vector.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Layer {
-    /// Numbers that the layer reads.
-    pub inputs: usize,
-    /// Numbers that it gives.
-    pub outputs: usize,
-    /// Start of `W [inputs][outputs]`.
-    pub weights: usize,
-    /// Start of `b [outputs]`.
-    pub biases: usize,
-}
-
-impl Layer {
-    pub(crate) fn weights(self, params: &[f32]) -> &[f32] {
-        &params[self.weights..self.biases]
-    }
-
-    pub(crate) fn biases(self, params: &[f32]) -> &[f32] {
-        &params[self.biases..self.biases + self.outputs]
-    }
-}
+use crate::network::Layer;
 
 /// Buffers of a kernel, kept between calls so that nothing is allocated.
 #[derive(Clone, Debug, Default)]
-pub struct Scratch {
+pub struct Workspace {
     /// Rows of the left factor, packed.
     packed: Vec<[f32; ROWS]>,
     /// The last columns of the right factor, padded with zeros.
@@ -95,7 +74,7 @@ dispatched! {
         observations: &[f32],
         hidden: &mut [f32],
         outputs: &mut [f32],
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     )
 }
 
@@ -110,7 +89,7 @@ dispatched! {
         hidden: &[f32],
         derivative: &[f32],
         gradient: &mut [f32],
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     )
 }
 
@@ -125,17 +104,17 @@ dispatched! {
         hidden: &[f32],
         direction: &[f32],
         change: &mut [f32],
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     )
 }
 
 dispatched! {
-    /// One step of Adam against `scale` times the gradient, in place: `params`, the first and the
-    /// second moment, each `[params]`.
+    /// One step of Adam against `scale` times the gradient, in place: `params`, the first moment `m`
+    /// and the second moment `v`, each `[params]`.
     adam = adam_body(
         params: &mut [f32],
-        first: &mut [f32],
-        second: &mut [f32],
+        m: &mut [f32],
+        v: &mut [f32],
         gradient: &[f32],
         scale: f32,
         step: AdamStep,
@@ -147,35 +126,29 @@ dispatched! {
     sum_of_squares = sum_of_squares_body(numbers: &[f32]) -> f64
 }
 
-/// Constants of one step of Adam.
-#[derive(Clone, Copy, Debug)]
-pub struct AdamStep {
-    /// Decay of the two moments.
-    pub betas: [f64; 2],
-    /// Added to the root of the second moment.
-    pub epsilon: f32,
-    /// Learning rate.
-    pub rate: f32,
-}
-
 #[inline(always)]
 fn adam_body<const FMA: bool>(
     params: &mut [f32],
-    first: &mut [f32],
-    second: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
     gradient: &[f32],
     scale: f32,
     step: AdamStep,
 ) {
-    let AdamStep { betas, epsilon, rate } = step;
-    let [keep_first, keep_second] = betas.map(|beta| beta as f32);
-    let [add_first, add_second] = betas.map(|beta| (1.0 - beta) as f32);
-    for (((param, first), second), slope) in params.iter_mut().zip(first).zip(second).zip(gradient)
-    {
+    let AdamStep { betas, epsilon, rate, bounds } = step;
+    let (epsilon, rate) = (epsilon as f32, rate as f32);
+    let [keep_m, keep_v] = betas.map(|beta| beta as f32);
+    let [add_m, add_v] = betas.map(|beta| (1.0 - beta) as f32);
+    for (((param, m), v), slope) in params.iter_mut().zip(m).zip(v).zip(gradient) {
         let slope = scale * slope;
-        *first = keep_first * *first + add_first * slope;
-        *second = keep_second * *second + add_second * slope * slope;
-        *param -= rate * *first / (second.sqrt() + epsilon);
+        *m = keep_m * *m + add_m * slope;
+        *v = keep_v * *v + add_v * slope * slope;
+        *param -= rate * *m / (v.sqrt() + epsilon);
+    }
+    if let Some(Bounds { first, low, high }) = bounds {
+        for param in &mut params[first..] {
+            *param = param.clamp(low as f32, high as f32);
+        }
     }
 }
 
@@ -200,7 +173,7 @@ fn forward_body<const FMA: bool>(
     observations: &[f32],
     hidden: &mut [f32],
     outputs: &mut [f32],
-    scratch: &mut Scratch,
+    workspace: &mut Workspace,
 ) {
     let rows = observations.len() / layers[0].inputs;
     let last = layers.len() - 1;
@@ -225,7 +198,7 @@ fn forward_body<const FMA: bool>(
                 layer.weights(params),
                 output,
                 layer.outputs,
-                scratch,
+                workspace,
             );
             if index < last {
                 activate::<FMA>(activation, output);
@@ -245,15 +218,15 @@ fn backward_body<const FMA: bool>(
     hidden: &[f32],
     derivative: &[f32],
     gradient: &mut [f32],
-    scratch: &mut Scratch,
+    workspace: &mut Workspace,
 ) {
     gradient.fill(0.0);
     let rows = observations.len() / layers[0].inputs;
     let outputs = layers[layers.len() - 1].outputs;
-    // Buffers leave the scratch while the products borrow it.
-    let mut current = std::mem::take(&mut scratch.front);
-    let mut next = std::mem::take(&mut scratch.back);
-    let mut transposed = std::mem::take(&mut scratch.transposed);
+    // Buffers leave the workspace while the products borrow it.
+    let mut current = std::mem::take(&mut workspace.front);
+    let mut next = std::mem::take(&mut workspace.back);
+    let mut transposed = std::mem::take(&mut workspace.transposed);
     transposed.resize(params.len(), 0.0);
     for &layer in &layers[1..] {
         let place = layer.weights..layer.biases;
@@ -278,19 +251,19 @@ fn backward_body<const FMA: bool>(
                 biases.iter_mut().zip(row).for_each(|(sum, d)| *sum += d);
             }
             let left = Left { data: input, stride: layer.inputs, transposed: true };
-            multiply::<FMA>(left, block.len(), &current, weights, layer.outputs, scratch);
+            multiply::<FMA>(left, block.len(), &current, weights, layer.outputs, workspace);
             if index > 0 {
                 let transposed = layer.weights(&transposed);
                 next.clear();
                 next.resize(block.len() * layer.inputs, 0.0);
                 let left = Left { data: &current, stride: layer.outputs, transposed: false };
-                multiply::<FMA>(left, layer.outputs, transposed, &mut next, layer.inputs, scratch);
+                multiply::<FMA>(left, layer.outputs, transposed, &mut next, layer.inputs, workspace);
                 descend(activation, &mut next, input);
                 std::mem::swap(&mut current, &mut next);
             }
         }
     }
-    (scratch.front, scratch.back, scratch.transposed) = (current, next, transposed);
+    (workspace.front, workspace.back, workspace.transposed) = (current, next, transposed);
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -303,12 +276,12 @@ fn jvp_body<const FMA: bool>(
     hidden: &[f32],
     direction: &[f32],
     change: &mut [f32],
-    scratch: &mut Scratch,
+    workspace: &mut Workspace,
 ) {
     let rows = observations.len() / layers[0].inputs;
     let last = layers.len() - 1;
-    let mut current = std::mem::take(&mut scratch.front);
-    let mut next = std::mem::take(&mut scratch.back);
+    let mut current = std::mem::take(&mut workspace.front);
+    let mut next = std::mem::take(&mut workspace.back);
     for first in (0..rows).step_by(BLOCK) {
         let block = first..rows.min(first + BLOCK);
         let mut start = 0;
@@ -327,7 +300,7 @@ fn jvp_body<const FMA: bool>(
                 layer.weights(direction),
                 &mut next,
                 layer.outputs,
-                scratch,
+                workspace,
             );
             if index > 0 {
                 let left = Left { data: &current, stride: layer.inputs, transposed: false };
@@ -337,7 +310,7 @@ fn jvp_body<const FMA: bool>(
                     layer.weights(params),
                     &mut next,
                     layer.outputs,
-                    scratch,
+                    workspace,
                 );
             }
             if index < last {
@@ -350,7 +323,7 @@ fn jvp_body<const FMA: bool>(
         let outputs = layers[last].outputs;
         change[block.start * outputs..block.end * outputs].copy_from_slice(&current);
     }
-    (scratch.front, scratch.back) = (current, next);
+    (workspace.front, workspace.back) = (current, next);
 }
 
 /// The left factor of a product: a matrix of rows of `stride` numbers, read as it is or transposed.
@@ -369,18 +342,18 @@ fn multiply<const FMA: bool>(
     right: &[f32],
     product: &mut [f32],
     columns: usize,
-    scratch: &mut Scratch,
+    workspace: &mut Workspace,
 ) {
     if columns > NARROW {
-        return multiply_tiles::<FMA>(left, depth, right, product, columns, scratch);
+        return multiply_tiles::<FMA>(left, depth, right, product, columns, workspace);
     }
-    let mut turned = std::mem::take(&mut scratch.turned);
+    let mut turned = std::mem::take(&mut workspace.turned);
     turned.clear();
     if left.transposed {
         // The transposed product: then the long side fills the tiles.
         turned.resize(product.len(), 0.0);
         let swapped = Left { data: right, stride: columns, transposed: true };
-        multiply_tiles::<FMA>(swapped, depth, left.data, &mut turned, left.stride, scratch);
+        multiply_tiles::<FMA>(swapped, depth, left.data, &mut turned, left.stride, workspace);
         for (j, sums) in turned.chunks_exact(left.stride).enumerate() {
             let rows = product.chunks_exact_mut(columns);
             rows.zip(sums).for_each(|(row, sum)| row[j] += sum);
@@ -396,7 +369,7 @@ fn multiply<const FMA: bool>(
             }
         }
     }
-    scratch.turned = turned;
+    workspace.turned = turned;
 }
 
 /// Sum of the products of two rows' numbers.
@@ -422,9 +395,9 @@ fn multiply_tiles<const FMA: bool>(
     right: &[f32],
     product: &mut [f32],
     columns: usize,
-    scratch: &mut Scratch,
+    workspace: &mut Workspace,
 ) {
-    let Scratch { packed, tail, .. } = scratch;
+    let Workspace { packed, tail, .. } = workspace;
     let whole = columns - columns % COLUMNS;
     if whole < columns {
         tail.clear();
@@ -605,12 +578,12 @@ mod tests {
         let left = Left { data: &data, stride: 2, transposed: false };
         let mut product = [0.5; 9];
         let right = [1.0, 0.0, 2.0, 0.0, 1.0, 3.0];
-        multiply::<true>(left, 2, &right, &mut product, 3, &mut Scratch::default());
+        multiply::<true>(left, 2, &right, &mut product, 3, &mut Workspace::default());
         assert_eq!(product, [1.5, 2.5, 8.5, 3.5, 4.5, 18.5, 5.5, 6.5, 28.5]);
         // The transposed left factor [1 3 5; 2 4 6] times [1; 1; 1] = [9; 12].
         let left = Left { data: &data, stride: 2, transposed: true };
         let mut product = [0.0; 2];
-        multiply::<false>(left, 3, &[1.0; 3], &mut product, 1, &mut Scratch::default());
+        multiply::<false>(left, 3, &[1.0; 3], &mut product, 1, &mut Workspace::default());
         assert_eq!(product, [9.0, 12.0]);
     }
 }

@@ -1,0 +1,337 @@
+//! What an algorithm is, and those that can be asked for by name.
+
+use crate::batch::Batch;
+use crate::config::{Check, ConfigError};
+use crate::error::AgentError;
+use crate::learner::Learner;
+use crate::metrics::Metrics;
+use crate::ppo::PpoConfig;
+use crate::trpo::TrpoConfig;
+use envs::Rng;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// An algorithm at work: it improves a learner with one batch after the other.
+pub trait Algorithm: Debug + Send {
+    /// Improves actor and critics on a batch. `progress` is the share of the run that is done.
+    ///
+    /// # Errors
+    /// When a number is not finite or the device fails; learner and algorithm are then as before.
+    fn update(
+        &mut self,
+        learner: &mut Learner,
+        batch: &Batch,
+        progress: f64,
+    ) -> Result<Metrics, AgentError>;
+
+    /// What the policy is to be improved along, `[time][env]`: the advantages of the rewards, unless
+    /// the algorithm combines those of several signals.
+    fn advantages<'a>(&self, batch: &'a Batch) -> Cow<'a, [f32]> {
+        Cow::Borrowed(&batch.reward().advantages)
+    }
+
+    /// Everything that the next updates depend on beside the learner.
+    ///
+    /// # Errors
+    /// When it can't be written down.
+    fn state(&self) -> Result<AlgorithmState, AgentError>;
+
+    /// Goes on from a saved state.
+    ///
+    /// # Errors
+    /// When it is of another algorithm or does not fit the learner; nothing has changed then.
+    fn set_state(&mut self, state: &AlgorithmState, learner: &Learner) -> Result<(), AgentError>;
+}
+
+/// What an algorithm keeps from one update to the next, as a checkpoint has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlgorithmState {
+    algorithm: String,
+    content: Vec<u8>,
+}
+
+impl AlgorithmState {
+    /// The state of the algorithm of this name.
+    ///
+    /// # Errors
+    /// When it can't be written down.
+    pub fn new(algorithm: &str, state: &impl Serialize) -> Result<AlgorithmState, AgentError> {
+        let content = postcard::to_stdvec(state)
+            .map_err(|error| AgentError::Mismatch(format!("{algorithm}'s state: {error}")))?;
+        Ok(AlgorithmState { algorithm: algorithm.to_owned(), content })
+    }
+
+    /// Reads the state of the algorithm of this name.
+    ///
+    /// # Errors
+    /// When it is another algorithm's.
+    pub fn read<S: DeserializeOwned>(&self, algorithm: &str) -> Result<S, AgentError> {
+        if self.algorithm != algorithm {
+            return Err(AgentError::Mismatch(format!(
+                "the saved agent's algorithm is {}, this configuration's is {algorithm}",
+                self.algorithm
+            )));
+        }
+        postcard::from_bytes(&self.content)
+            .map_err(|error| AgentError::Mismatch(format!("{algorithm}'s saved state: {error}")))
+    }
+}
+
+/// What every algorithm's settings say about the rollouts that it learns from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rollout {
+    /// Steps per environment and iteration.
+    pub steps: usize,
+    /// Discount factor gamma.
+    pub gamma: f64,
+    /// Decay lambda of generalised advantage estimation.
+    pub gae_lambda: f64,
+}
+
+/// An algorithm's settings: the keys of `[agent]` as a struct, with documentation, defaults and ranges.
+/// One type like this, named in [`Algorithms`], is all that an algorithm is to the trainer.
+pub trait AlgorithmConfig:
+    Serialize + DeserializeOwned + JsonSchema + Default + PartialEq + Debug + Clone + Send + Sync + 'static
+{
+    /// The value of `agent.algorithm`.
+    const NAME: &'static str;
+    /// What people call it.
+    const TITLE: &'static str;
+    /// One line for `trainer list`.
+    const DESCRIPTION: &'static str;
+
+    /// Steps, discount and lambda.
+    fn rollout(&self) -> Rollout;
+
+    /// Samples that one gradient is made of, in batches of this size.
+    fn gradient_samples(&self, batch: usize) -> usize;
+
+    /// Checks every value but those of [`AlgorithmConfig::rollout`], for batches of this size.
+    ///
+    /// # Errors
+    /// The first value out of its range.
+    fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError>;
+
+    /// Fills in what depends on other keys, so that the resolved configuration shows it.
+    #[must_use]
+    fn resolved(self) -> Self {
+        self
+    }
+
+    /// The algorithm for this learner, before its first update; `rng` is the stream of its shuffles.
+    fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm>;
+}
+
+/// An [`AlgorithmConfig`] of any algorithm.
+trait AnyConfig: Debug + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn rollout(&self) -> Rollout;
+    fn gradient_samples(&self, batch: usize) -> usize;
+    fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError>;
+    fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm>;
+    fn settings(&self) -> &dyn erased_serde::Serialize;
+    fn as_any(&self) -> &dyn Any;
+    fn equals(&self, other: &dyn Any) -> bool;
+}
+
+impl<C: AlgorithmConfig> AnyConfig for C {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn rollout(&self) -> Rollout {
+        AlgorithmConfig::rollout(self)
+    }
+
+    fn gradient_samples(&self, batch: usize) -> usize {
+        AlgorithmConfig::gradient_samples(self, batch)
+    }
+
+    fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError> {
+        AlgorithmConfig::validate(self, check, batch)
+    }
+
+    fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm> {
+        AlgorithmConfig::algorithm(self, learner, rng)
+    }
+
+    fn settings(&self) -> &dyn erased_serde::Serialize {
+        self
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<C>() == Some(self)
+    }
+}
+
+/// An algorithm with its settings, as `[agent]` gives them.
+#[derive(Clone, Debug)]
+pub struct AgentConfig(Arc<dyn AnyConfig>);
+
+impl AgentConfig {
+    /// These settings.
+    #[must_use]
+    pub fn new(settings: impl AlgorithmConfig) -> AgentConfig {
+        AgentConfig(Arc::new(settings.resolved()))
+    }
+
+    /// Name as `agent.algorithm` gives it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    /// Steps, discount and lambda.
+    #[must_use]
+    pub fn rollout(&self) -> Rollout {
+        self.0.rollout()
+    }
+
+    /// Samples that one gradient is made of, in batches of this size.
+    #[must_use]
+    pub fn gradient_samples(&self, batch: usize) -> usize {
+        self.0.gradient_samples(batch)
+    }
+
+    /// The settings, where the algorithm is this one.
+    #[must_use]
+    pub fn settings<C: AlgorithmConfig>(&self) -> Option<&C> {
+        self.0.as_any().downcast_ref()
+    }
+
+    /// Checks every value, for batches of `num_envs` times the rollout's steps.
+    ///
+    /// # Errors
+    /// The first value out of its range.
+    pub fn validate(&self, num_envs: usize) -> Result<(), ConfigError> {
+        let check = Check::table("agent");
+        let Rollout { steps, gamma, gae_lambda } = self.rollout();
+        check.that("rollout_steps", (1..=1 << 24).contains(&steps), steps, "1 to 16777216")?;
+        check.range("gamma", gamma, 0.0, 1.0)?;
+        check.range("gae_lambda", gae_lambda, 0.0, 1.0)?;
+        self.0.validate(&check, num_envs * steps)
+    }
+
+    /// The algorithm for this learner, before its first update; `rng` is the stream of its shuffles.
+    #[must_use]
+    pub fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm> {
+        self.0.algorithm(learner, rng)
+    }
+}
+
+impl PartialEq for AgentConfig {
+    fn eq(&self, other: &AgentConfig) -> bool {
+        self.0.equals(other.0.as_any())
+    }
+}
+
+impl Serialize for AgentConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Named<'a> {
+            algorithm: &'static str,
+            #[serde(flatten)]
+            settings: &'a dyn erased_serde::Serialize,
+        }
+        Named { algorithm: self.name(), settings: self.0.settings() }.serialize(serializer)
+    }
+}
+
+/// One algorithm that can be asked for by name.
+#[derive(Clone, Copy, Debug)]
+pub struct RegisteredAlgorithm {
+    /// The value of `agent.algorithm`.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// One line for `trainer list`.
+    pub description: &'static str,
+    keys: fn() -> &'static [&'static str],
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    parse: fn(toml::Deserializer<'_>) -> Result<AgentConfig, toml::de::Error>,
+}
+
+impl RegisteredAlgorithm {
+    fn of<C: AlgorithmConfig>() -> RegisteredAlgorithm {
+        RegisteredAlgorithm {
+            name: C::NAME,
+            title: C::TITLE,
+            description: C::DESCRIPTION,
+            keys: crate::config::keys::<C>,
+            schema: C::json_schema,
+            parse: |table| C::deserialize(table).map(AgentConfig::new),
+        }
+    }
+
+    /// The keys of its settings, without `algorithm`.
+    #[must_use]
+    pub fn keys(&self) -> &'static [&'static str] {
+        (self.keys)()
+    }
+
+    /// The JSON schema of its settings, without `algorithm`.
+    #[must_use]
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        (self.schema)(generator)
+    }
+
+    /// Reads its settings from a table without `algorithm`.
+    ///
+    /// # Errors
+    /// The first key that is not known or whose value has another type, with its place in the file.
+    pub fn parse(&self, table: toml::Deserializer<'_>) -> Result<AgentConfig, toml::de::Error> {
+        (self.parse)(table)
+    }
+}
+
+/// The algorithms that can be asked for by name.
+///
+/// ```
+/// use agents::Algorithms;
+///
+/// let algorithms = Algorithms::default();
+/// let names: Vec<&str> = algorithms.all().iter().map(|algorithm| algorithm.name).collect();
+/// assert_eq!(names, ["ppo", "trpo"]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Algorithms {
+    all: Vec<RegisteredAlgorithm>,
+}
+
+impl Default for Algorithms {
+    /// The built-in algorithms: one line each.
+    fn default() -> Self {
+        Algorithms { all: Vec::new() }.with::<PpoConfig>().with::<TrpoConfig>()
+    }
+}
+
+impl Algorithms {
+    /// These and one more; one of the same name is replaced.
+    #[must_use]
+    pub fn with<C: AlgorithmConfig>(mut self) -> Algorithms {
+        self.all.retain(|known| known.name != C::NAME);
+        self.all.push(RegisteredAlgorithm::of::<C>());
+        self
+    }
+
+    /// All of them, in the order of registration.
+    #[must_use]
+    pub fn all(&self) -> &[RegisteredAlgorithm] {
+        &self.all
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<RegisteredAlgorithm> {
+        self.all.iter().find(|algorithm| algorithm.name == name).copied()
+    }
+}

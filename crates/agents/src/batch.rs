@@ -1,0 +1,118 @@
+//! One iteration's experience, on the host.
+
+use crate::error::AgentError;
+use crate::gae::{Trajectory, gae};
+use crate::learner::Critic;
+
+/// One iteration's experience, all arrays `[time][env]` and then the row.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Environments side by side.
+    pub num_envs: usize,
+    /// What the policy saw, normalised where the agent normalises.
+    pub observations: Vec<f32>,
+    /// What it did: the index of a choice, or a sample before clipping or squashing.
+    pub actions: Vec<f32>,
+    /// Log-probability of the action.
+    pub log_probs: Vec<f32>,
+    /// Network outputs of the policy.
+    pub outputs: Vec<f32>,
+    /// The task ended with this step.
+    pub terminated: Vec<bool>,
+    /// The episode was cut short after this step.
+    pub truncated: Vec<bool>,
+    /// What is predicted and learned from: the rewards first, then one signal a cost.
+    pub signals: Vec<Signal>,
+}
+
+/// One number a step that is summed over time, with what a critic makes of it; arrays `[time][env]`.
+#[derive(Clone, Debug, Default)]
+pub struct Signal {
+    /// The number itself: the reward (normalised where the run normalises rewards), or a cost.
+    pub rewards: Vec<f32>,
+    /// `V(s_t)`
+    pub values: Vec<f32>,
+    /// `V(s_{t+1})`, of the episode's final observation where it ended.
+    pub next_values: Vec<f32>,
+    /// Advantages by generalised advantage estimation.
+    pub advantages: Vec<f32>,
+    /// Targets of the critic: advantage plus value.
+    pub returns: Vec<f32>,
+}
+
+impl Signal {
+    fn new(size: usize) -> Signal {
+        let column = || vec![0.0; size];
+        Signal {
+            rewards: column(),
+            values: column(),
+            next_values: column(),
+            advantages: column(),
+            returns: column(),
+        }
+    }
+}
+
+impl Batch {
+    /// Room for `size` steps and this many signals; a row has so many observed numbers, actions and
+    /// network outputs.
+    #[must_use]
+    pub fn new(num_envs: usize, size: usize, widths: [usize; 3], signals: usize) -> Batch {
+        let [observation, action, output] = widths;
+        Batch {
+            num_envs,
+            observations: vec![0.0; size * observation],
+            actions: vec![0.0; size * action],
+            log_probs: vec![0.0; size],
+            outputs: vec![0.0; size * output],
+            terminated: vec![false; size],
+            truncated: vec![false; size],
+            signals: vec![Signal::new(size); signals],
+        }
+    }
+
+    /// Number of steps, all environments together.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.log_probs.len()
+    }
+
+    /// Whether there is no step.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.log_probs.is_empty()
+    }
+
+    /// The rewards and what the critic makes of them.
+    #[must_use]
+    pub fn reward(&self) -> &Signal {
+        &self.signals[0]
+    }
+
+    /// Advantages and returns of every signal, from its values and its critic's discounts.
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub(crate) fn estimate_advantages(&mut self, critics: &[Critic]) -> Result<(), AgentError> {
+        let Batch { terminated, truncated, num_envs, signals, .. } = self;
+        for (signal, critic) in signals.iter_mut().zip(critics) {
+            let Signal { rewards, values, next_values, advantages, returns } = signal;
+            if values.iter().chain(&*next_values).any(|value| !value.is_finite()) {
+                return Err(AgentError::NonFinite("critic's value".into()));
+            }
+            let trajectory = Trajectory {
+                rewards,
+                values,
+                next_values,
+                terminated,
+                truncated,
+                num_envs: *num_envs,
+            };
+            gae(&trajectory, critic.gamma, critic.gae_lambda, advantages);
+            for ((target, advantage), value) in returns.iter_mut().zip(&*advantages).zip(&*values) {
+                *target = advantage + value;
+            }
+        }
+        Ok(())
+    }
+}

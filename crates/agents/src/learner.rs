@@ -1,0 +1,121 @@
+//! What learns: the actor and its critics, with the device and the threads that they learn on.
+
+use crate::adam::{Adam, AdamState};
+use crate::config::NetworkConfig;
+use crate::error::AgentError;
+use crate::network::{Linearized, Mlp, Scratch};
+use crate::policy::Actor;
+use crate::threads::Threads;
+use burn::tensor::{Device, Tensor};
+use envs::Rng;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Rows that are put through the network at once, so that its layers stay in the cache.
+const ROWS: usize = 256;
+
+/// The actor, its critics, and what they learn on.
+#[derive(Clone, Debug)]
+pub struct Learner {
+    /// The policy that acts.
+    pub actor: Actor,
+    /// A value function for each signal of a batch: the rewards first, then the costs.
+    pub critics: Vec<Critic>,
+    /// Where updates run.
+    pub device: Device,
+    /// Who runs them.
+    pub threads: Arc<Threads>,
+}
+
+/// A value function: a network that predicts a signal's discounted sum, fitted by regression.
+#[derive(Clone, Debug)]
+pub struct Critic {
+    /// Its network, with one output.
+    pub network: Mlp,
+    /// Discount factor of the sum.
+    pub gamma: f64,
+    /// Decay of generalised advantage estimation.
+    pub gae_lambda: f64,
+    /// What goes on changing.
+    pub state: CriticState,
+}
+
+/// A critic's part of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CriticState {
+    /// The network's parameters.
+    pub params: Vec<f32>,
+    /// Its optimiser.
+    pub optimizer: AdamState,
+}
+
+impl Critic {
+    /// A critic of observations of this width, with fresh parameters.
+    #[must_use]
+    pub fn new(
+        observation_width: usize,
+        config: &NetworkConfig,
+        gamma: f64,
+        gae_lambda: f64,
+        rng: &mut Rng,
+    ) -> Critic {
+        let network = Mlp::new(observation_width, 1, config);
+        // A linear critic starts at value 0, as a table would.
+        let last_gain = if config.hidden.is_empty() { 0.0 } else { 1.0 };
+        let params = network.init(config.init, last_gain, rng);
+        let optimizer = AdamState::new(params.len());
+        Critic { network, gamma, gae_lambda, state: CriticState { params, optimizer } }
+    }
+
+    /// Writes `V(s)` for rows of normalised observations into `values`.
+    pub fn values(&self, observations: &[f32], scratch: &mut Scratch, values: &mut [f32]) {
+        let width = self.network.inputs();
+        for (rows, values) in observations.chunks(ROWS * width).zip(values.chunks_mut(ROWS)) {
+            values.copy_from_slice(self.network.forward_plain(&self.state.params, rows, scratch));
+        }
+    }
+
+    /// The critic's parameters on their way down the value loss.
+    #[must_use]
+    pub fn descent(&self, epsilon: f64, device: &Device) -> Adam {
+        Adam::new(&self.state.params, &self.state.optimizer, epsilon, None, device)
+    }
+
+    /// The network at `params [params]` for `observations [batch, in]`: its values, and what their
+    /// derivatives need.
+    #[must_use]
+    pub fn forward(&self, params: &Tensor<1>, observations: &Tensor<2>) -> Linearized {
+        self.network.linearize(params.clone(), observations.clone())
+    }
+}
+
+impl CriticState {
+    /// Whether a saved state fits this critic and can be gone on from.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, critic: &Critic) -> Result<(), AgentError> {
+        let expected = critic.network.num_params();
+        AgentError::check_length("critic", expected, self.params.len())?;
+        AgentError::check_saved("critic", self.params.iter().all(|x| x.is_finite()))?;
+        self.optimizer.check("critic's optimiser", expected)
+    }
+}
+
+/// Parameters and optimiser as they were read from the device in the order of
+/// [`Adam::into_tensors`].
+///
+/// # Errors
+/// When a parameter is not finite.
+pub fn read_back(
+    name: &str,
+    vectors: &mut impl Iterator<Item = Vec<f32>>,
+    steps: u64,
+) -> Result<(Vec<f32>, AdamState), AgentError> {
+    let mut next = || {
+        vectors.next().ok_or_else(|| AgentError::Device("a transfer came back incomplete".into()))
+    };
+    let (params, m, v) = (next()?, next()?, next()?);
+    AgentError::check_finite(&format!("{name}'s parameters"), params.iter().sum::<f32>().into())?;
+    Ok((params, AdamState { m, v, steps }))
+}

@@ -1,0 +1,117 @@
+//! A batch, or some of its rows, on the device; and reading results back.
+
+use crate::batch::Batch;
+use crate::error::AgentError;
+use crate::ops::take_rows;
+use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};
+use envs::Rng;
+use rand::seq::SliceRandom;
+
+/// Some or all of a batch's samples on a device. Columns with one number per sample are `[batch, 1]`.
+#[derive(Clone, Debug)]
+pub struct Minibatch {
+    /// What the policy saw, `[batch, in]`.
+    pub observations: Tensor<2>,
+    /// What it did, `[batch, width]`: the index of a choice, or a sample before clipping or squashing.
+    pub actions: Tensor<2>,
+    /// Log-probability of the action under the policy that acted.
+    pub log_probs: Tensor<2>,
+    /// Network outputs of the policy that acted, `[batch, out]`.
+    pub outputs: Tensor<2>,
+    /// Advantage estimates, as the algorithm combines them.
+    pub advantages: Tensor<2>,
+    /// What each critic learns, in the order of the critics.
+    pub targets: Vec<Target>,
+}
+
+/// What a critic learns from. Columns `[batch, 1]`.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What it should have predicted.
+    pub returns: Tensor<2>,
+    /// What it predicted while acting.
+    pub values: Tensor<2>,
+}
+
+impl Minibatch {
+    /// Uploads a whole batch with the advantages that the algorithm has made of its signals'.
+    #[must_use]
+    pub fn upload(batch: &Batch, advantages: &[f32], device: &Device) -> Minibatch {
+        let size = batch.len();
+        let rows = |data: &[f32]| {
+            Tensor::from_data(TensorData::new(data.to_vec(), [size, data.len() / size]), device)
+        };
+        Minibatch {
+            observations: rows(&batch.observations),
+            actions: rows(&batch.actions),
+            log_probs: rows(&batch.log_probs),
+            outputs: rows(&batch.outputs),
+            advantages: rows(advantages),
+            targets: batch
+                .signals
+                .iter()
+                .map(|signal| Target {
+                    returns: rows(&signal.returns),
+                    values: rows(&signal.values),
+                })
+                .collect(),
+        }
+    }
+
+    /// Number of samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.advantages.dims()[0]
+    }
+
+    /// Whether there is no sample.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Minibatches of `size` samples that take each sample once, in random order; the last may be
+    /// smaller.
+    pub fn shuffled(&self, size: usize, rng: &mut Rng) -> impl Iterator<Item = Minibatch> {
+        let count = self.len();
+        let mut order: Vec<i32> = (0..count as i32).collect();
+        order.shuffle(rng);
+        let device = self.observations.device();
+        let order = Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device);
+        (0..count).step_by(size).map(move |start| {
+            let end = (start + size).min(count);
+            self.take(&order.clone().slice_dim(0, start..end))
+        })
+    }
+
+    /// The samples of these indices `[n]`.
+    fn take(&self, indices: &Tensor<1, Int>) -> Minibatch {
+        let take = |column: &Tensor<2>| take_rows(column, indices);
+        Minibatch {
+            observations: take(&self.observations),
+            actions: take(&self.actions),
+            log_probs: take(&self.log_probs),
+            outputs: take(&self.outputs),
+            advantages: take(&self.advantages),
+            targets: self
+                .targets
+                .iter()
+                .map(|target| Target {
+                    returns: take(&target.returns),
+                    values: take(&target.values),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Reads vectors from the device, all in one transfer.
+///
+/// # Errors
+/// When the device fails.
+pub fn read(tensors: impl IntoIterator<Item = Tensor<1>>) -> Result<Vec<Vec<f32>>, AgentError> {
+    let failed = |error: &dyn std::fmt::Display| AgentError::Device(error.to_string());
+    let transaction = tensors.into_iter().fold(Transaction::default(), Transaction::register);
+    let data = transaction.try_execute().map_err(|error| failed(&error))?;
+    data.into_iter().map(|data| data.try_into_vec().map_err(|error| failed(&error))).collect()
+}

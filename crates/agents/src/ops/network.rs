@@ -1,0 +1,436 @@
+//! A whole network as one operation: forward, backward and forward-mode derivative. On `flex` they are
+//! the kernels of [`super::kernel`]. Autodiff records one node for the network, whatever its depth.
+
+use super::{Array, contiguous, flex_body, kernel, slice_of, tensor_of};
+use crate::config::Activation;
+use crate::network::{Layer, Mlp};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata,
+    backend_extension,
+};
+use burn::tensor::{Shape, Slice, Tensor};
+use std::cell::RefCell;
+
+/// Outputs `[batch, out]` of a network for observations `[batch, in]` and parameters `[params]`, which
+/// may have more numbers behind the network's own; and the results of all its hidden layers, one layer
+/// `[batch, units]` behind the other in one vector. Gradients flow to `params`, not to the
+/// observations.
+#[must_use]
+pub fn forward(
+    network: &Mlp,
+    params: Tensor<1>,
+    observations: Tensor<2>,
+) -> (Tensor<2>, Tensor<1>) {
+    let (outputs, hidden) = <Dispatch as NetworkOps>::mlp_forward(
+        observations.into_dispatch(),
+        params.into_dispatch(),
+        network.clone(),
+    );
+    (Tensor::from_dispatch(outputs), Tensor::from_dispatch(hidden))
+}
+
+/// `J' d`: gradient, as long as the network's parameters, of a loss whose derivative with respect to the outputs is given.
+#[must_use]
+pub fn backward(
+    network: &Mlp,
+    params: Tensor<1>,
+    observations: Tensor<2>,
+    hidden: Tensor<1>,
+    derivative: Tensor<2>,
+) -> Tensor<1> {
+    Tensor::from_dispatch(<Dispatch as NetworkOps>::mlp_backward(
+        observations.into_dispatch(),
+        params.into_dispatch(),
+        hidden.into_dispatch(),
+        derivative.into_dispatch(),
+        network.clone(),
+    ))
+}
+
+/// `J v`: change of the outputs `[batch, out]` along a direction `[params]` of the parameters.
+#[must_use]
+pub fn jvp(
+    network: &Mlp,
+    params: Tensor<1>,
+    observations: Tensor<2>,
+    hidden: Tensor<1>,
+    direction: Tensor<1>,
+) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as NetworkOps>::mlp_jvp(
+        observations.into_dispatch(),
+        params.into_dispatch(),
+        hidden.into_dispatch(),
+        direction.into_dispatch(),
+        network.clone(),
+    ))
+}
+
+/// Operations of a network. The default bodies serve every backend.
+#[backend_extension(Flex, NdArray, Cube, Autodiff)]
+pub trait NetworkOps: Backend {
+    /// See [`forward`].
+    fn mlp_forward(
+        observations: FloatTensor<Self>,
+        params: FloatTensor<Self>,
+        network: Mlp,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let rows = observations.shape()[0];
+        let last = network.layers.len() - 1;
+        let device = observations.device();
+        let mut x = observations;
+        let mut hidden = vec![Self::float_zeros(Shape::from([0]), &device, x.dtype().into())];
+        for (index, &layer) in network.layers.iter().enumerate() {
+            x = affine::<Self>(x, &params, layer);
+            if index < last {
+                x = match network.activation {
+                    Activation::Tanh => Self::float_tanh(x),
+                    Activation::Relu => Self::relu(x),
+                };
+                hidden.push(Self::float_reshape(x.clone(), Shape::from([rows * layer.outputs])));
+            }
+        }
+        let hidden =
+            if last > 0 { Self::float_cat(hidden.split_off(1), 0) } else { hidden.remove(0) };
+        (x, hidden)
+    }
+
+    /// See [`backward`].
+    fn mlp_backward(
+        observations: FloatTensor<Self>,
+        params: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        derivative: FloatTensor<Self>,
+        network: Mlp,
+    ) -> FloatTensor<Self> {
+        let inputs = layer_inputs::<Self>(observations, &hidden, &network);
+        let mut derivative = derivative;
+        let mut gradients = Vec::with_capacity(2 * network.layers.len());
+        for (index, (&layer, input)) in network.layers.iter().zip(inputs).enumerate().rev() {
+            let biases = Self::float_sum_dim(derivative.clone(), 0);
+            let weights =
+                Self::float_matmul(Self::float_transpose(input.clone()), derivative.clone());
+            gradients.push(Self::float_reshape(biases, Shape::from([layer.outputs])));
+            gradients
+                .push(Self::float_reshape(weights, Shape::from([layer.inputs * layer.outputs])));
+            if index > 0 {
+                let weights = Self::float_transpose(weights_of::<Self>(&params, layer));
+                let slope = slope::<Self>(network.activation, input);
+                derivative = Self::float_mul(Self::float_matmul(derivative, weights), slope);
+            }
+        }
+        gradients.reverse();
+        Self::float_cat(gradients, 0)
+    }
+
+    /// See [`jvp`].
+    fn mlp_jvp(
+        observations: FloatTensor<Self>,
+        params: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        direction: FloatTensor<Self>,
+        network: Mlp,
+    ) -> FloatTensor<Self> {
+        let inputs = layer_inputs::<Self>(observations, &hidden, &network);
+        let mut change: Option<FloatTensor<Self>> = None;
+        for (&layer, input) in network.layers.iter().zip(inputs) {
+            let moved = affine::<Self>(input.clone(), &direction, layer);
+            change = Some(match change {
+                Some(change) => {
+                    let slope = slope::<Self>(network.activation, input);
+                    let change = Self::float_mul(change, slope);
+                    let carried = Self::float_matmul(change, weights_of::<Self>(&params, layer));
+                    Self::float_add(moved, carried)
+                }
+                None => moved,
+            });
+        }
+        change.unwrap_or(direction)
+    }
+}
+
+/// Weights `[in, out]` of a layer out of the flat vector.
+fn weights_of<B: Backend>(params: &FloatTensor<B>, layer: Layer) -> FloatTensor<B> {
+    let weights = B::float_slice(params.clone(), &[Slice::from(layer.weights..layer.biases)]);
+    B::float_reshape(weights, Shape::from([layer.inputs, layer.outputs]))
+}
+
+/// `x W + b` with the layer's part of `params`.
+fn affine<B: Backend>(x: FloatTensor<B>, params: &FloatTensor<B>, layer: Layer) -> FloatTensor<B> {
+    let end = layer.biases + layer.outputs;
+    let biases = B::float_slice(params.clone(), &[Slice::from(layer.biases..end)]);
+    let biases = B::float_reshape(biases, Shape::from([1, layer.outputs]));
+    B::float_add(B::float_matmul(x, weights_of::<B>(params, layer)), biases)
+}
+
+/// What each layer reads, `[batch, in]`: the observations, then the hidden layers' results.
+fn layer_inputs<B: Backend>(
+    observations: FloatTensor<B>,
+    hidden: &FloatTensor<B>,
+    network: &Mlp,
+) -> Vec<FloatTensor<B>> {
+    let rows = observations.shape()[0];
+    let mut inputs = vec![observations];
+    let mut start = 0;
+    for layer in &network.layers[1..] {
+        let end = start + rows * layer.inputs;
+        let results = B::float_slice(hidden.clone(), &[Slice::from(start..end)]);
+        inputs.push(B::float_reshape(results, Shape::from([rows, layer.inputs])));
+        start = end;
+    }
+    inputs
+}
+
+/// Slope of the nonlinearity, from its results.
+fn slope<B: Backend>(activation: Activation, results: FloatTensor<B>) -> FloatTensor<B> {
+    match activation {
+        Activation::Tanh => {
+            let square = B::float_mul(results.clone(), results);
+            B::float_add_scalar(B::float_neg(square), 1.0_f32.into())
+        }
+        Activation::Relu => B::float_sign(results),
+    }
+}
+
+impl NetworkOps for NdArray {}
+
+impl NetworkOps for Cube {}
+
+thread_local! {
+    static WORKSPACE: RefCell<kernel::Workspace> = RefCell::default();
+}
+
+impl NetworkOps for Flex {
+    fn mlp_forward(
+        observations: Array,
+        params: Array,
+        network: Mlp,
+    ) -> (Array, Array) {
+        flex_body!("mlp_forward");
+        let rows = observations.shape()[0];
+        let [observations, params] = [observations, params].map(contiguous);
+        let mut hidden = vec![0.0; rows * network.hidden_units()];
+        let mut outputs = vec![0.0; rows * network.outputs()];
+        WORKSPACE.with_borrow_mut(|workspace| {
+            kernel::forward(
+                &network.layers,
+                network.activation,
+                slice_of(&params),
+                slice_of(&observations),
+                &mut hidden,
+                &mut outputs,
+                workspace,
+            );
+        });
+        let units = hidden.len();
+        (tensor_of(outputs, [rows, network.outputs()]), tensor_of(hidden, [units]))
+    }
+
+    fn mlp_backward(
+        observations: Array,
+        params: Array,
+        hidden: Array,
+        derivative: Array,
+        network: Mlp,
+    ) -> Array {
+        flex_body!("mlp_backward");
+        let [observations, params, hidden, derivative] =
+            [observations, params, hidden, derivative].map(contiguous);
+        let mut gradient = vec![0.0; network.num_params()];
+        WORKSPACE.with_borrow_mut(|workspace| {
+            kernel::backward(
+                &network.layers,
+                network.activation,
+                slice_of(&params),
+                slice_of(&observations),
+                slice_of(&hidden),
+                slice_of(&derivative),
+                &mut gradient,
+                workspace,
+            );
+        });
+        let length = gradient.len();
+        tensor_of(gradient, [length])
+    }
+
+    fn mlp_jvp(
+        observations: Array,
+        params: Array,
+        hidden: Array,
+        direction: Array,
+        network: Mlp,
+    ) -> Array {
+        flex_body!("mlp_jvp");
+        let rows = observations.shape()[0];
+        let [observations, params, hidden, direction] =
+            [observations, params, hidden, direction].map(contiguous);
+        let mut change = vec![0.0; rows * network.outputs()];
+        WORKSPACE.with_borrow_mut(|workspace| {
+            kernel::jvp(
+                &network.layers,
+                network.activation,
+                slice_of(&params),
+                slice_of(&observations),
+                slice_of(&hidden),
+                slice_of(&direction),
+                &mut change,
+                workspace,
+            );
+        });
+        tensor_of(change, [rows, network.outputs()])
+    }
+}
+
+/// The network's node in the graph.
+#[derive(Debug)]
+struct NetworkNode;
+
+/// What the node keeps for its backward pass.
+#[derive(Clone, Debug)]
+struct NetworkState<T> {
+    observations: T,
+    params: T,
+    hidden: T,
+    network: Mlp,
+}
+
+impl<B: NetworkOps> Backward<B, 1> for NetworkNode {
+    type State = NetworkState<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let derivative = gradients.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            let NetworkState { observations, params, hidden, network } = ops.state;
+            let (length, used) = (params.shape()[0], network.num_params());
+            let (device, dtype) = (params.device(), params.dtype());
+            let mut gradient = B::mlp_backward(observations, params, hidden, derivative, network);
+            if used < length {
+                // What stands behind the network's parameters does not move its outputs.
+                let rest = B::float_zeros(Shape::from([length - used]), &device, dtype.into());
+                gradient = B::float_cat(vec![gradient, rest], 0);
+            }
+            gradients.register::<B>(node.id, gradient);
+        }
+    }
+}
+
+impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
+    fn mlp_forward(
+        observations: FloatTensor<Self>,
+        params: FloatTensor<Self>,
+        network: Mlp,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let node = params.node();
+        let (observations, params) = (observations.into_primitive(), params.into_primitive());
+        let (outputs, hidden) =
+            B::mlp_forward(observations.clone(), params.clone(), network.clone());
+        let outputs = match NetworkNode.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let hidden = hidden.clone();
+                prep.finish(NetworkState { observations, params, hidden, network }, outputs)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(outputs),
+        };
+        (outputs, <Self as AutodiffBackend>::from_inner(hidden))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NetworkConfig;
+    use burn::tensor::TensorData;
+    use burn::tensor::{Device, activation};
+    use envs::{Stream, stream};
+    use rand::RngExt;
+
+    fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+        let mut rng = stream(seed, Stream::Sampling);
+        let data: Vec<f32> =
+            (0..shape.iter().product()).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
+        Tensor::from_data(TensorData::new(data, shape), device)
+    }
+
+    fn largest_difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+        let (a, b): (Vec<f32>, Vec<f32>) =
+            (a.into_data().try_into_vec().unwrap(), b.into_data().try_into_vec().unwrap());
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(&b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+    }
+
+    /// The network in tensor operations that autodiff records one by one.
+    fn composed(network: &Mlp, params: &Tensor<1>, x: Tensor<2>) -> Tensor<2> {
+        let last = network.layers.len() - 1;
+        network.layers.iter().enumerate().fold(x, |x, (index, layer)| {
+            let weights = params.clone().slice_dim(0, layer.weights..layer.biases);
+            let biases = params.clone().slice_dim(0, layer.biases..layer.biases + layer.outputs);
+            let x = x.matmul(weights.reshape([layer.inputs, layer.outputs]))
+                + biases.reshape([1, layer.outputs]);
+            match network.activation {
+                _ if index == last => x,
+                Activation::Tanh => x.tanh(),
+                Activation::Relu => activation::relu(x),
+            }
+        })
+    }
+
+    #[test]
+    fn agrees_with_autodiff_over_composed_operations() {
+        let shapes: [(usize, &[usize], usize, usize); 7] = [
+            (1, &[], 1, 1),
+            (48, &[], 4, 100),
+            (4, &[64, 64], 2, 97),
+            (3, &[5], 1, 7),
+            (10, &[17, 33, 16], 18, 193),
+            (6, &[32, 1], 3, 6),
+            (2, &[128], 16, 300),
+        ];
+        #[allow(deprecated)]
+        let devices = [Device::flex(), Device::ndarray()];
+        for (case, (inputs, hidden, outputs, rows)) in shapes.into_iter().enumerate() {
+            for activation in [Activation::Tanh, Activation::Relu] {
+                let config =
+                    NetworkConfig { hidden: hidden.to_vec(), activation, ..Default::default() };
+                let network = Mlp::new(inputs, outputs, &config);
+                for device in &devices {
+                    let what = format!(
+                        "{inputs} {hidden:?} {outputs}, {rows} rows, {activation:?}, {device:?}"
+                    );
+                    let x = random([rows, inputs], 1, device);
+                    let params = random([network.num_params()], 2 + case as u64, device);
+                    let derivative = random([rows, outputs], 3, device);
+                    let direction = random([network.num_params()], 4, device);
+
+                    let leaf = params.clone().autodiff().require_grad();
+                    let value = composed(&network, &leaf, x.clone());
+                    let mut gradients = (value.clone() * derivative.clone()).sum().backward();
+                    let gradient = leaf.grad_remove(&mut gradients).unwrap();
+
+                    let fused_leaf = params.clone().autodiff().require_grad();
+                    let fused = network.forward(fused_leaf.clone(), x.clone());
+                    let mut gradients = (fused.clone() * derivative.clone()).sum().backward();
+                    let fused_gradient = fused_leaf.grad_remove(&mut gradients).unwrap();
+                    assert!(largest_difference(fused.inner(), value.inner()) < 5e-6, "{what}");
+                    assert!(largest_difference(fused_gradient, gradient.clone()) < 2e-5, "{what}");
+
+                    let linearized = network.linearize(params, x);
+                    let gradient_by_vjp = linearized.vjp(derivative.clone());
+                    assert!(largest_difference(gradient_by_vjp, gradient.clone()) < 2e-5, "{what}");
+                    // d . (J v) = (J' d) . v
+                    let change = (linearized.jvp(direction.clone()) * derivative).sum();
+                    let product = (gradient * direction).sum();
+                    assert!(largest_difference(change, product) < 1e-4, "{what}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! The policy's loss: a surrogate of the return around the policy that acted, with its derivative.
+
+use super::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
+use crate::distribution::LN_2PI;
+use crate::metrics::PolicyMetrics;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension,
+};
+use burn::tensor::{Tensor, TensorData};
+
+/// The distribution of actions that a network's outputs stand for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Family {
+    /// The outputs are logits; an action is an index.
+    Categorical,
+    /// The outputs are means; an action is a vector.
+    Gaussian,
+    /// A Gaussian whose samples are squashed by tanh into a box.
+    SquashedGaussian {
+        /// Sum of the logarithms of the box's half-widths.
+        ln_half_widths: f64,
+    },
+}
+
+/// What a policy is to maximise: the mean over the samples of `ratio * advantage`, where `ratio` is
+/// the action's probability over the one that it had under the policy that acted, and what keeps the
+/// new policy close to the old one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Surrogate {
+    /// Nothing does (Schulman et al. 2015, equation 14).
+    Plain,
+    /// The incentive to move the ratio out of `[1 - range, 1 + range]` is taken away (Schulman et
+    /// al. 2017, equation 7).
+    Clipped {
+        /// The clip range epsilon.
+        range: f64,
+    },
+    /// `coef * KL(old, new)` is subtracted (Schulman et al. 2017, equation 8).
+    Penalized {
+        /// The coefficient beta.
+        coef: f64,
+    },
+}
+
+/// The terms of a policy's loss `-surrogate - entropy_coef * entropy`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossTerms {
+    /// The kind of policy.
+    pub family: Family,
+    /// Index of the first log standard deviation in the parameter vector.
+    pub log_std: usize,
+    /// What is maximised.
+    pub surrogate: Surrogate,
+    /// Weight of the entropy bonus.
+    pub entropy_coef: f64,
+}
+
+/// What [`surrogate_loss`] gives.
+#[derive(Clone, Debug)]
+pub struct SurrogateLoss {
+    /// Means over the samples, `[5]`: see [`PolicyMetrics`].
+    pub metrics: Tensor<1>,
+    /// Derivative of the loss with respect to the outputs, `[batch, out]`.
+    pub outputs: Tensor<2>,
+    /// Derivative of the loss with respect to the log standard deviations, `[width]`; of a
+    /// categorical policy one number without meaning.
+    pub log_std: Tensor<1>,
+}
+
+/// The loss of a policy with network outputs `[batch, out]` and parameters `[params]`, of which only
+/// the log standard deviations are read. The rest belongs to the policy that acted: its parameters and
+/// outputs, what it did (`[batch, 1]` indices of choices, or samples `[batch, width]` before clipping
+/// or squashing), the log-probabilities `[batch, 1]` of that, and the advantages `[batch, 1]`.
+///
+/// A squashed Gaussian's entropy has no closed form: it is estimated by the mean of `-log_prob` of the
+/// squashed action over the samples, which move along with the parameters (`x = mean + std * noise`),
+/// so that the bonus has its true gradient.
+#[must_use]
+#[allow(clippy::too_many_arguments)]
+pub fn surrogate_loss(
+    outputs: Tensor<2>,
+    params: &Tensor<1>,
+    old_params: &Tensor<1>,
+    old_outputs: &Tensor<2>,
+    actions: &Tensor<2>,
+    log_probs: &Tensor<2>,
+    advantages: &Tensor<2>,
+    terms: LossTerms,
+) -> SurrogateLoss {
+    let (metrics, outputs, log_std) = <Dispatch as SurrogateOps>::surrogate_loss(
+        outputs.into_dispatch(),
+        params.clone().into_dispatch(),
+        old_params.clone().into_dispatch(),
+        old_outputs.clone().into_dispatch(),
+        actions.clone().into_dispatch(),
+        log_probs.clone().into_dispatch(),
+        advantages.clone().into_dispatch(),
+        terms,
+    );
+    SurrogateLoss {
+        metrics: Tensor::from_dispatch(metrics),
+        outputs: Tensor::from_dispatch(outputs),
+        log_std: Tensor::from_dispatch(log_std),
+    }
+}
+
+/// The loss of a policy. The default body serves every backend.
+#[backend_extension(Flex, NdArray, Cube)]
+pub trait SurrogateOps: Backend {
+    /// See [`surrogate_loss`].
+    #[allow(clippy::too_many_arguments)]
+    fn surrogate_loss(
+        outputs: FloatTensor<Self>,
+        params: FloatTensor<Self>,
+        old_params: FloatTensor<Self>,
+        old_outputs: FloatTensor<Self>,
+        actions: FloatTensor<Self>,
+        log_probs: FloatTensor<Self>,
+        advantages: FloatTensor<Self>,
+        terms: LossTerms,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [outputs, old_outputs, actions, log_probs, advantages] =
+            [outputs, old_outputs, actions, log_probs, advantages].map(Expr::<Self>);
+        let along = Along { log_probs, advantages, surrogate: terms.surrogate };
+        let (metrics, outputs, log_std) = match terms.family {
+            Family::Categorical => categorical(outputs, &old_outputs, &actions, along, terms),
+            Family::Gaussian | Family::SquashedGaussian { .. } => {
+                let log_stds = [params, old_params].map(|params| {
+                    let end = params.shape()[0];
+                    Expr::<Self>(params).range(terms.log_std, end).reshape([1, end - terms.log_std])
+                });
+                gaussian(outputs, &old_outputs, &actions, log_stds, along, terms)
+            }
+        };
+        (metrics.0, outputs.0, log_std.0)
+    }
+}
+
+/// What the surrogate needs of the policy that acted, for the default body.
+struct Along<B: Backend> {
+    log_probs: Expr<B>,
+    advantages: Expr<B>,
+    surrogate: Surrogate,
+}
+
+/// The surrogate at new log-probabilities, for the default body; columns `[batch, 1]`.
+struct At<B: Backend> {
+    /// The surrogate of each sample, without its KL penalty.
+    surrogate: Expr<B>,
+    /// Its derivative with respect to the log-probability.
+    slope: Expr<B>,
+    /// Whether the ratio is out of the clip range, 1 or 0.
+    is_outside: Expr<B>,
+    /// `(ratio - 1) - ln ratio`
+    approx_kl: Expr<B>,
+}
+
+impl<B: Backend> Along<B> {
+    fn at(self, log_prob: Expr<B>) -> At<B> {
+        let log_ratio = log_prob - self.log_probs;
+        let ratio = log_ratio.clone().exp();
+        let approx_kl = ratio.clone() + -1.0 - log_ratio;
+        let unclipped = ratio.clone() * self.advantages.clone();
+        let Surrogate::Clipped { range } = self.surrogate else {
+            let none = unclipped.clone() * 0.0;
+            let slope = unclipped.clone();
+            return At { surrogate: unclipped, slope, is_outside: none, approx_kl };
+        };
+        let clipped = ratio.clone().clamp(1.0 - range, 1.0 + range) * self.advantages;
+        let is_clipped = clipped.clone().is_below(unclipped.clone());
+        let slope = unclipped.clone() * (-is_clipped.clone() + 1.0);
+        let surrogate = slope.clone() + clipped * is_clipped;
+        let bound = (ratio.clone() * 0.0) + range;
+        let is_outside = bound.is_below((ratio + -1.0).abs());
+        At { surrogate, slope, is_outside, approx_kl }
+    }
+}
+
+impl Surrogate {
+    fn kl_coef(self) -> f64 {
+        match self {
+            Surrogate::Plain | Surrogate::Clipped { .. } => 0.0,
+            Surrogate::Penalized { coef } => coef,
+        }
+    }
+}
+
+/// Metrics `[5]` of the default body from columns and from the mean entropy `[1]`.
+fn metrics<B: Backend>(
+    surrogate: Expr<B>,
+    entropy: Expr<B>,
+    kl: Expr<B>,
+    is_outside: Expr<B>,
+    approx_kl: Expr<B>,
+    kl_coef: f64,
+) -> Expr<B> {
+    let kl = kl.mean();
+    let loss = kl.clone() * kl_coef - surrogate.mean();
+    let means = [loss, entropy, is_outside.mean(), kl, approx_kl.mean()];
+    Expr(B::float_cat(means.map(|mean| mean.0).to_vec(), 0))
+}
+
+fn categorical<B: Backend>(
+    logits: Expr<B>,
+    old_logits: &Expr<B>,
+    actions: &Expr<B>,
+    along: Along<B>,
+    terms: LossTerms,
+) -> (Expr<B>, Expr<B>, Expr<B>) {
+    let [size, choices] = logits.shape();
+    let kl_coef = terms.surrogate.kl_coef();
+    let new = Expr::<B>(B::log_softmax(logits.0, 1));
+    let old = Expr::<B>(B::log_softmax(old_logits.clone().0, 1));
+    let (p, old_p) = (new.clone().exp(), old.clone().exp());
+    // A column for each choice; where it was the one, its row has a 1.
+    let chosen = one_hot(actions, choices);
+    let log_prob = (chosen.clone() * new.clone()).sum_of_rows();
+    let entropy = -(p.clone() * new.clone()).sum_of_rows();
+    let kl = (old_p.clone() * (old - new.clone())).sum_of_rows();
+    let At { surrogate, slope, is_outside, approx_kl } = along.at(log_prob);
+    let mut derivative = slope * (p.clone() - chosen) + (p.clone() - old_p) * kl_coef;
+    if terms.entropy_coef > 0.0 {
+        derivative = derivative + p * (new + entropy.clone()) * terms.entropy_coef;
+    }
+    let unused = entropy.clone().sum();
+    let metrics = metrics(surrogate, entropy.mean(), kl, is_outside, approx_kl, kl_coef);
+    (metrics, derivative * (1.0 / size as f64), unused)
+}
+
+/// `[batch, choices]`: 1 at each row's index `[batch, 1]`, 0 elsewhere.
+fn one_hot<B: Backend>(indices: &Expr<B>, choices: usize) -> Expr<B> {
+    let numbers: Vec<f32> = (0..choices).map(|choice| choice as f32).collect();
+    let numbers = B::float_from_data(TensorData::new(numbers, [1, choices]), &indices.0.device());
+    // Whole numbers: what is nearer than a half is equal.
+    let distance = (Expr(numbers) - indices.clone()).abs();
+    let half = distance.clone() * 0.0 + 0.5;
+    distance.is_below(half)
+}
+
+fn gaussian<B: Backend>(
+    mean: Expr<B>,
+    old_mean: &Expr<B>,
+    actions: &Expr<B>,
+    [log_std, old_log_std]: [Expr<B>; 2],
+    along: Along<B>,
+    terms: LossTerms,
+) -> (Expr<B>, Expr<B>, Expr<B>) {
+    let [size, width] = mean.shape();
+    let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef(), terms.entropy_coef);
+    let inverse = (-log_std.clone()).exp();
+    let precision = inverse.clone().square();
+    let distance = actions.clone() - mean.clone();
+    let noise = distance.clone() * inverse.clone();
+    let log_prob =
+        (noise.clone().square() * -0.5 - log_std.clone() + -0.5 * LN_2PI).sum_of_rows();
+    // KL(old, new) per sample: sum of ln(new / old) + (moved^2 + old variance) / (2 new variance) - 1/2.
+    let moved = mean - old_mean.clone();
+    let old_variance = (old_log_std.clone() * 2.0).exp();
+    let spread = (moved.clone().square() + old_variance) * precision.clone();
+    let kl = (spread.clone() * 0.5 + (log_std.clone() - old_log_std) + -0.5).sum_of_rows();
+    let At { surrogate, slope, is_outside, approx_kl } = along.at(log_prob.clone());
+    let mut along_mean =
+        moved * precision * kl_coef - slope.clone() * noise.clone() * inverse.clone();
+    let mut along_log_std =
+        (-spread + 1.0) * kl_coef - slope * (noise.square() + -1.0) + -entropy_coef;
+    let entropy = match terms.family {
+        Family::SquashedGaussian { ln_half_widths } => {
+            // ln of the slope of tanh, in a form that stays finite: 2 (ln 2 - |x| - ln(1 + e^-2|x|)).
+            let magnitude = actions.clone().abs();
+            let softplus = (magnitude.clone() * -2.0).exp().ln_1p();
+            let log_slope = ((magnitude + softplus) * -2.0 + 2.0 * std::f64::consts::LN_2)
+                .sum_of_rows()
+                + ln_half_widths;
+            let pull = actions.clone().tanh() * (2.0 * entropy_coef);
+            along_mean = along_mean + pull.clone();
+            along_log_std = along_log_std + pull * distance;
+            (log_slope - log_prob).mean()
+        }
+        _ => (log_std + 0.5 * (LN_2PI + 1.0)).sum(),
+    };
+    let metrics = metrics(surrogate, entropy, kl, is_outside, approx_kl, kl_coef);
+    let scale = 1.0 / size as f64;
+    let log_std = (along_log_std * scale).sum_of_columns().reshape([width]);
+    (metrics, along_mean * scale, log_std)
+}
+
+impl SurrogateOps for NdArray {}
+
+impl SurrogateOps for Cube {}
+
+impl SurrogateOps for Flex {
+    fn surrogate_loss(
+        outputs: Array,
+        params: Array,
+        old_params: Array,
+        old_outputs: Array,
+        actions: Array,
+        log_probs: Array,
+        advantages: Array,
+        terms: LossTerms,
+    ) -> (Array, Array, Array) {
+        flex_body!("surrogate_loss");
+        let arrays =
+            [outputs, params, old_params, old_outputs, actions, log_probs, advantages].map(contiguous);
+        let [outputs, params, old_params, old_outputs, actions, log_probs, advantages] =
+            arrays.each_ref().map(slice_of);
+        let rows = Rows { actions, log_probs, advantages, old_outputs, terms };
+        let mut derivative = vec![0.0; outputs.len()];
+        let (metrics, log_std) = match terms.family {
+            Family::Categorical => (rows.categorical(outputs, &mut derivative), vec![0.0]),
+            Family::Gaussian | Family::SquashedGaussian { .. } => {
+                let log_stds = [params, old_params].map(|params| &params[terms.log_std..]);
+                rows.gaussian(log_stds, outputs, &mut derivative)
+            }
+        };
+        let width = log_std.len();
+        let shape = [advantages.len(), outputs.len() / advantages.len()];
+        (tensor_of(metrics.to_vec(), [5]), tensor_of(derivative, shape), tensor_of(log_std, [width]))
+    }
+}
+
+/// What the policy that acted did, a number or row per sample, and the terms of the loss.
+struct Rows<'a> {
+    actions: &'a [f32],
+    log_probs: &'a [f32],
+    advantages: &'a [f32],
+    old_outputs: &'a [f32],
+    terms: LossTerms,
+}
+
+/// Sums over the samples.
+#[derive(Default)]
+struct Sums {
+    surrogate: f64,
+    entropy: f64,
+    outside: usize,
+    kl: f64,
+    approx_kl: f64,
+}
+
+impl Sums {
+    /// Counts a sample; gives the derivative of its surrogate with respect to its log-probability.
+    fn add(&mut self, log_ratio: f32, advantage: f32, surrogate: Surrogate) -> f32 {
+        let ratio = log_ratio.exp();
+        self.approx_kl += f64::from(ratio - 1.0 - log_ratio);
+        let unclipped = ratio * advantage;
+        let Surrogate::Clipped { range } = surrogate else {
+            self.surrogate += f64::from(unclipped);
+            return unclipped;
+        };
+        let range = range as f32;
+        self.outside += usize::from((ratio - 1.0).abs() > range);
+        let clipped = ratio.clamp(1.0 - range, 1.0 + range) * advantage;
+        if clipped < unclipped {
+            self.surrogate += f64::from(clipped);
+            return 0.0;
+        }
+        self.surrogate += f64::from(unclipped);
+        unclipped
+    }
+
+    fn metrics(&self, size: usize, kl_coef: f64) -> [f32; PolicyMetrics::COUNT] {
+        let mean = |sum: f64| sum / size as f64;
+        let metrics = PolicyMetrics {
+            policy_loss: kl_coef * mean(self.kl) - mean(self.surrogate),
+            entropy: mean(self.entropy),
+            clip_fraction: mean(self.outside as f64),
+            kl: mean(self.kl),
+            approx_kl: mean(self.approx_kl),
+        };
+        metrics.row()
+    }
+}
+
+impl Rows<'_> {
+    /// Metrics for logits `[samples][n]`; writes the loss's derivative with respect to them.
+    fn categorical(
+        &self,
+        logits: &[f32],
+        derivative: &mut [f32],
+    ) -> [f32; PolicyMetrics::COUNT] {
+        let size = self.advantages.len();
+        let width = logits.len() / size;
+        let scale = 1.0 / size as f32;
+        let kl_coef = self.terms.surrogate.kl_coef() as f32;
+        let entropy_coef = self.terms.entropy_coef as f32;
+        let mut sums = Sums::default();
+        for (i, &choice) in self.actions.iter().enumerate() {
+            let choice = choice as usize;
+            let row = i * width..(i + 1) * width;
+            let (logits, old) = (&logits[row.clone()], &self.old_outputs[row.clone()]);
+            let derivative = &mut derivative[row];
+            let (log_total, old_log_total) = (log_sum_exp(logits), log_sum_exp(old));
+            let log_ratio = logits[choice] - log_total - self.log_probs[i];
+            let slope = sums.add(log_ratio, self.advantages[i], self.terms.surrogate);
+            let (mut entropy, mut kl) = (0.0, 0.0);
+            for ((derivative, logit), old) in derivative.iter_mut().zip(logits).zip(old) {
+                let (log_p, old_log_p) = (logit - log_total, old - old_log_total);
+                let (p, old_p) = (log_p.exp(), old_log_p.exp());
+                entropy -= p * log_p;
+                kl += old_p * (old_log_p - log_p);
+                *derivative = slope * p + kl_coef * (p - old_p);
+            }
+            derivative[choice] -= slope;
+            for (derivative, logit) in derivative.iter_mut().zip(logits) {
+                if entropy_coef > 0.0 {
+                    let log_p = logit - log_total;
+                    *derivative += entropy_coef * log_p.exp() * (log_p + entropy);
+                }
+                *derivative *= scale;
+            }
+            sums.entropy += f64::from(entropy);
+            sums.kl += f64::from(kl);
+        }
+        sums.metrics(size, self.terms.surrogate.kl_coef())
+    }
+
+    /// Metrics for means `[samples][width]` and the loss's derivative with respect to the log
+    /// standard deviations; writes the derivative with respect to the means.
+    fn gaussian(
+        &self,
+        [log_std, old_log_std]: [&[f32]; 2],
+        means: &[f32],
+        derivative: &mut [f32],
+    ) -> ([f32; PolicyMetrics::COUNT], Vec<f32>) {
+        let width = log_std.len();
+        let size = self.advantages.len();
+        let scale = 1.0 / size as f32;
+        let kl_coef = self.terms.surrogate.kl_coef() as f32;
+        let entropy_coef = self.terms.entropy_coef as f32;
+        let ln_half_widths = match self.terms.family {
+            Family::SquashedGaussian { ln_half_widths } => Some(ln_half_widths as f32),
+            _ => None,
+        };
+        let inverse: Vec<f32> = log_std.iter().map(|s| (-s).exp()).collect();
+        let old_variance: Vec<f32> = old_log_std.iter().map(|s| (2.0 * s).exp()).collect();
+        // Of the log-probability, of the KL and of the entropy: what no sample changes.
+        let constant: f32 = log_std.iter().map(|s| s + 0.5 * LN_2PI as f32).sum();
+        let shift: f32 = log_std.iter().zip(old_log_std).map(|(new, old)| new - old - 0.5).sum();
+        let mut totals = vec![0.0_f64; width];
+        let mut sums = Sums::default();
+        for (i, (&advantage, old_log_prob)) in
+            self.advantages.iter().zip(self.log_probs).enumerate()
+        {
+            let row = i * width..(i + 1) * width;
+            let (means, actions) = (&means[row.clone()], &self.actions[row.clone()]);
+            let (old, derivative) = (&self.old_outputs[row.clone()], &mut derivative[row]);
+            let squares: f32 = means
+                .iter()
+                .zip(actions)
+                .zip(&inverse)
+                .map(|((mean, action), inverse)| ((action - mean) * inverse).powi(2))
+                .sum();
+            let log_prob = -0.5 * squares - constant;
+            let slope = sums.add(log_prob - old_log_prob, advantage, self.terms.surrogate);
+            let mut kl = shift;
+            // Of a Gaussian in closed form; of a squashed one by its samples.
+            let mut entropy = match ln_half_widths {
+                Some(ln_half_widths) => ln_half_widths - log_prob,
+                None => constant + 0.5 * width as f32,
+            };
+            for d in 0..width {
+                let distance = actions[d] - means[d];
+                let noise = distance * inverse[d];
+                let precision = inverse[d] * inverse[d];
+                let moved = means[d] - old[d];
+                let spread = (moved * moved + old_variance[d]) * precision;
+                kl += 0.5 * spread;
+                let mut along_mean = kl_coef * moved * precision - slope * noise * inverse[d];
+                let mut along_log_std =
+                    kl_coef * (1.0 - spread) - slope * (noise * noise - 1.0) - entropy_coef;
+                if ln_half_widths.is_some() {
+                    let magnitude = actions[d].abs();
+                    let softplus = (-2.0 * magnitude).exp().ln_1p();
+                    entropy += 2.0 * (std::f32::consts::LN_2 - magnitude - softplus);
+                    if entropy_coef > 0.0 {
+                        let pull = 2.0 * entropy_coef * actions[d].tanh();
+                        along_mean += pull;
+                        along_log_std += pull * distance;
+                    }
+                }
+                derivative[d] = along_mean * scale;
+                totals[d] += f64::from(along_log_std);
+            }
+            sums.kl += f64::from(kl);
+            sums.entropy += f64::from(entropy);
+        }
+        let log_std_derivative = totals.iter().map(|&total| total as f32 * scale).collect();
+        (sums.metrics(size, self.terms.surrogate.kl_coef()), log_std_derivative)
+    }
+}
+
+/// `ln sum exp x`
+fn log_sum_exp(row: &[f32]) -> f32 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    max + row.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
+}

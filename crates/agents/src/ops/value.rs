@@ -1,0 +1,117 @@
+//! The critic's loss, with its derivative.
+
+use super::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, backend_extension};
+use burn::tensor::Tensor;
+
+/// What [`value_loss`] gives.
+#[derive(Clone, Debug)]
+pub struct ValueLoss {
+    /// Mean squared error, `[1]`.
+    pub loss: Tensor<1>,
+    /// Derivative of `coef` times the loss with respect to the values, `[batch, 1]`.
+    pub derivative: Tensor<2>,
+}
+
+/// Mean squared error `mean (V(s) - G)^2` of a critic's values `[batch, 1]` against returns
+/// `[batch, 1]`.
+///
+/// With a clip range a prediction may profit from moving at most that far from its old value
+/// `[batch, 1]`: the larger of the clipped and the unclipped error counts.
+#[must_use]
+pub fn value_loss(
+    values: Tensor<2>,
+    returns: &Tensor<2>,
+    old_values: &Tensor<2>,
+    clip_range: Option<f64>,
+    coef: f64,
+) -> ValueLoss {
+    let (loss, derivative) = <Dispatch as ValueOps>::value_loss(
+        values.into_dispatch(),
+        returns.clone().into_dispatch(),
+        old_values.clone().into_dispatch(),
+        clip_range,
+        coef,
+    );
+    ValueLoss { loss: Tensor::from_dispatch(loss), derivative: Tensor::from_dispatch(derivative) }
+}
+
+/// The loss of a value function. The default body serves every backend.
+#[backend_extension(Flex, NdArray, Cube)]
+pub trait ValueOps: Backend {
+    /// See [`value_loss`].
+    fn value_loss(
+        values: FloatTensor<Self>,
+        returns: FloatTensor<Self>,
+        old_values: FloatTensor<Self>,
+        clip_range: Option<f64>,
+        coef: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (values, returns) = (Expr::<Self>(values), Expr::<Self>(returns));
+        let old_values = Expr::<Self>(old_values);
+        let [size, _] = values.shape();
+        let error = values.clone() - returns.clone();
+        let scale = 2.0 * coef / size as f64;
+        let Some(range) = clip_range else {
+            return (error.clone().square().mean().0, (error * scale).0);
+        };
+        let moved = values - old_values.clone();
+        let kept = moved.clone().clamp(-range, range);
+        let clipped = old_values + kept.clone() - returns;
+        // The clipped error counts where it is larger, and has a slope where nothing was clipped.
+        let counts = error.clone().square().is_below(clipped.clone().square());
+        let is_clipped = (moved - kept).square().is_above_zero();
+        let slope = error.clone() * (-counts.clone() + 1.0)
+            + clipped.clone() * counts.clone() * (-is_clipped + 1.0);
+        let squares = error.square() * (-counts.clone() + 1.0) + clipped.square() * counts;
+        (squares.mean().0, (slope * scale).0)
+    }
+}
+
+impl<B: Backend> Expr<B> {
+    /// 1 where a number that is not negative is above 0, 0 elsewhere.
+    fn is_above_zero(self) -> Self {
+        Expr(B::float_sign(self.0))
+    }
+}
+
+impl ValueOps for NdArray {}
+
+impl ValueOps for Cube {}
+
+impl ValueOps for Flex {
+    fn value_loss(
+        values: Array,
+        returns: Array,
+        old_values: Array,
+        clip_range: Option<f64>,
+        coef: f64,
+    ) -> (Array, Array) {
+        flex_body!("value_loss");
+        let [values, returns, old_values] = [values, returns, old_values].map(contiguous);
+        let (values, returns) = (slice_of(&values), slice_of(&returns));
+        let old_values = slice_of(&old_values);
+        let size = values.len();
+        let scale = (2.0 * coef / size as f64) as f32;
+        let mut derivative = vec![0.0; size];
+        let mut sum = 0.0;
+        for (i, derivative) in derivative.iter_mut().enumerate() {
+            let mut error = values[i] - returns[i];
+            let mut slope = error;
+            if let Some(range) = clip_range {
+                let moved = values[i] - old_values[i];
+                let kept = moved.clamp(-range as f32, range as f32);
+                let clipped = old_values[i] + kept - returns[i];
+                if clipped * clipped > error * error {
+                    error = clipped;
+                    slope = if kept == moved { clipped } else { 0.0 };
+                }
+            }
+            sum += f64::from(error * error);
+            *derivative = scale * slope;
+        }
+        let loss = (sum / size as f64) as f32;
+        (tensor_of(vec![loss], [1]), tensor_of(derivative, [size, 1]))
+    }
+}

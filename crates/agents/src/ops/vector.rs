@@ -1,0 +1,193 @@
+//! What is done with flat vectors and columns: gathering rows, standardising a column, the gradient's
+//! norm, Adam.
+
+use super::{Array, Expr, contiguous, flex_body, kernel, slice_of, tensor_of};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{
+    Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension,
+};
+use burn::tensor::{Int, Tensor};
+
+/// Rows of a matrix `[rows, columns]` by their indices `[n]`: `[n, columns]`.
+#[must_use]
+pub fn take_rows(matrix: &Tensor<2>, indices: &Tensor<1, Int>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as VectorOps>::take_rows(
+        matrix.clone().into_dispatch(),
+        indices.clone().into_dispatch(),
+    ))
+}
+
+/// A column `[n, 1]` shifted to mean 0 and scaled to (sample) standard deviation 1; a single number
+/// is left as it is.
+#[must_use]
+pub fn standardized(column: Tensor<2>) -> Tensor<2> {
+    if column.dims()[0] < 2 {
+        return column;
+    }
+    Tensor::from_dispatch(<Dispatch as VectorOps>::standardized(column.into_dispatch()))
+}
+
+/// Sum of the squares of a vector's numbers, `[1]`.
+#[must_use]
+pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
+    Tensor::from_dispatch(<Dispatch as VectorOps>::sum_of_squares(vector.clone().into_dispatch()))
+}
+
+/// Constants of one step of Adam.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Decay of the first and the second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Where some parameters must stay.
+    pub bounds: Option<Bounds>,
+}
+
+/// The interval in which the last parameters of a vector are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// Index of the first parameter that is kept in the interval.
+    pub first: usize,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient: the new parameters, first moment `m`
+/// and second moment `v`, each `[params]`.
+#[must_use]
+pub fn adam(
+    [params, m, v]: [Tensor<1>; 3],
+    gradient: Tensor<1>,
+    scale: Tensor<1>,
+    step: AdamStep,
+) -> [Tensor<1>; 3] {
+    let (params, m, v) = <Dispatch as VectorOps>::adam(
+        params.into_dispatch(),
+        m.into_dispatch(),
+        v.into_dispatch(),
+        gradient.into_dispatch(),
+        scale.into_dispatch(),
+        step,
+    );
+    [params, m, v].map(Tensor::from_dispatch)
+}
+
+/// Operations on vectors and columns. The default bodies serve every backend.
+#[backend_extension(Flex, NdArray, Cube)]
+pub trait VectorOps: Backend {
+    /// See [`take_rows`].
+    fn take_rows(matrix: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
+        Self::float_select(matrix, 0, indices)
+    }
+
+    /// See [`standardized`].
+    fn standardized(column: FloatTensor<Self>) -> FloatTensor<Self> {
+        let column = Expr::<Self>(column);
+        let [size, _] = column.shape();
+        let centered = column.clone() - column.mean().reshape([1, 1]);
+        let variance = centered.clone().square().sum() * (1.0 / (size - 1) as f64);
+        (centered * (variance.sqrt() + 1e-8).recip().reshape([1, 1])).0
+    }
+
+    /// See [`sum_of_squares`].
+    fn sum_of_squares(vector: FloatTensor<Self>) -> FloatTensor<Self> {
+        Expr::<Self>(vector).square().sum().0
+    }
+
+    /// See [`adam`].
+    fn adam(
+        params: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let AdamStep { betas: [beta_1, beta_2], epsilon, rate, bounds } = step;
+        let gradient = Expr::<Self>(gradient) * Expr(scale);
+        let m = Expr::<Self>(m) * beta_1 + gradient.clone() * (1.0 - beta_1);
+        let v = Expr::<Self>(v) * beta_2 + gradient.square() * (1.0 - beta_2);
+        let change = m.clone() * (v.clone().sqrt() + epsilon).recip() * rate;
+        let mut params = Expr::<Self>(params) - change;
+        if let Some(Bounds { first, low, high }) = bounds {
+            let length = params.0.shape()[0];
+            let kept = params.clone().range(first, length).clamp(low, high);
+            params = Expr(Self::float_cat(vec![params.range(0, first).0, kept.0], 0));
+        }
+        (params.0, m.0, v.0)
+    }
+}
+
+impl VectorOps for NdArray {}
+
+impl VectorOps for Cube {}
+
+impl VectorOps for Flex {
+    fn take_rows(matrix: Array, indices: IntTensor<Self>) -> Array {
+        flex_body!("take_rows");
+        let matrix = contiguous(matrix);
+        let [count, columns] = [indices.shape()[0], matrix.shape()[1]];
+        let numbers = slice_of(&matrix);
+        let row = |index: usize| &numbers[index * columns..(index + 1) * columns];
+        let mut rows = Vec::with_capacity(count * columns);
+        let mut gather = |index: usize| match row(index) {
+            [number] => rows.push(*number),
+            row => rows.extend_from_slice(row),
+        };
+        // Which integers a tensor has is the device's choice.
+        let indices = if indices.is_contiguous() { indices } else { indices.to_contiguous() };
+        match (indices.as_slice::<i64>(), indices.as_slice::<i32>()) {
+            (Some(indices), _) => indices.iter().for_each(|&index| gather(index as usize)),
+            (_, Some(indices)) => indices.iter().for_each(|&index| gather(index as usize)),
+            _ => unreachable!("indices are i32 or i64"),
+        }
+        tensor_of(rows, [count, columns])
+    }
+
+    fn standardized(column: Array) -> Array {
+        flex_body!("standardized");
+        let column = contiguous(column);
+        let numbers = slice_of(&column);
+        let size = numbers.len();
+        let mean = numbers.iter().map(|&x| f64::from(x)).sum::<f64>() / size as f64;
+        let squares: f64 = numbers.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+        let scale = 1.0 / ((squares / (size - 1) as f64).sqrt() + 1e-8);
+        let scaled = numbers.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32).collect();
+        tensor_of(scaled, [size, 1])
+    }
+
+    fn sum_of_squares(vector: Array) -> Array {
+        flex_body!("sum_of_squares");
+        let vector = contiguous(vector);
+        tensor_of(vec![kernel::sum_of_squares(slice_of(&vector)) as f32], [1])
+    }
+
+    fn adam(
+        params: Array,
+        m: Array,
+        v: Array,
+        gradient: Array,
+        scale: Array,
+        step: AdamStep,
+    ) -> (Array, Array, Array) {
+        flex_body!("adam");
+        // In place, where nobody else holds the vectors.
+        let [mut params, mut m, mut v] = [params, m, v].map(contiguous);
+        let gradient = contiguous(gradient);
+        let scale = slice_of(&scale)[0];
+        kernel::adam(
+            params.storage_mut(),
+            m.storage_mut(),
+            v.storage_mut(),
+            slice_of(&gradient),
+            scale,
+            step,
+        );
+        (params, m, v)
+    }
+}

@@ -1,0 +1,118 @@
+//! TRPO's hyperparameters, as a TOML file names them.
+
+use super::Trpo;
+use crate::algorithm::{Algorithm, AlgorithmConfig, Rollout};
+use crate::config::{Check, ConfigError};
+use crate::learner::Learner;
+use crate::schedule::Schedule;
+use envs::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Hyperparameters of TRPO (Schulman et al. 2015).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrpoConfig {
+    /// Steps per environment and iteration.
+    #[schemars(range(min = 1, max = 1 << 24))]
+    pub rollout_steps: usize,
+    /// Discount factor gamma, in `[0, 1]`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub gamma: f64,
+    /// Decay lambda of generalised advantage estimation, in `[0, 1]`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub gae_lambda: f64,
+    /// Trust region: largest mean KL(old, new) of a step, in nats.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
+    pub max_kl: Schedule,
+    /// Conjugate-gradient iterations at most.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub cg_iterations: usize,
+    /// Conjugate gradient stops when the squared residual falls below this.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub cg_tolerance: f64,
+    /// Multiple of the identity added to the Fisher matrix.
+    #[schemars(range(min = 0.0, max = 1e3))]
+    pub damping: f64,
+    /// Step sizes that the line search tries at most.
+    #[schemars(range(min = 1, max = 1000))]
+    pub line_search_steps: usize,
+    /// Factor from one step size of the line search to the next, in `(0, 1)`.
+    #[schemars(range(min = 0.01, max = 0.99))]
+    pub line_search_shrink: f64,
+    /// Whether the batch's advantages are shifted to mean 0 and scaled to deviation 1.
+    pub normalize_advantages: bool,
+    /// Adam's learning rate for the critic.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub critic_learning_rate: Schedule,
+    /// Passes over the batch in which the critic is fitted.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub critic_epochs: usize,
+    /// Samples in a minibatch of the critic.
+    #[schemars(range(min = 1, max = 1 << 24))]
+    pub critic_minibatch_size: usize,
+    /// Adam's epsilon.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
+    pub adam_epsilon: f64,
+}
+
+impl Default for TrpoConfig {
+    fn default() -> Self {
+        TrpoConfig {
+            rollout_steps: 128,
+            gamma: 0.99,
+            gae_lambda: 0.95,
+            max_kl: Schedule::constant(0.01),
+            cg_iterations: 10,
+            cg_tolerance: 1e-10,
+            damping: 0.1,
+            line_search_steps: 10,
+            line_search_shrink: 0.8,
+            normalize_advantages: true,
+            critic_learning_rate: Schedule::constant(1e-3),
+            critic_epochs: 10,
+            critic_minibatch_size: 128,
+            adam_epsilon: 1e-5,
+        }
+    }
+}
+
+impl AlgorithmConfig for TrpoConfig {
+    const NAME: &'static str = "trpo";
+    const TITLE: &'static str = "TRPO";
+    const DESCRIPTION: &'static str = "trust region policy optimisation (Schulman et al. 2015)";
+
+    fn rollout(&self) -> Rollout {
+        Rollout { steps: self.rollout_steps, gamma: self.gamma, gae_lambda: self.gae_lambda }
+    }
+
+    fn gradient_samples(&self, batch: usize) -> usize {
+        batch
+    }
+
+    fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError> {
+        check.positive("max_kl", self.max_kl.start)?;
+        check.positive("max_kl", self.max_kl.end)?;
+        let iterations = self.cg_iterations;
+        check.that(
+            "cg_iterations",
+            (1..=10_000).contains(&iterations),
+            iterations,
+            "1 to 10000",
+        )?;
+        check.range("cg_tolerance", self.cg_tolerance, 0.0, 1.0)?;
+        check.range("damping", self.damping, 0.0, 1e3)?;
+        let steps = self.line_search_steps;
+        check.that("line_search_steps", (1..=1000).contains(&steps), steps, "1 to 1000")?;
+        check.range("line_search_shrink", self.line_search_shrink, 0.01, 0.99)?;
+        check.learning_rate("critic_learning_rate", self.critic_learning_rate)?;
+        let epochs = self.critic_epochs;
+        check.that("critic_epochs", (1..=10_000).contains(&epochs), epochs, "1 to 10000")?;
+        check.minibatch("critic_minibatch_size", self.critic_minibatch_size, batch)?;
+        check.positive("adam_epsilon", self.adam_epsilon)
+    }
+
+    fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm> {
+        Box::new(Trpo::new(self.clone(), learner, rng))
+    }
+}
