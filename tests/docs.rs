@@ -376,7 +376,7 @@ fn every_metric_is_documented() {
     let documented_of_updates: BTreeSet<_> = documented.iter().filter(of_updates).collect();
     assert_eq!(documented_of_updates, known.iter().collect());
     // The other columns are named where the record is put together.
-    let source = text_of(&root().join("crates/trainer/src/metrics.rs"));
+    let source = text_of(&root().join("crates/trainer/src/experiment/metrics.rs"));
     for name in documented.iter().filter(|name| name.contains('/') && !of_updates(name)) {
         assert!(source.contains(&format!("\"{name}\"")), "no column {name}");
     }

@@ -1,9 +1,13 @@
 //! The command line.
 
-use crate::config::ALGORITHMS;
-use crate::export::ExportFormat;
-use crate::plot::Axis;
-use crate::run_dir::Which;
+mod bench;
+pub mod commands;
+mod init;
+
+use crate::experiment::config::ALGORITHMS;
+use crate::experiment::run_dir::Which;
+use crate::results::export::ExportFormat;
+use crate::results::plot::Axis;
 use crate::sweep::Shard;
 use agents::Backend;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};

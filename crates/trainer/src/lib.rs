@@ -3,41 +3,23 @@
 //! [`main`] is the whole program for the environments of a registry, so that a crate with
 //! environments of its own is one line: `trainer::main(Registry::default().with(...))`.
 
-mod bench;
-mod checkpoint;
 mod cli;
-mod commands;
-mod compare;
-mod config;
 mod error;
-mod export;
+mod experiment;
 mod files;
-mod init;
 mod interrupt;
-mod metrics;
-mod plot;
-mod progress;
-mod replay;
-mod report;
 mod results;
-mod run_dir;
-mod screen;
-mod session;
-mod stats;
-mod summary;
 mod sweep;
 mod terminal;
-mod train;
-mod watch;
 
-pub use checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
-pub use config::{
+pub use error::Error;
+pub use experiment::checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
+pub use experiment::config::{
     ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
-pub use error::Error;
-pub use export::ExportFormat;
-pub use metrics::RecentEpisodes;
-pub use session::Trained;
+pub use experiment::metrics::RecentEpisodes;
+pub use experiment::session::Trained;
+pub use results::export::ExportFormat;
 pub use sweep::Sweep;
 
 use clap::FromArgMatches;
@@ -49,7 +31,7 @@ use std::process::ExitCode;
 pub fn main(registry: Registry) -> ExitCode {
     let matches = cli::command(&registry).get_matches();
     let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match commands::execute(cli.command, &registry) {
+    match cli::commands::execute(cli.command, &registry) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::error(&error.to_string());

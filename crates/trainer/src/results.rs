@@ -1,9 +1,18 @@
 //! What runs have left: read back from their directories, and put into groups that differ in more than
-//! the seed.
+//! the seed. Below it, what looks at them.
+
+pub mod compare;
+pub mod export;
+pub mod plot;
+pub mod replay;
+pub mod report;
+mod screen;
+pub mod stats;
+pub mod watch;
 
 use crate::error::Error;
-use crate::run_dir::RunDir;
-use crate::summary::Summary;
+use crate::experiment::run_dir::RunDir;
+use crate::experiment::summary::Summary;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

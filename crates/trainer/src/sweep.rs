@@ -13,9 +13,9 @@ pub use collect::collect;
 pub use command::{check, is_at, part, resume, start};
 pub use space::Space;
 
-use crate::config::{Experiment, Override, Source, explain};
 use crate::error::Error;
-use crate::session;
+use crate::experiment::config::{Experiment, Override, Source, explain};
+use crate::experiment::session;
 use agents::{Backend, PpoConfig};
 use envs::Registry;
 use schemars::JsonSchema;

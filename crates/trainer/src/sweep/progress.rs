@@ -1,6 +1,6 @@
 //! What the user sees while a sweep goes on.
 
-use crate::progress::style;
+use crate::experiment::progress::style;
 use crate::terminal::{draws_in_place, line};
 use console::Term;
 use indicatif::{MultiProgress, ProgressBar};

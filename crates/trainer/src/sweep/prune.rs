@@ -122,7 +122,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::config::{Experiment, Source};
+    use crate::experiment::config::{Experiment, Source};
     use crate::sweep::Trial;
     use crate::sweep::trial::{Figures, State};
     use envs::Registry;

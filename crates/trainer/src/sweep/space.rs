@@ -1,7 +1,7 @@
 //! What a sweep tries: every combination of a grid, or draws from distributions.
 
-use crate::config::{Source, explain};
 use crate::error::Error;
+use crate::experiment::config::{Source, explain};
 use optimizer::parameter::{CategoricalParam, FloatParam, IntParam, ParamValue, Parameter};
 use optimizer::sampler::random::RandomSampler;
 use optimizer::sampler::tpe::TpeSampler;

@@ -2,9 +2,9 @@
 
 use super::{Objective, Sweep, Trial};
 use crate::error::Error;
+use crate::experiment::run_dir::RunDir;
 use crate::files;
 use crate::results::Run;
-use crate::run_dir::RunDir;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::Value;

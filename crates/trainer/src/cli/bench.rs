@@ -1,8 +1,8 @@
 //! `trainer bench`: how fast a configuration runs on this machine, on each backend.
 
-use crate::config::{Experiment, Source};
 use crate::error::Error;
-use crate::session::{self, Session};
+use crate::experiment::config::{Experiment, Source};
+use crate::experiment::session::{self, Session};
 use crate::terminal::Output;
 use agents::{Agent, AgentConfig, Backend};
 use envs::{Entry, Space, VectorEnv};

@@ -133,7 +133,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::{Event, Scalar, Summary, TensorBoardSink, What, masked_checksum};
-    use crate::metrics::{Record, Sink};
+    use crate::experiment::metrics::{Record, Sink};
     use prost::Message;
 
     #[test]

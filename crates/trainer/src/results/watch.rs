@@ -2,10 +2,10 @@
 
 use crate::cli::CurveArgs;
 use crate::error::Error;
-use crate::plot;
+use crate::experiment::run_dir::{Lock, RunDir};
+use crate::results::plot;
+use crate::results::screen::Screen;
 use crate::results::{self, Run};
-use crate::run_dir::{Lock, RunDir};
-use crate::screen::Screen;
 use crate::terminal::{self, Align, say};
 use std::time::{Duration, Instant};
 

@@ -6,8 +6,8 @@ mod tensorboard;
 pub use self::csv::CsvSink;
 pub use tensorboard::{FILE_PREFIX, TensorBoardSink};
 
-use crate::checkpoint::Progress;
 use crate::error::Error;
+use crate::experiment::checkpoint::Progress;
 use agents::{Evaluation, UpdateMetrics};
 use envs::Episode;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! What the user sees while a run goes on.
 
 use crate::error::Error;
-use crate::metrics::{Record, Sink};
+use crate::experiment::metrics::{Record, Sink};
 use crate::terminal::{draws_in_place, figure, line};
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};

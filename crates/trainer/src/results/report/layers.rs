@@ -1,6 +1,6 @@
 //! An episode's pictures for the page's script: of each shape what it is, then what changes.
 
-use crate::replay::picture::{NAMES, View};
+use crate::results::replay::picture::{NAMES, View};
 use envs::{Drawing, Shape};
 use serde::Serialize;
 

@@ -1,9 +1,9 @@
 //! `summary.json`, and the table at the end.
 
-use crate::config::Experiment;
 use crate::error::Error;
+use crate::experiment::config::Experiment;
+use crate::experiment::session::Session;
 use crate::files;
-use crate::session::Session;
 use crate::terminal::command;
 use agents::Evaluation;
 use serde::{Deserialize, Serialize};

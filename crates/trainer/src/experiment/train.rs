@@ -1,10 +1,10 @@
 //! The training loop.
 
 use crate::error::Error;
+use crate::experiment::metrics::{Record, Sink};
+use crate::experiment::run_dir::RunDir;
+use crate::experiment::session::Session;
 use crate::interrupt::Interrupt;
-use crate::metrics::{Record, Sink};
-use crate::run_dir::RunDir;
-use crate::session::Session;
 use agents::{AgentError, Evaluation, UpdateMetrics};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -107,8 +107,8 @@ fn failure(session: &Session, source: AgentError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Experiment, Source};
-    use crate::session;
+    use crate::experiment::config::{Experiment, Source};
+    use crate::experiment::session;
     use agents::Backend;
     use envs::{Action, Entry, Environment, Registry, Rng, Space, StateError, Step};
 

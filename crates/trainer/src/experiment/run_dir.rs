@@ -1,10 +1,10 @@
 //! The run directory: where a run's files are, and which checkpoint is which.
 
-use crate::checkpoint::{Checkpoint, Problem};
-use crate::config::Experiment;
 use crate::error::Error;
-use crate::export::ExportFormat;
+use crate::experiment::checkpoint::{Checkpoint, Problem};
+use crate::experiment::config::Experiment;
 use crate::files;
+use crate::results::export::ExportFormat;
 use crate::terminal::{command, program, quoted, warn};
 use clap::ValueEnum;
 use std::fs::{self, File};
@@ -171,7 +171,7 @@ impl RunDir {
         let mut paths = vec![self.config(), self.metrics(), self.summary()];
         paths.extend(ExportFormat::value_variants().iter().map(|format| self.policy(*format)));
         for name in files::names(&self.path)? {
-            if name.starts_with(crate::metrics::FILE_PREFIX) {
+            if name.starts_with(crate::experiment::metrics::FILE_PREFIX) {
                 paths.push(self.path.join(name));
             }
         }

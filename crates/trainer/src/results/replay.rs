@@ -6,11 +6,11 @@ pub mod picture;
 
 use crate::cli::PlayArgs;
 use crate::error::Error;
+use crate::experiment::progress;
+use crate::experiment::run_dir::RunDir;
+use crate::experiment::session::Trained;
 use crate::files;
-use crate::progress;
-use crate::run_dir::RunDir;
-use crate::screen::Screen;
-use crate::session::Trained;
+use crate::results::screen::Screen;
 use crate::terminal::{count, say};
 use agents::Recording;
 use envs::{Drawing, Registry};

@@ -257,8 +257,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::config::{Experiment, Source};
     use crate::error::Error;
+    use crate::experiment::config::{Experiment, Source};
     use std::path::Path;
 
     fn parse(text: &str, registry: &Registry) -> Result<Experiment, Error> {

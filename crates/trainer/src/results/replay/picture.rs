@@ -1,7 +1,7 @@
 //! Pictures of an episode: as their environment draws them, or of its observations; and their pixels.
 
 use crate::error::Error;
-use crate::stats;
+use crate::results::stats;
 use agents::Recording;
 use envs::{Color, Drawing, Shape};
 use kuva::RasterBackend;

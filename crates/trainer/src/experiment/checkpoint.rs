@@ -23,7 +23,7 @@ pub struct Checkpoint {
     /// How far the run is.
     pub progress: Progress,
     /// Return, length and success of the last finished episodes.
-    pub recent: crate::metrics::RecentEpisodes,
+    pub recent: crate::experiment::metrics::RecentEpisodes,
 }
 
 /// How far a run is.

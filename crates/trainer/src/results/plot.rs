@@ -1,9 +1,9 @@
 //! Learning curves: a line a group, with its interval over seeds.
 
-use crate::config::did_you_mean;
 use crate::error::Error;
+use crate::experiment::config::did_you_mean;
+use crate::results::stats;
 use crate::results::{Group, Run};
-use crate::stats;
 use crate::terminal::count;
 use kuva::plot::{LegendEntry, LegendPosition, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};

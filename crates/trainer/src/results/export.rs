@@ -4,9 +4,9 @@ mod onnx;
 mod safetensors;
 
 use crate::error::Error;
+use crate::experiment::run_dir::{RunDir, Which};
+use crate::experiment::session::Trained;
 use crate::files;
-use crate::run_dir::{RunDir, Which};
-use crate::session::Trained;
 use crate::terminal::{Align, columns, say};
 use agents::{Decision, GreedyPolicy};
 use envs::Registry;

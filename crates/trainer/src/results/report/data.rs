@@ -2,10 +2,10 @@
 
 use super::layers::Pictures;
 use crate::error::Error;
-use crate::replay::picture::pictures;
+use crate::experiment::session::Trained;
+use crate::results::replay::picture::pictures;
+use crate::results::stats;
 use crate::results::{Group, Run};
-use crate::session::Trained;
-use crate::stats;
 use crate::terminal::warn;
 use agents::Recording;
 use envs::Registry;

@@ -3,7 +3,7 @@
 use super::Episode;
 use super::picture::{DARK, MONOCHROME, Pixels, Rgb, Surface, View};
 use crate::error::Error;
-use crate::screen::Screen;
+use crate::results::screen::Screen;
 use envs::Shape;
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! `trainer init`, `schema` and `completions`: what helps to write configurations and commands.
 
 use crate::cli;
-use crate::config;
 use crate::error::Error;
+use crate::experiment::config;
 use crate::files;
 use crate::terminal::{command, program, say};
 use clap_complete::Shell;
@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 /// The tuned configurations of the built-in environments, by algorithm and environment.
 const TUNED: [(&str, &str, &str); 8] = [
-    ("ppo", "cartpole", include_str!("../../../configs/ppo_cartpole.toml")),
-    ("ppo", "pendulum", include_str!("../../../configs/ppo_pendulum.toml")),
-    ("ppo", "reach", include_str!("../../../configs/ppo_reach.toml")),
-    ("ppo", "cliff", include_str!("../../../configs/ppo_cliff.toml")),
-    ("trpo", "cartpole", include_str!("../../../configs/trpo_cartpole.toml")),
-    ("trpo", "pendulum", include_str!("../../../configs/trpo_pendulum.toml")),
-    ("trpo", "reach", include_str!("../../../configs/trpo_reach.toml")),
-    ("trpo", "cliff", include_str!("../../../configs/trpo_cliff.toml")),
+    ("ppo", "cartpole", include_str!("../../../../configs/ppo_cartpole.toml")),
+    ("ppo", "pendulum", include_str!("../../../../configs/ppo_pendulum.toml")),
+    ("ppo", "reach", include_str!("../../../../configs/ppo_reach.toml")),
+    ("ppo", "cliff", include_str!("../../../../configs/ppo_cliff.toml")),
+    ("trpo", "cartpole", include_str!("../../../../configs/trpo_cartpole.toml")),
+    ("trpo", "pendulum", include_str!("../../../../configs/trpo_pendulum.toml")),
+    ("trpo", "reach", include_str!("../../../../configs/trpo_reach.toml")),
+    ("trpo", "cliff", include_str!("../../../../configs/trpo_cliff.toml")),
 ];
 
 /// Writes a configuration to start from.
@@ -85,7 +85,7 @@ pub fn completions(shell: Shell, registry: &Registry) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ALGORITHMS;
+    use crate::experiment::config::ALGORITHMS;
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {

@@ -1,10 +1,10 @@
 //! A run in memory: environments, agent, and how far they are.
 
-use crate::checkpoint::{Checkpoint, Problem, Progress};
-use crate::config::{Experiment, Source};
 use crate::error::Error;
-use crate::metrics::RecentEpisodes;
-use crate::run_dir::{RunDir, Which};
+use crate::experiment::checkpoint::{Checkpoint, Problem, Progress};
+use crate::experiment::config::{Experiment, Source};
+use crate::experiment::metrics::RecentEpisodes;
+use crate::experiment::run_dir::{RunDir, Which};
 use crate::terminal::command;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
 use envs::{Action, Entry, Registry, Space, Stream, VectorEnv};

@@ -4,11 +4,11 @@
 mod data;
 mod layers;
 
-use crate::compare::{self, Estimate, Row, compare};
 use crate::error::Error;
 use crate::files;
-use crate::plot::{self, Axis};
-use crate::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
+use crate::results::compare::{self, Estimate, Row, compare};
+use crate::results::plot::{self, Axis};
+use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
 use crate::terminal::{count, say};
 use data::{Data, MAX_STEPS, Sweep, replays};

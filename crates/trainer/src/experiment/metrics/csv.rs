@@ -104,7 +104,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::{CsvSink, Sink};
-    use crate::metrics::Record;
+    use crate::experiment::metrics::Record;
 
     fn record(steps: u64, figure: Option<f64>) -> Record {
         Record { steps, figures: vec![("time/total_timesteps", Some(steps as f64)), ("b", figure)] }

@@ -1,8 +1,8 @@
 //! What the seeds of each group say together, and which group is better.
 
 use crate::error::Error;
+use crate::results::stats;
 use crate::results::{Group, Run};
-use crate::stats;
 use crate::terminal::{Align, columns, command};
 use serde::Serialize;
 use std::fmt::{self, Write};

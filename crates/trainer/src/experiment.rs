@@ -1,0 +1,10 @@
+//! Running one experiment: its configuration, the training loop, and the run directory that it leaves.
+
+pub mod checkpoint;
+pub mod config;
+pub mod metrics;
+pub mod progress;
+pub mod run_dir;
+pub mod session;
+pub mod summary;
+pub mod train;
