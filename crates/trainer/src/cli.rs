@@ -4,7 +4,6 @@ mod bench;
 pub mod commands;
 mod init;
 
-use crate::experiment::config::ALGORITHMS;
 use crate::experiment::run_dir::Which;
 use crate::results::export::ExportFormat;
 use crate::results::plot::Axis;
@@ -13,7 +12,7 @@ use agents::Backend;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use envs::Registry;
+use crate::registry::Registry;
 use std::path::PathBuf;
 
 /// Trains reinforcement-learning policies with PPO and TRPO.
@@ -35,13 +34,16 @@ Exit codes:
   2    bad usage, configuration or checkpoint
   130  interrupted (Ctrl-C); `resume` goes on from the last checkpoint";
 
-/// The command line of a program with these environments.
+/// The command line of a program with these environments and algorithms.
 #[must_use]
 pub fn command(registry: &Registry) -> clap::Command {
-    let environments = registry.entries().iter().map(|entry| (entry.name, entry.description));
-    let environments = names(environments);
-    Cli::command()
-        .mut_subcommand("init", |init| init.mut_arg("env", |env| env.value_parser(environments)))
+    let environments = registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
+    let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
+    let (environments, algorithms) = (names(environments), names(algorithms));
+    Cli::command().mut_subcommand("init", |init| {
+        init.mut_arg("env", |env| env.value_parser(environments))
+            .mut_arg("algorithm", |algorithm| algorithm.value_parser(algorithms))
+    })
 }
 
 /// A name out of a list, each with a line about it.
@@ -62,7 +64,7 @@ pub enum Command {
         #[arg(index = 1)] // else the order changes where `command` names the environments
         env: String,
         /// Algorithm
-        #[arg(index = 2, value_parser = names(ALGORITHMS))]
+        #[arg(index = 2)]
         algorithm: String,
         /// Write to this file
         #[arg(long, short, value_name = "FILE.toml")]

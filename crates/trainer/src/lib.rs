@@ -1,21 +1,23 @@
 //! The trainer: a configuration in, a run directory out. No maths in here.
 //!
 //! [`main`] is the whole program for the environments of a registry, so that a crate with
-//! environments of its own is one line: `trainer::main(Registry::default().with(...))`.
+//! environments of its own is one line: `trainer::main(Registry::default().with_environment(...))`.
 
 mod cli;
 mod error;
 mod experiment;
 mod files;
 mod interrupt;
+mod registry;
 mod results;
 mod sweep;
 mod terminal;
 
 pub use error::Error;
+pub use registry::Registry;
 pub use experiment::checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
 pub use experiment::config::{
-    ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
+    CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
 pub use experiment::metrics::RecentEpisodes;
 pub use experiment::session::Trained;
@@ -23,12 +25,12 @@ pub use results::export::ExportFormat;
 pub use sweep::Sweep;
 
 use clap::FromArgMatches;
-use envs::Registry;
 use std::process::ExitCode;
 
 /// The program: reads the command line, does what it asks for with these environments.
 #[must_use]
-pub fn main(registry: Registry) -> ExitCode {
+pub fn main(registry: impl Into<Registry>) -> ExitCode {
+    let registry = registry.into();
     let matches = cli::command(&registry).get_matches();
     let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli::commands::execute(cli.command, &registry) {

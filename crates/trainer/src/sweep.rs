@@ -16,8 +16,8 @@ pub use space::Space;
 use crate::error::Error;
 use crate::experiment::config::{Experiment, Override, Source, explain};
 use crate::experiment::session;
-use agents::{Backend, PpoConfig};
-use envs::Registry;
+use agents::{Algorithms, Backend};
+use crate::registry::Registry;
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -456,5 +456,5 @@ fn strict<'de, T: Deserialize<'de>>(
     table: DeTable<'de>,
 ) -> Result<T, Error> {
     T::deserialize(toml::Deserializer::from(Spanned::new(span, table)))
-        .map_err(|error| explain::error::<PpoConfig>(source, root, &error))
+        .map_err(|error| explain::error(source, root, &error, None, &Algorithms::default()))
 }

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::experiment::config::{Experiment, Source};
 use crate::experiment::session::{self, Session};
 use crate::terminal::Output;
-use agents::{Agent, AgentConfig, Backend};
+use agents::{Agent, Backend};
 use envs::{Entry, Space, VectorEnv};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -103,10 +103,8 @@ pub fn bench(
 /// no other is to be had.
 #[must_use]
 pub fn hint(experiment: &Experiment, agent: &Agent) -> Option<String> {
-    let samples = match &experiment.agent {
-        AgentConfig::Ppo(ppo) => ppo.minibatch_size as f64,
-        AgentConfig::Trpo(_) => experiment.steps_per_iteration() as f64,
-    };
+    let batch = experiment.steps_per_iteration() as usize;
+    let samples = experiment.agent.gradient_samples(batch) as f64;
     // Forward once, backward twice; a multiplication and an addition for each weight.
     let is_large = 6.0 * agent.num_params() as f64 * samples >= WORTH_A_GPU;
     let gpu = || Backend::Wgpu.devices().into_iter().find(|name| !is_software(name));

@@ -4,7 +4,7 @@ use crate::cli::bench::{bench, hint};
 use crate::cli::init;
 use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::error::Error;
-use crate::experiment::config::{ALGORITHMS, Experiment, Override, Source};
+use crate::experiment::config::{Experiment, Override, Source};
 use crate::experiment::metrics::{CsvSink, Sink, TensorBoardSink};
 use crate::experiment::progress::ProgressSink;
 use crate::experiment::run_dir::{RunDir, Which};
@@ -23,7 +23,7 @@ use crate::results::watch::watch;
 use crate::sweep::{self, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
-use envs::Registry;
+use crate::registry::Registry;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -322,11 +322,12 @@ struct Devices {
 
 fn list(registry: &Registry, output: Output) {
     let choice = |(name, description)| Choice { name, description };
-    let environments = registry.entries().iter().map(|entry| (entry.name, entry.description));
+    let environments = registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
+    let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let backends = Backend::ALL.into_iter();
     let list = List {
         environments: environments.map(choice).collect(),
-        algorithms: ALGORITHMS.into_iter().map(choice).collect(),
+        algorithms: algorithms.map(choice).collect(),
         backends: backends
             .map(|backend| Devices { name: backend.name(), devices: backend.devices() })
             .collect(),

@@ -6,7 +6,8 @@ use crate::experiment::config;
 use crate::files;
 use crate::terminal::{command, program, say};
 use clap_complete::Shell;
-use envs::{Entry, Registry};
+use crate::registry::Registry;
+use envs::Entry;
 use std::path::{Path, PathBuf};
 
 /// The tuned configurations of the built-in environments, by algorithm and environment.
@@ -31,7 +32,7 @@ pub fn init(
     output: Option<PathBuf>,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let entry = registry.get(env).ok_or_else(|| Error::Usage(format!("there is no `{env}`")))?;
+    let entry = registry.environments.get(env).ok_or_else(|| Error::Usage(format!("there is no `{env}`")))?;
     // An environment may be called what a file can't.
     let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = format!("{algorithm}_{env}").chars().map(plain).collect();
@@ -55,7 +56,7 @@ pub fn init(
 /// The tuned configuration of a built-in environment; `None` for one of the user's own, which may go by
 /// the name of a built-in one.
 fn tuned(entry: &Entry, algorithm: &str) -> Option<&'static str> {
-    Registry::default().get(entry.name).filter(|known| known.description == entry.description)?;
+    envs::Registry::default().get(entry.name).filter(|known| known.description == entry.description)?;
     TUNED.iter().find(|one| (one.0, one.1) == (algorithm, entry.name)).map(|one| one.2)
 }
 
@@ -85,12 +86,12 @@ pub fn completions(shell: Shell, registry: &Registry) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::config::ALGORITHMS;
+    use agents::Algorithms;
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
-        for entry in Registry::default().entries() {
-            for (algorithm, _) in ALGORITHMS {
+        for entry in envs::Registry::default().entries() {
+            for algorithm in Algorithms::default().all().iter().map(|one| one.name) {
                 assert!(tuned(entry, algorithm).is_some(), "{algorithm} on {}", entry.name);
             }
         }

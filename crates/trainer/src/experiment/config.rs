@@ -1,7 +1,6 @@
 //! The experiment: one TOML file, parsed, defaulted and validated once. Everything later trusts it.
 
 pub mod explain;
-mod fields;
 mod schema;
 mod source;
 mod validate;
@@ -11,8 +10,8 @@ pub use schema::{init, schema};
 pub use source::{Override, Source};
 
 use crate::error::Error;
-use agents::{AgentConfig, Backend, NetworkConfig, PpoConfig, Schedule};
-use envs::Registry;
+use agents::{AgentConfig, Backend, NetworkConfig, RegisteredAlgorithm};
+use crate::registry::Registry;
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -20,12 +19,6 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use validate::{MAX_SEED, MAX_STEPS};
-
-/// Algorithms that `agent.algorithm` takes, with a line each.
-pub const ALGORITHMS: [(&str, &str); 2] = [
-    ("ppo", "proximal policy optimisation (Schulman et al. 2017)"),
-    ("trpo", "trust region policy optimisation (Schulman et al. 2015)"),
-];
 
 /// One training run, with every value filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -109,7 +102,7 @@ pub struct CheckpointConfig {
 /// Its comments are for those who write one: the schema shows them, and `trainer init` writes them.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct File<A> {
+struct File {
     /// Name of the experiment, the file's name where not given; runs are in runs/NAME.
     #[schemars(length(min = 1, max = 200), regex(pattern = r"^[^/\\]*[^/\\.][^/\\]*$"))]
     name: Option<String>,
@@ -133,7 +126,10 @@ struct File<A> {
     #[serde(default)]
     network: NetworkConfig,
     /// The algorithm and its hyperparameters.
-    agent: A,
+    // Read by the algorithm itself.
+    #[serde(rename = "agent")]
+    #[schemars(with = "serde_json::Value")]
+    _agent: IgnoredAny,
     /// Evaluations, always greedy.
     #[serde(default)]
     eval: EvalConfig,
@@ -195,25 +191,31 @@ impl Experiment {
     pub fn parse(source: &Source, registry: &Registry) -> Result<Experiment, Error> {
         let table = source.table()?;
         explain::finite_numbers(source, table.get_ref())?;
-        let names: Vec<&str> = registry.entries().iter().map(|entry| entry.name).collect();
+        let names: Vec<&str> =
+            registry.environments.entries().iter().map(|entry| entry.name).collect();
         required(source, &table, "env", "name", &names)?;
-        let algorithm = required(source, &table, "agent", "algorithm", &ALGORITHMS.map(|a| a.0))?;
-        let experiment = match algorithm.as_str() {
-            "ppo" => Experiment::from_table(source, table, ppo)?,
-            _ => Experiment::from_table(source, table, AgentConfig::Trpo)?,
+        let names: Vec<&str> = registry.algorithms.all().iter().map(|one| one.name).collect();
+        let name = required(source, &table, "agent", "algorithm", &names)?;
+        let Some(algorithm) = registry.algorithms.get(&name) else {
+            return Err(source.error("agent.algorithm", &format!("there is no `{name}`")));
         };
+        let experiment = Experiment::from_table(source, table, algorithm, registry)?;
         experiment.validate(source)?;
         Ok(experiment)
     }
 
-    fn from_table<'de, A: Deserialize<'de>>(
+    fn from_table(
         source: &Source,
-        table: Spanned<DeTable<'de>>,
-        agent: impl FnOnce(A) -> AgentConfig,
+        table: Spanned<DeTable<'_>>,
+        algorithm: RegisteredAlgorithm,
+        registry: &Registry,
     ) -> Result<Experiment, Error> {
         let keys = table.get_ref().clone();
-        let file = File::<A>::deserialize(toml::Deserializer::from(table))
-            .map_err(|error| explain::error::<A>(source, &keys, &error))?;
+        let explained = |error: toml::de::Error| {
+            explain::error(source, &keys, &error, Some(algorithm), &registry.algorithms)
+        };
+        let agent = algorithm.parse(agent_table(&table)).map_err(explained)?;
+        let file = File::deserialize(toml::Deserializer::from(table)).map_err(explained)?;
         let name = match file.name {
             Some(name) => name,
             None => source.path().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -226,7 +228,7 @@ impl Experiment {
             warm_start: file.warm_start,
             env: file.env,
             network: file.network,
-            agent: agent(file.agent),
+            agent,
             eval: file.eval,
             checkpoint: CheckpointConfig {
                 every_steps: file.checkpoint.every_steps.unwrap_or((file.total_steps / 10).max(1)),
@@ -248,7 +250,7 @@ impl Experiment {
     /// Environment steps in an iteration.
     #[must_use]
     pub fn steps_per_iteration(&self) -> u64 {
-        self.env.num_envs as u64 * self.agent.rollout_steps() as u64
+        self.env.num_envs as u64 * self.agent.rollout().steps as u64
     }
 
     /// Environment steps of the whole run, in whole iterations.
@@ -264,14 +266,15 @@ impl Experiment {
     }
 }
 
-/// PPO with the clip range that it has unless something else is said, so that the resolved
-/// configuration shows it.
-fn ppo(mut config: PpoConfig) -> AgentConfig {
-    if config.kl_penalty.is_none() {
-        let default = Schedule::constant(PpoConfig::DEFAULT_CLIP_RANGE);
-        config.clip_range.get_or_insert(default);
-    }
-    AgentConfig::Ppo(config)
+/// The table `[agent]` without `algorithm`, for the algorithm to read.
+fn agent_table<'de>(root: &Spanned<DeTable<'de>>) -> toml::Deserializer<'de> {
+    let found = root.get_ref().get("agent").map(|value| (value.span(), value.get_ref()));
+    let (span, mut table) = match found {
+        Some((span, DeValue::Table(table))) => (span, table.clone()),
+        _ => (root.span(), DeTable::new()),
+    };
+    table.remove("algorithm");
+    toml::Deserializer::from(Spanned::new(span, table))
 }
 
 /// The string at `table.key`, which must be there and one of `known`.
@@ -312,7 +315,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::{Experiment, Source};
-    use envs::Registry;
+    use crate::registry::Registry;
     use std::path::Path;
 
     fn parse(text: &str) -> Experiment {

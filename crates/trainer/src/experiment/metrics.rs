@@ -8,7 +8,7 @@ pub use tensorboard::{FILE_PREFIX, TensorBoardSink};
 
 use crate::error::Error;
 use crate::experiment::checkpoint::Progress;
-use agents::{Evaluation, UpdateMetrics};
+use agents::{Evaluation, Metrics};
 use envs::Episode;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -69,7 +69,7 @@ impl Record {
         progress: &Progress,
         recent: &RecentEpisodes,
         reports_success: bool,
-        update: &UpdateMetrics,
+        update: &Metrics,
         evaluation: Option<&Evaluation>,
     ) -> Record {
         let fps = progress.steps as f64 / progress.training_seconds;
@@ -84,7 +84,7 @@ impl Record {
         if reports_success {
             figures.push(("rollout/success_rate", recent.success_rate()));
         }
-        figures.extend(update.entries().into_iter().map(|(name, figure)| (name, Some(figure))));
+        figures.extend(update.entries().iter().map(|&(name, figure)| (name, Some(figure))));
         figures.extend([
             ("eval/mean_reward", evaluation.map(Evaluation::mean_return)),
             ("eval/mean_ep_length", evaluation.map(Evaluation::mean_length)),

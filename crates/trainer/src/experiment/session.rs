@@ -7,7 +7,8 @@ use crate::experiment::metrics::RecentEpisodes;
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::terminal::command;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
-use envs::{Action, Entry, Registry, Space, Stream, VectorEnv};
+use crate::registry::Registry;
+use envs::{Action, Entry, Space, Stream, VectorEnv};
 use std::path::{Path, PathBuf};
 
 /// Everything that a run needs while it goes on.
@@ -76,14 +77,16 @@ impl Session {
     }
 
     /// A copy of everything that goes on changing.
-    #[must_use]
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            agent: self.agent.state(),
+    ///
+    /// # Errors
+    /// When the algorithm's state can't be written down.
+    pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        Ok(Checkpoint {
+            agent: self.agent.state().map_err(Error::Agent)?,
             collector: self.collector.state(),
             progress: self.progress,
             recent: self.recent.clone(),
-        }
+        })
     }
 
     /// Whether the last iteration is done.
@@ -117,7 +120,7 @@ impl Session {
 /// When the registry does not know it.
 pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Error> {
     let name = &experiment.env.name;
-    registry.get(name).ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
+    registry.environments.get(name).ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
 }
 
 /// A new agent for the experiment's environment.

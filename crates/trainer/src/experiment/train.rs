@@ -5,7 +5,7 @@ use crate::experiment::metrics::{Record, Sink};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::Session;
 use crate::interrupt::Interrupt;
-use agents::{AgentError, Evaluation, UpdateMetrics};
+use agents::{AgentError, Evaluation, Metrics};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -49,7 +49,7 @@ pub fn train(
         let is_best = mean_return.is_some() && mean_return > session.progress.best_return;
         if is_best {
             session.progress.best_return = mean_return;
-            run.save_best(&session.checkpoint())?;
+            run.save_best(&session.checkpoint()?)?;
         }
         let stop = interrupt.is_requested() && !session.is_finished();
         if stop || session.is_due(session.experiment.checkpoint.every_steps) {
@@ -57,7 +57,7 @@ pub fn train(
                 sink.sync()?;
             }
             let keep = session.experiment.checkpoint.keep;
-            session.saved = Some(run.save(&session.checkpoint(), keep)?);
+            session.saved = Some(run.save(&session.checkpoint()?, keep)?);
         }
         if stop {
             let directory = run.path().to_owned();
@@ -75,7 +75,7 @@ pub fn train(
 
 /// One iteration: act, judge what came of it, improve. A panic in an environment or a backend (a GPU
 /// without memory, say) ends the run like any other failure: the checkpoints are as they were.
-fn iterate(session: &mut Session) -> Result<UpdateMetrics, AgentError> {
+fn iterate(session: &mut Session) -> Result<Metrics, AgentError> {
     catch_unwind(AssertUnwindSafe(|| attempt(session))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -83,7 +83,7 @@ fn iterate(session: &mut Session) -> Result<UpdateMetrics, AgentError> {
     })
 }
 
-fn attempt(session: &mut Session) -> Result<UpdateMetrics, AgentError> {
+fn attempt(session: &mut Session) -> Result<Metrics, AgentError> {
     let started = Instant::now();
     let done = session.progress.iterations as f64 / session.experiment.iterations() as f64;
 
@@ -110,7 +110,8 @@ mod tests {
     use crate::experiment::config::{Experiment, Source};
     use crate::experiment::session;
     use agents::Backend;
-    use envs::{Action, Entry, Environment, Registry, Rng, Space, StateError, Step};
+    use crate::registry::Registry;
+use envs::{Action, Entry, Environment, Rng, Space, StateError, Step};
 
     /// An environment that breaks in its third step.
     #[derive(Default)]
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_an_environment_is_an_error_with_its_message() {
-        let registry = Registry::default().with(Entry::of::<Brittle>("brittle", "breaks"));
+        let registry = Registry::default().with_environment(Entry::of::<Brittle>("brittle", "breaks"));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("brittle.toml");
         let config = "[env]\nname = 'brittle'\n[agent]\nalgorithm = 'ppo'\n";

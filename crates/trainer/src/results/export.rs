@@ -9,7 +9,7 @@ use crate::experiment::session::Trained;
 use crate::files;
 use crate::terminal::{Align, columns, say};
 use agents::{Decision, GreedyPolicy};
-use envs::Registry;
+use crate::registry::Registry;
 use std::path::{Path, PathBuf};
 
 /// Kinds of files that a policy is exported to.

@@ -12,7 +12,7 @@ use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
 use crate::terminal::{count, say};
 use data::{Data, MAX_STEPS, Sweep, replays};
-use envs::Registry;
+use crate::registry::Registry;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

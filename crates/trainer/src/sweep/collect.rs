@@ -9,7 +9,7 @@ use crate::experiment::config::Source;
 use crate::experiment::run_dir::Lock;
 use crate::files;
 use crate::terminal::{Output, command};
-use envs::Registry;
+use crate::registry::Registry;
 use std::path::{Path, PathBuf};
 
 /// Copies the trials of these directories, one at least, that have ended into one, and writes its table.

@@ -10,7 +10,7 @@ use crate::experiment::run_dir::Lock;
 use crate::files;
 use crate::interrupt::Interrupt;
 use crate::terminal::{Output, command};
-use envs::Registry;
+use crate::registry::Registry;
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};

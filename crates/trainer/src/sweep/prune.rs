@@ -125,7 +125,7 @@ mod tests {
     use crate::experiment::config::{Experiment, Source};
     use crate::sweep::Trial;
     use crate::sweep::trial::{Figures, State};
-    use envs::Registry;
+    use crate::registry::Registry;
     use std::path::Path;
 
     /// Trials of 1000 steps that ended with these returns, by the straight way.

@@ -7,7 +7,7 @@ use super::{Sweep, Trial, results};
 use crate::error::Error;
 use crate::experiment::run_dir::{Lock, RunDir};
 use crate::interrupt::Interrupt;
-use envs::Registry;
+use crate::registry::Registry;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};

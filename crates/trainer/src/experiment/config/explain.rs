@@ -1,26 +1,26 @@
 //! Messages about a configuration: what is wrong, and what would be right.
 
-use super::fields::fields;
 use super::source::key_at;
 use super::{CheckpointFile, EnvConfig, EvalConfig, File, Source};
 use crate::error::Error;
-use agents::{NetworkConfig, PpoConfig, TrpoConfig};
-use serde::Deserialize;
+use agents::{Algorithms, NetworkConfig, RegisteredAlgorithm, keys};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Explains why a table is no experiment whose agent is an `A`.
-pub fn error<'de, A: Deserialize<'de>>(
+/// Explains why a table is no experiment; `own` is its algorithm where that is known.
+pub fn error(
     source: &Source,
     table: &DeTable<'_>,
     error: &toml::de::Error,
+    own: Option<RegisteredAlgorithm>,
+    algorithms: &Algorithms,
 ) -> Error {
     let span = error.span();
     let key = span.as_ref().and_then(|span| key_at(table, span));
     let message = match (names(error.message(), "unknown field "), &key) {
         (Some((unknown, known)), Some(key)) => {
             let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
-            format!("is no key here{}", elsewhere::<A>(&unknown, &known, parent))
+            format!("is no key here{}", elsewhere(&unknown, &known, parent, own, algorithms))
         }
         _ => match names(error.message(), "unknown variant ") {
             Some((unknown, known)) => format!(
@@ -46,27 +46,32 @@ fn names<'a>(message: &'a str, start: &str) -> Option<(String, Vec<&'a str>)> {
 }
 
 /// Where an unknown key would be known: under another spelling, algorithm or table.
-fn elsewhere<'de, A: Deserialize<'de>>(unknown: &str, known: &[&str], parent: &str) -> String {
+fn elsewhere(
+    unknown: &str,
+    known: &[&str],
+    parent: &str,
+    own: Option<RegisteredAlgorithm>,
+    algorithms: &Algorithms,
+) -> String {
     let hint = did_you_mean(unknown, known);
-    let own = fields::<A>();
-    let algorithms =
-        [("ppo", "PPO", fields::<PpoConfig>()), ("trpo", "TRPO", fields::<TrpoConfig>())];
-    if let Some((_, title, _)) =
-        algorithms.iter().find(|(.., keys)| *keys != own && keys.contains(&unknown))
+    let has = |one: &&RegisteredAlgorithm| one.keys().contains(&unknown);
+    let other = algorithms.all().iter().find(has);
+    if let (Some(other), Some(own)) = (other, own)
         && parent == "agent"
-        && let Some((name, ..)) = algorithms.iter().find(|(.., keys)| *keys == own)
+        && other.name != own.name
     {
+        let (title, name) = (other.title, own.name);
         return format!(": {unknown} is a {title} key, and agent.algorithm is {name}{hint}");
     }
     if hint.is_empty() {
         let tables = [
-            ("at the top of the file", fields::<File<A>>()),
-            ("in [env]", fields::<EnvConfig>()),
-            ("in [network]", fields::<NetworkConfig>()),
-            ("in [agent]", own),
-            ("in [eval]", fields::<EvalConfig>()),
-            ("in [checkpoint]", fields::<CheckpointFile>()),
-            ("in [sweep]", fields::<crate::sweep::Table>()),
+            ("at the top of the file", keys::<File>()),
+            ("in [env]", keys::<EnvConfig>()),
+            ("in [network]", keys::<NetworkConfig>()),
+            ("in [agent]", other.map_or(&[], |other| other.keys())),
+            ("in [eval]", keys::<EvalConfig>()),
+            ("in [checkpoint]", keys::<CheckpointFile>()),
+            ("in [sweep]", keys::<crate::sweep::Table>()),
         ];
         if let Some((place, _)) = tables.iter().find(|(_, keys)| keys.contains(&unknown)) {
             return format!("; `{unknown}` belongs {place}");

@@ -1,12 +1,12 @@
 //! The JSON Schema of a configuration file, and a file to start from that is written after it.
 
-use super::fields::fields;
-use super::{ALGORITHMS, CheckpointFile, EnvConfig, EvalConfig, File};
-use agents::{AgentConfig, NetworkConfig, PpoConfig, TrpoConfig};
-use envs::{Entry, Registry};
-use schemars::Schema;
+use super::{CheckpointFile, EnvConfig, EvalConfig, File};
+use agents::{NetworkConfig, RegisteredAlgorithm, keys};
+use crate::registry::Registry;
+use envs::Entry;
+use schemars::{Schema, SchemaGenerator};
 use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
+use schemars::transform::{RecursiveTransform, Transform};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -16,15 +16,20 @@ use std::collections::BTreeMap;
 pub fn schema(registry: &Registry) -> Value {
     let mut settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
     settings.inline_subschemas = true;
-    let mut root = settings.into_generator().into_root_schema_for::<File<AgentConfig>>().to_value();
+    let mut generator = settings.into_generator();
+    let agents: Vec<Value> =
+        registry.algorithms.all().iter().map(|one| agent(one, &mut generator)).collect();
+    let mut root = generator.into_root_schema_for::<File>().to_value();
     root["title"] = "A Backburn experiment".into();
     root["description"] = "One training run, or with [sweep] many.".into();
 
+    let names: Vec<&str> = registry.algorithms.all().iter().map(|one| one.name).collect();
     let env = |entry: &Entry| json!({ "const": entry.name, "description": entry.description });
-    let envs: Vec<Value> = registry.entries().iter().map(env).collect();
+    let envs: Vec<Value> = registry.environments.entries().iter().map(env).collect();
     root["properties"]["env"]["properties"]["name"]["oneOf"] = envs.into();
 
-    tell_apart(&mut root["properties"]["agent"]);
+    root["properties"]["agent"]["anyOf"] = agents.into();
+    tell_apart(&mut root["properties"]["agent"], &names);
     root["$defs"] = json!({ "distribution": distribution() });
     let keys = swept(&root, "#", &["name", "seed", "sweep"]);
     let table = &mut root["properties"]["sweep"];
@@ -48,24 +53,32 @@ pub fn schema(registry: &Registry) -> Value {
     root
 }
 
+/// The table of an algorithm's settings.
+fn agent(algorithm: &RegisteredAlgorithm, generator: &mut SchemaGenerator) -> Value {
+    let mut table = algorithm.schema(generator);
+    RecursiveTransform(tidy).transform(&mut table);
+    let mut table = table.to_value();
+    let about = format!("The algorithm: {}.", algorithm.description);
+    table["properties"]["algorithm"] =
+        json!({ "type": "string", "const": algorithm.name, "description": about });
+    table
+}
+
 /// Checks an agent against its algorithm's table alone, so that a message names the key that is wrong.
-/// Both tables stay where editors find what to complete.
-fn tell_apart(agent: &mut Value) {
-    let table = |index| json!({ "$ref": format!("#/properties/agent/anyOf/{index}") });
+/// All tables stay where editors find what to complete.
+fn tell_apart(agent: &mut Value, names: &[&str]) {
+    let table = |index: usize| json!({ "$ref": format!("#/properties/agent/anyOf/{index}") });
     let is = |name| json!({ "properties": { "algorithm": { "const": name } }, "required": ["algorithm"] });
-    agent["if"] = is("ppo");
-    agent["then"] = table(0);
     // A sweep may give the algorithm elsewhere.
-    agent["else"] = json!({
-        "if": is("trpo"),
-        "then": table(1),
-        "else": { "anyOf": [table(0), table(1)] },
-    });
+    let any: Vec<Value> = (0..names.len()).map(table).collect();
+    let mut rest = json!({ "anyOf": any });
+    for (index, name) in names.iter().enumerate().rev() {
+        rest = json!({ "if": is(name), "then": table(index), "else": rest });
+    }
+    if let (Value::Object(agent), Value::Object(rest)) = (&mut *agent, rest) {
+        agent.extend(rest);
+    }
     if let Value::Array(tables) = &mut agent["anyOf"] {
-        for table in &mut *tables {
-            // It must be given, although the table alone could do without.
-            table["properties"]["algorithm"].as_object_mut().map(|key| key.remove("default"));
-        }
         tables.push(true.into());
     }
 }
@@ -200,27 +213,27 @@ fn distribution() -> Value {
 pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> String {
     let schema = schema(registry);
     let top = &schema["properties"];
-    let (agent, agent_keys) = match algorithm {
-        "ppo" => (&top["agent"]["anyOf"][0], fields::<PpoConfig>()),
-        _ => (&top["agent"]["anyOf"][1], fields::<TrpoConfig>()),
-    };
-    let title = ALGORITHMS.iter().find(|one| one.0 == algorithm).map_or("", |one| one.1);
+    let known = registry.algorithms.all().iter().position(|one| one.name == algorithm);
+    let index = known.unwrap_or_default();
+    let one = registry.algorithms.all()[index];
+    let agent = &top["agent"]["anyOf"][index];
+    let agent_keys = [&["algorithm"], one.keys()].concat();
     // Tables follow.
     let is_value = |key: &&&str| top[**key].get("properties").is_none() && **key != "agent";
-    let keys: Vec<&str> = fields::<File<PpoConfig>>().iter().filter(is_value).copied().collect();
+    let values: Vec<&str> = keys::<File>().iter().filter(is_value).copied().collect();
     // A comment is one line, whatever its author wrote about the environment.
-    let title = format!("{title} on {}: {}", entry.name, entry.description);
+    let title = format!("{} on {}: {}", one.title, entry.name, entry.description);
     let mut text = format!(
         "# {}.\n# Every key is here: with its default, or commented out where it has none.\n\n{}",
         title.replace(char::is_control, " "),
-        lines(top, &keys, ("name", name)),
+        lines(top, &values, ("name", name)),
     );
     for (table, schema, keys, given) in [
-        ("env", &top["env"], fields::<EnvConfig>(), ("name", entry.name)),
-        ("network", &top["network"], fields::<NetworkConfig>(), ("", "")),
-        ("agent", agent, agent_keys, ("algorithm", algorithm)),
-        ("eval", &top["eval"], fields::<EvalConfig>(), ("", "")),
-        ("checkpoint", &top["checkpoint"], fields::<CheckpointFile>(), ("", "")),
+        ("env", &top["env"], keys::<EnvConfig>(), ("name", entry.name)),
+        ("network", &top["network"], keys::<NetworkConfig>(), ("", "")),
+        ("agent", agent, &agent_keys, ("algorithm", algorithm)),
+        ("eval", &top["eval"], keys::<EvalConfig>(), ("", "")),
+        ("checkpoint", &top["checkpoint"], keys::<CheckpointFile>(), ("", "")),
     ] {
         text += &format!("\n[{table}]\n{}", lines(&schema["properties"], keys, given));
     }
@@ -268,8 +281,8 @@ mod tests {
     #[test]
     fn a_file_to_start_from_is_good_and_so_is_each_line_that_is_off() {
         let own = Entry::of::<envs::Reach>("my \"arm\"", "one of\nthe user's own");
-        let registry = Registry::default().with(own);
-        for (algorithm, _) in ALGORITHMS {
+        let registry = Registry::default().with_environment(own);
+        for algorithm in registry.algorithms.all().iter().map(|one| one.name) {
             let text = init(&own, algorithm, "x", &registry);
             let experiment =
                 parse(&text, &registry).unwrap_or_else(|error| panic!("{error}\n{text}"));

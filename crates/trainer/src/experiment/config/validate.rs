@@ -45,7 +45,7 @@ impl Experiment {
         let product = format!(
             "{} env.num_envs x {} agent.rollout_steps = {batch} samples an iteration",
             self.env.num_envs,
-            self.agent.rollout_steps()
+            self.agent.rollout().steps
         );
         let too_large = (batch > MAX_BATCH).then(|| format!("{product}; at most {MAX_BATCH}"));
         check("agent.rollout_steps", too_large)?;

@@ -8,7 +8,7 @@ use crate::results::stats;
 use crate::results::{Group, Run};
 use crate::terminal::warn;
 use agents::Recording;
-use envs::Registry;
+use crate::registry::Registry;
 use serde::Serialize;
 
 /// Policies that are replayed at most: the page stays small however large a sweep is.
