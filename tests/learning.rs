@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use agents::{Agent, Collector, Evaluation, evaluate};
-use envs::{Registry, VectorEnv};
-use trainer::{Experiment, Override};
+use envs::VectorEnv;
+use trainer::{Experiment, Override, Registry};
 
 /// Trains as `trainer run configs/NAME.toml --seed SEED` does, and evaluates as it does at the end.
 fn train(name: &str, seed: u64) -> Evaluation {
@@ -16,7 +16,7 @@ fn train(name: &str, seed: u64) -> Evaluation {
     let Experiment { env, eval, .. } = &experiment;
     assert_eq!(eval.episodes, 100, "{name}: episodes of the evaluation");
 
-    let entry = registry.get(&env.name).unwrap();
+    let entry = registry.environments.get(&env.name).unwrap();
     let envs = VectorEnv::new(&entry, seed, 0, env.num_envs);
     let mut agent = Agent::new(
         &experiment.agent,

@@ -1,11 +1,13 @@
 //! Helpers shared by the tests of this folder.
 
+pub mod textbook;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
-
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 /// The cases of a reference file: of `tests/reference`, or of the directory that the environment
 /// variable `REFERENCE_DIR` names.
@@ -45,4 +47,29 @@ pub fn assert_match(found: &[f64], expected: &[f64], tolerance: f64, place: impl
              (difference {difference:.1e}, tolerance {tolerance:.0e})"
         );
     }
+}
+
+/// A tensor's numbers in row-major order.
+///
+/// # Panics
+/// When the device fails.
+#[must_use]
+pub fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    match tensor.try_into_vec_as::<f32>() {
+        Ok(numbers) => widened(&numbers),
+        Err(error) => panic!("the tensor can't be read: {error:?}"),
+    }
+}
+
+/// The same numbers in f64.
+#[must_use]
+pub fn widened(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// Rows of `width` numbers on a device.
+#[must_use]
+pub fn rows(numbers: &[f32], width: usize, device: &Device) -> Tensor<2> {
+    let shape = [numbers.len() / width, width];
+    Tensor::from_data(TensorData::new(numbers.to_vec(), shape), device)
 }
