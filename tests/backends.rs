@@ -1,14 +1,11 @@
 //! The same updates on every backend: from the same seed and on the same batches, parameters and
 //! metrics agree within [`TOLERANCE`]. A backend without a device is skipped, and says so.
 
-use std::io::Write;
-use std::sync::OnceLock;
-
 use agents::{
     Activation, Agent, AgentConfig, Backend, Batch, Collector, Init, KlPenalty, Metrics,
     NetworkConfig, PpoConfig, Schedule, TrpoConfig,
 };
-use backburn_tests::{assert_match, widened};
+use backburn_tests::{assert_match, device, widened};
 use burn::tensor::Device;
 use envs::{Registry, VectorEnv};
 
@@ -70,24 +67,6 @@ impl Outcome {
         let critic = widened(&state.critics[0].params);
         Outcome { policy: widened(&state.policy), critic, metrics }
     }
-}
-
-/// The GPU, opened once for all tests, unless this machine has none.
-fn gpu() -> Option<Device> {
-    static GPU: OnceLock<Option<Device>> = OnceLock::new();
-    let open = || match Backend::Wgpu.open() {
-        Ok(device) => Some(device),
-        Err(error) => {
-            // Past the test harness, which keeps to itself what a passing test prints.
-            let _ = writeln!(std::io::stderr().lock(), "\nSKIPPED what needs a GPU: {error}");
-            None
-        }
-    };
-    GPU.get_or_init(open).clone()
-}
-
-fn device(backend: Backend) -> Option<Device> {
-    if backend == Backend::Wgpu { gpu() } else { Some(backend.open().unwrap()) }
 }
 
 /// Repeats on a backend what was recorded on `flex`.

@@ -1,10 +1,10 @@
 //! What the library computes by other means, in the form of the textbook: sums over an episode, and
 //! losses whose derivatives are left to automatic differentiation. The tests judge by them.
 
-use agents::Minibatch;
 use agents::distribution::Distribution;
 use agents::gae::Trajectory;
 use agents::ops::Surrogate;
+use agents::{Activation, Minibatch};
 use burn::tensor::Tensor;
 
 /// `gamma V(s_{t+1})` of entry `i`, 0 where the step terminated.
@@ -170,6 +170,35 @@ pub fn value_loss(
     };
     let clipped = old_values.clone() + (values - old_values.clone()).clamp(-range, range);
     error.max_pair((clipped - returns.clone()).square()).mean()
+}
+
+/// A multi-layer perceptron whose layers read and give `sizes` numbers, for observations
+/// `[batch, in]`: per layer `x W + b`, the nonlinearity after all but the last. `params` holds `W`, row
+/// by row, and `b` of each layer.
+#[must_use]
+pub fn network(
+    sizes: &[usize],
+    activation: Activation,
+    params: &Tensor<1>,
+    observations: Tensor<2>,
+) -> Tensor<2> {
+    let (mut x, mut start) = (observations, 0);
+    let last = sizes.len() - 2;
+    for (index, layer) in sizes.windows(2).enumerate() {
+        let [inputs, outputs] = [layer[0], layer[1]];
+        let mut take = |count: usize| {
+            start += count;
+            params.clone().slice_dim(0, start - count..start)
+        };
+        let weights = take(inputs * outputs).reshape([inputs, outputs]);
+        x = x.matmul(weights) + take(outputs).reshape([1, outputs]);
+        x = match activation {
+            _ if index == last => x,
+            Activation::Tanh => x.tanh(),
+            Activation::Relu => burn::tensor::activation::relu(x),
+        };
+    }
+    x
 }
 
 /// The gradient of a loss with respect to a leaf that it depends on, by automatic differentiation.

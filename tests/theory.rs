@@ -17,6 +17,7 @@ use backburn_tests::{assert_match, numbers, rows};
 use burn::tensor::{Device, Tensor};
 use envs::{Reach, Registry, Rng, Space, Stream, VectorEnv, stream};
 use rand::RngExt;
+use rand_distr::StandardNormal;
 
 #[test]
 fn reward_of_the_reaching_task() {
@@ -535,6 +536,41 @@ fn a_squashed_entropy_is_estimated_without_bias() {
         .collect();
     // One sample's estimate deviates by about 1, so 100,000 of them by 0.003.
     assert_match(&[squashed_entropy(&agent, &samples)], &[exact], 0.012, "entropy");
+}
+
+/// The noise is held and the samples move along: so the library's estimate has the slope that its
+/// gradient says.
+#[test]
+fn the_entropy_bonus_of_a_squashed_policy_has_its_true_gradient() {
+    let config = NetworkConfig { hidden: Vec::new(), squash: true, ..NetworkConfig::default() };
+    let policy =
+        Policy::new(&Space::symmetric_box(1, 1.0), &Space::symmetric_box(1, 2.0), &config).unwrap();
+    let mut rng = stream(1, Stream::Sampling);
+    let noise: Vec<f32> = (0..1000).map(|_| rng.sample(StandardNormal)).collect();
+    // Entropy and its gradient where weight, bias and log standard deviation are these.
+    let entropy = |params: [f32; 3]| {
+        let samples: Vec<f32> =
+            noise.iter().map(|noise| params[0] + params[1] + params[2].exp() * noise).collect();
+        let params = Tensor::<1>::from_floats(params, &Device::flex());
+        let forward = policy.forward(&params, &column(&[1.0; 1000]));
+        let minibatch = minibatch(&policy, &samples, forward.outputs());
+        // Without advantages the loss is the entropy's negative.
+        let loss = policy.loss(&forward, &params, &minibatch, Surrogate::Plain, 1.0);
+        let value = metrics(&loss).entropy;
+        (value, numbers(policy.backward(&forward, loss).neg()))
+    };
+    let params = [0.3, 0.2, -0.4];
+    let (_, gradient) = entropy(params);
+    for i in 0..3 {
+        let at = |step: f32| {
+            let mut moved = params;
+            moved[i] += step;
+            entropy(moved).0
+        };
+        let slope = (at(0.01) - at(-0.01)) / 0.02;
+        assert!((gradient[i] - slope).abs() < 1e-3, "{i}: {} and {slope}", gradient[i]);
+    }
+    assert!(gradient[2] > 0.1, "a wider Gaussian has more entropy here: {gradient:?}");
 }
 
 /// Draws actions at observation 0.4, and checks the log-probability that the actor gives with each
