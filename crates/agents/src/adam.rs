@@ -1,7 +1,7 @@
 //! Adam over one flat parameter vector (Kingma and Ba 2015).
 
 use crate::error::AgentError;
-use crate::ops::{AdamStep, Bounds, adam, sum_of_squares};
+use crate::ops::{AdamStep, Bounds, adam, norm_and_scale, sum_of_squares};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -113,11 +113,8 @@ impl Adam {
 #[must_use]
 pub fn clip(gradients: &[&Tensor<1>], max_norm: f64) -> (Tensor<1>, Tensor<1>) {
     let squares = gradients.iter().map(|gradient| sum_of_squares(gradient));
-    let norm = squares.reduce(|sum, square| sum + square).unwrap_or_else(|| panic!("no gradient")).sqrt();
-    // `min` would hide a norm that is not a number; 0 times it shows again.
-    let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
-    let scale = scale + norm.clone().mul_scalar(0.0);
-    (norm, scale)
+    let squares = squares.reduce(|sum, square| sum + square);
+    norm_and_scale(squares.unwrap_or_else(|| unreachable!("an actor has a gradient")), max_norm)
 }
 
 #[cfg(test)]

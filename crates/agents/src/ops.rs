@@ -6,7 +6,7 @@
 //!
 //! An algorithm's minibatch is: [`take_rows`], [`forward`], a loss ([`surrogate_loss`],
 //! [`value_loss`]) that gives its derivative with respect to the outputs, [`backward`],
-//! [`sum_of_squares`], [`adam`]. Losses carry their derivatives in closed form because recording them
+//! [`sum_of_squares`], [`norm_and_scale`], [`adam`]. Losses carry their derivatives in closed form because recording them
 //! took too long; autodiff judges them in the tests (see `docs/architecture.md`).
 
 #![allow(deprecated)] // `ndarray` is kept because users know it.
@@ -20,7 +20,9 @@ mod vector;
 pub use network::{backward, forward, jvp};
 pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
 pub use value::{ValueLoss, value_loss};
-pub use vector::{AdamStep, Bounds, adam, standardized, sum_of_squares, take_rows};
+pub use vector::{
+    AdamStep, Bounds, adam, norm_and_scale, standardized, sum_of_squares, take_rows,
+};
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
