@@ -1,6 +1,7 @@
 //! Adam over one flat parameter vector (Kingma and Ba 2015).
 
 use crate::error::AgentError;
+use crate::minibatch::read;
 use crate::ops::{AdamStep, Bounds, adam, norm_and_scale, sum_of_squares};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -92,16 +93,31 @@ impl Adam {
         [self.params, self.m, self.v] = adam(vectors, gradient, scale.clone(), step);
     }
 
-    /// Parameters and moments, to be read from the device in this order.
-    #[must_use]
-    pub fn into_tensors(self) -> [Tensor<1>; 3] {
-        [self.params, self.m, self.v]
-    }
-
-    /// Steps taken.
-    #[must_use]
-    pub fn steps(&self) -> u64 {
-        self.steps
+    /// Reads parameter vectors and their optimisers back from the device, and the numbers of
+    /// `metrics` first, all in one transfer. Messages name the vectors as given.
+    ///
+    /// # Errors
+    /// When the device fails or a parameter is not finite.
+    pub fn read_all(
+        metrics: Tensor<1>,
+        adams: Vec<(&str, Adam)>,
+    ) -> Result<(Vec<f32>, Vec<(Vec<f32>, AdamState)>), AgentError> {
+        let vectors =
+            adams.iter().flat_map(|(_, adam)| [&adam.params, &adam.m, &adam.v].map(Clone::clone));
+        let mut vectors = read([metrics].into_iter().chain(vectors))?.into_iter();
+        let mut next = || {
+            let failed = || AgentError::Device("a transfer came back incomplete".into());
+            vectors.next().ok_or_else(failed)
+        };
+        let metrics = next()?;
+        let read = adams.iter().map(|(name, adam)| {
+            let (params, m, v) = (next()?, next()?, next()?);
+            let sum = params.iter().sum::<f32>();
+            AgentError::check_finite(&format!("{name}'s parameters"), sum.into())?;
+            Ok((params, AdamState { m, v, steps: adam.steps }))
+        });
+        let read = read.collect::<Result<_, AgentError>>()?;
+        Ok((metrics, read))
     }
 }
 

@@ -96,7 +96,16 @@ pub struct Rollout {
 /// An algorithm's settings: the keys of `[agent]` as a struct, with documentation, defaults and ranges.
 /// One type like this, named in [`Algorithms`], is all that an algorithm is to the trainer.
 pub trait AlgorithmConfig:
-    Serialize + DeserializeOwned + JsonSchema + Default + PartialEq + Debug + Clone + Send + Sync + 'static
+    Serialize
+    + DeserializeOwned
+    + JsonSchema
+    + Default
+    + PartialEq
+    + Debug
+    + Clone
+    + Send
+    + Sync
+    + 'static
 {
     /// The value of `agent.algorithm`.
     const NAME: &'static str;

@@ -42,7 +42,7 @@ pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
 pub use error::AgentError;
 pub use evaluate::{Evaluation, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
-pub use learner::{Critic, CriticState, Learner, read_back};
+pub use learner::{Critic, CriticState, Learner};
 pub use metrics::{Metric, Metrics, PolicyMetrics};
 pub use minibatch::Minibatch;
 pub use policy::Actor;

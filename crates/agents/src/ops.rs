@@ -20,9 +20,7 @@ mod vector;
 pub use network::{backward, forward, jvp};
 pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
 pub use value::{ValueLoss, value_loss};
-pub use vector::{
-    AdamStep, Bounds, adam, norm_and_scale, standardized, sum_of_squares, take_rows,
-};
+pub use vector::{AdamStep, Bounds, adam, norm_and_scale, standardized, sum_of_squares, take_rows};
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;

@@ -14,13 +14,13 @@ mod sweep;
 mod terminal;
 
 pub use error::Error;
-pub use registry::Registry;
 pub use experiment::checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
 pub use experiment::config::{
     CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
 pub use experiment::metrics::RecentEpisodes;
 pub use experiment::session::Trained;
+pub use registry::Registry;
 pub use results::export::ExportFormat;
 pub use sweep::Sweep;
 

@@ -257,7 +257,14 @@ fn backward_body<const FMA: bool>(
                 next.clear();
                 next.resize(block.len() * layer.inputs, 0.0);
                 let left = Left { data: &current, stride: layer.outputs, transposed: false };
-                multiply::<FMA>(left, layer.outputs, transposed, &mut next, layer.inputs, workspace);
+                multiply::<FMA>(
+                    left,
+                    layer.outputs,
+                    transposed,
+                    &mut next,
+                    layer.inputs,
+                    workspace,
+                );
                 descend(activation, &mut next, input);
                 std::mem::swap(&mut current, &mut next);
             }

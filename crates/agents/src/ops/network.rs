@@ -204,11 +204,7 @@ thread_local! {
 }
 
 impl NetworkOps for Flex {
-    fn mlp_forward(
-        observations: Array,
-        params: Array,
-        network: Mlp,
-    ) -> (Array, Array) {
+    fn mlp_forward(observations: Array, params: Array, network: Mlp) -> (Array, Array) {
         flex_body!("mlp_forward");
         let rows = observations.shape()[0];
         let [observations, params] = [observations, params].map(contiguous);

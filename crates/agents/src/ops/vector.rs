@@ -3,9 +3,7 @@
 
 use super::{Array, Expr, contiguous, flex_body, kernel, slice_of, tensor_of};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{
-    Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension,
-};
+use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 /// Rows of a matrix `[rows, columns]` by their indices `[n]`: `[n, columns]`.
@@ -37,8 +35,7 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
 /// `max_norm` where it is longer; both not a number where the sum is none.
 #[must_use]
 pub fn norm_and_scale(squares: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1>) {
-    let (norm, scale) =
-        <Dispatch as VectorOps>::norm_and_scale(squares.into_dispatch(), max_norm);
+    let (norm, scale) = <Dispatch as VectorOps>::norm_and_scale(squares.into_dispatch(), max_norm);
     (Tensor::from_dispatch(norm), Tensor::from_dispatch(scale))
 }
 

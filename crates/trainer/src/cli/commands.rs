@@ -13,6 +13,7 @@ use crate::experiment::summary::{EvalSummary, Summary};
 use crate::experiment::train::train;
 use crate::files;
 use crate::interrupt::Interrupt;
+use crate::registry::Registry;
 use crate::results;
 use crate::results::compare::compare;
 use crate::results::export::export;
@@ -23,7 +24,6 @@ use crate::results::watch::watch;
 use crate::sweep::{self, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
-use crate::registry::Registry;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -322,7 +322,8 @@ struct Devices {
 
 fn list(registry: &Registry, output: Output) {
     let choice = |(name, description)| Choice { name, description };
-    let environments = registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
+    let environments =
+        registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
     let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let backends = Backend::ALL.into_iter();
     let list = List {

@@ -10,8 +10,8 @@ pub use schema::{init, schema};
 pub use source::{Override, Source};
 
 use crate::error::Error;
-use agents::{AgentConfig, Backend, NetworkConfig, RegisteredAlgorithm};
 use crate::registry::Registry;
+use agents::{AgentConfig, Backend, NetworkConfig, RegisteredAlgorithm};
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};

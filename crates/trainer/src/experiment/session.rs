@@ -5,9 +5,9 @@ use crate::experiment::checkpoint::{Checkpoint, Problem, Progress};
 use crate::experiment::config::{Experiment, Source};
 use crate::experiment::metrics::RecentEpisodes;
 use crate::experiment::run_dir::{RunDir, Which};
+use crate::registry::Registry;
 use crate::terminal::command;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
-use crate::registry::Registry;
 use envs::{Action, Entry, Space, Stream, VectorEnv};
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,10 @@ impl Session {
 /// When the registry does not know it.
 pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Error> {
     let name = &experiment.env.name;
-    registry.environments.get(name).ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
+    registry
+        .environments
+        .get(name)
+        .ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
 }
 
 /// A new agent for the experiment's environment.

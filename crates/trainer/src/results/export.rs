@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::experiment::session::Trained;
 use crate::files;
+use crate::registry::Registry;
 use crate::terminal::{Align, columns, say};
 use agents::{Decision, GreedyPolicy};
-use crate::registry::Registry;
 use std::path::{Path, PathBuf};
 
 /// Kinds of files that a policy is exported to.

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::experiment::config::Source;
 use crate::experiment::run_dir::Lock;
 use crate::files;
-use crate::terminal::{Output, command};
 use crate::registry::Registry;
+use crate::terminal::{Output, command};
 use std::path::{Path, PathBuf};
 
 /// Copies the trials of these directories, one at least, that have ended into one, and writes its table.

@@ -3,12 +3,12 @@
 use super::layers::Pictures;
 use crate::error::Error;
 use crate::experiment::session::Trained;
+use crate::registry::Registry;
 use crate::results::replay::picture::pictures;
 use crate::results::stats;
 use crate::results::{Group, Run};
 use crate::terminal::warn;
 use agents::Recording;
-use crate::registry::Registry;
 use serde::Serialize;
 
 /// Policies that are replayed at most: the page stays small however large a sweep is.
