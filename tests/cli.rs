@@ -387,6 +387,17 @@ fn a_reader_that_goes_away_is_no_panic() {
     }
 }
 
+/// Mesa's Vulkan looks for a display, and libwayland complains where no session has one.
+#[test]
+fn without_a_session_nothing_is_said_of_a_display() {
+    let place = Place::new();
+    let mut list = place.command(&["list"]);
+    let list = list.env_remove("XDG_RUNTIME_DIR").env_remove("WAYLAND_DISPLAY").output().unwrap();
+    assert_eq!(list.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&list.stderr), "");
+    assert!(String::from_utf8_lossy(&list.stdout).contains("wgpu"), "{list:?}");
+}
+
 #[test]
 fn lists_what_can_be_chosen() {
     let ended = Place::new().trainer(&["list"]).expect(0, &[]);

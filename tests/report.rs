@@ -191,8 +191,8 @@ fn chromium() -> PathBuf {
     };
     named.into_iter().chain(known).find(works).unwrap_or_else(|| {
         panic!(
-            "no Chromium was found, and the report's page is tested in it: install it \
-             (apt-get install chromium), or name the program in the variable CHROMIUM"
+            "no Chromium was found, and the report's page is tested in it: ./test installs what the \
+             tests need (./test --setup only that); or name the program in the variable CHROMIUM"
         )
     })
 }

@@ -26,13 +26,18 @@ pub use sweep::Sweep;
 
 use clap::FromArgMatches;
 use std::process::ExitCode;
+#[cfg(target_os = "linux")]
+use std::{path::Path, process::Command};
 
-/// The program: reads the command line, does what it asks for with these environments.
+/// The program: reads the command line, does what it asks for with these environments. To be called
+/// first in `main`: outside of a desktop session on Linux, it starts the program a second time.
 #[must_use]
 pub fn main(registry: impl Into<Registry>) -> ExitCode {
     let registry = registry.into();
     let matches = cli::command(&registry).get_matches();
     let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    #[cfg(target_os = "linux")]
+    say_there_is_no_display();
     match cli::commands::execute(cli.command, &registry) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,4 +45,26 @@ pub fn main(registry: impl Into<Registry>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Starts the program anew, in the same process, with a Wayland display that is nowhere, unless a session
+/// says where it is. Mesa's Vulkan looks for one, also for a program without a window, since `wgpu` may
+/// open windows; without a session libwayland then complains on stderr. It reads the environment only, and
+/// to change that of a running program is unsafe.
+#[cfg(target_os = "linux")]
+fn say_there_is_no_display() {
+    use std::os::unix::process::CommandExt;
+    let is_path =
+        |name| std::env::var_os(name).is_some_and(|value| Path::new(&value).is_absolute());
+    if is_path("XDG_RUNTIME_DIR") || is_path("WAYLAND_DISPLAY") {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) else {
+        return;
+    };
+    let mut again = Command::new(program);
+    again.arg0(name).args(arguments).env("WAYLAND_DISPLAY", "/nonexistent");
+    // Comes back only if it failed: then there is a line too many on stderr.
+    let _ = again.exec();
 }
