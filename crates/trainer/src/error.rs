@@ -1,6 +1,6 @@
 //! One error for the whole program, with the exit code it leads to.
 
-use crate::experiment::checkpoint::CheckpointError;
+use crate::experiment::checkpoint::problem::CheckpointError;
 use crate::terminal::command;
 use agents::{AgentError, BackendError};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,6 @@
 pub mod checkpoint;
 pub mod config;
 pub mod metrics;
-pub mod progress;
 pub mod run_dir;
 pub mod session;
 pub mod summary;

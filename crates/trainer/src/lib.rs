@@ -13,11 +13,12 @@ mod sweep;
 mod terminal;
 
 pub use error::Error;
-pub use experiment::checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
+pub use experiment::checkpoint::Checkpoint;
+pub use experiment::checkpoint::problem::{CheckpointError, Problem};
 pub use experiment::config::{
     ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
-pub use experiment::metrics::RecentEpisodes;
+pub use experiment::metrics::{Progress, RecentEpisodes};
 pub use experiment::session::Trained;
 pub use results::export::ExportFormat;
 pub use sweep::Sweep;

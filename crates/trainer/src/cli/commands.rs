@@ -5,8 +5,10 @@ use crate::cli::init;
 use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::error::Error;
 use crate::experiment::config::{ALGORITHMS, Experiment, Override, Source};
-use crate::experiment::metrics::{CsvSink, Sink, TensorBoardSink};
-use crate::experiment::progress::ProgressSink;
+use crate::experiment::metrics::Sink;
+use crate::experiment::metrics::csv::CsvSink;
+use crate::experiment::metrics::progress::ProgressSink;
+use crate::experiment::metrics::tensorboard::TensorBoardSink;
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::experiment::session::{self, Session, Trained};
 use crate::experiment::summary::{EvalSummary, Summary};
@@ -17,7 +19,7 @@ use crate::results;
 use crate::results::compare::compare;
 use crate::results::export::export;
 use crate::results::plot;
-use crate::results::replay::replay;
+use crate::results::replay::{Chosen, replay};
 use crate::results::report::report;
 use crate::results::watch::watch;
 use crate::sweep::{self, Sweep};
@@ -66,7 +68,10 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             sweep::collect(&parts, out, registry, loud(result))
         }
         Command::Eval { episodes, play, result } => eval(play, episodes, loud(result), registry),
-        Command::Replay { gif, episodes, play } => replay(play, gif.as_deref(), episodes, registry),
+        Command::Replay { gif, episodes, play: PlayArgs { policy, stochastic, seed } } => {
+            let chosen = Chosen { episodes, seed, stochastic };
+            replay(&RunDir::at(policy.run), policy.checkpoint, chosen, gif.as_deref(), registry)
+        }
         Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
         Command::Bench { config, result } => {
@@ -80,7 +85,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
         }
         Command::Plot { output, curves } => draw(&curves, &output),
-        Command::Watch { curves } => watch(&curves),
+        Command::Watch { curves: CurveArgs { paths, metric, x } } => watch(&paths, &metric, x),
         Command::Export { format, output, policy } => {
             export(&RunDir::at(policy.run), policy.checkpoint, format, output, registry)
         }

@@ -1,15 +1,17 @@
 //! Checkpoints: all state of a run in one file with a checksum.
 
+pub mod problem;
+
 use crate::error::Error;
+use crate::experiment::checkpoint::problem::{CheckpointError, FORMAT, Problem};
+use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::files;
 use agents::{AgentState, CollectorState};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// First bytes of every checkpoint.
 const MAGIC: [u8; 8] = *b"BACKBURN";
-/// Version of the format that this program writes and reads.
-const FORMAT: u32 = 1;
 /// Magic, format, length of the payload, checksum.
 const HEADER: usize = 8 + 4 + 8 + 4;
 
@@ -23,82 +25,7 @@ pub struct Checkpoint {
     /// How far the run is.
     pub progress: Progress,
     /// Return, length and success of the last finished episodes.
-    pub recent: crate::experiment::metrics::RecentEpisodes,
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Finished iterations; `metrics.csv` has a row for each.
-    pub iterations: u64,
-    /// Environment steps.
-    pub steps: u64,
-    /// Seconds spent in rollouts and updates.
-    pub training_seconds: f64,
-    /// Seconds spent altogether, in all processes that worked on the run.
-    pub elapsed_seconds: f64,
-    /// Best mean return of an evaluation so far.
-    pub best_return: Option<f64>,
-}
-
-/// Why a file is no usable checkpoint.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
-pub struct CheckpointError {
-    /// The file, or the directory that should hold one.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-/// What is wrong with a checkpoint.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// It can't be read at all.
-    #[error("can't be read: {0}")]
-    Unreadable(std::io::Error),
-    /// A file without content.
-    #[error("is empty, so it is no checkpoint")]
-    Empty,
-    /// A file of another program.
-    #[error("is no Backburn checkpoint")]
-    Foreign,
-    /// Written by a later version of this program.
-    #[error(
-        "has format {0}; this program reads format {FORMAT}, so use the newer one that wrote it"
-    )]
-    Newer(u32),
-    /// Written by an early version of this program.
-    #[error("has format {0}, which this program no longer reads (it reads format {FORMAT})")]
-    Older(u32),
-    /// The end is missing.
-    #[error("is truncated: {found} of {expected} bytes are there")]
-    Truncated {
-        /// Bytes that the header promises.
-        expected: u64,
-        /// Bytes that are there.
-        found: u64,
-    },
-    /// Its bytes are not those that were written.
-    #[error("is damaged: its checksum does not match its content")]
-    Damaged,
-    /// Whole, but not understood.
-    #[error("is whole, but its content is not that of a checkpoint ({0})")]
-    Undecodable(postcard::Error),
-    /// Whole, but of another run.
-    #[error("belongs to another configuration: {0}")]
-    Mismatch(String),
-    /// There is no such checkpoint.
-    #[error("{0}")]
-    Missing(String),
-}
-
-impl Problem {
-    /// The error about this file.
-    #[must_use]
-    pub fn of(self, path: &Path) -> CheckpointError {
-        CheckpointError { path: path.to_owned(), problem: self }
-    }
+    pub recent: RecentEpisodes,
 }
 
 impl Checkpoint {

@@ -1,12 +1,12 @@
 //! The run directory: where a run's files are, and which checkpoint is which.
 
 use crate::error::Error;
-use crate::experiment::checkpoint::{Checkpoint, Problem};
+use crate::experiment::checkpoint::Checkpoint;
+use crate::experiment::checkpoint::problem::Problem;
 use crate::experiment::config::Experiment;
+use crate::experiment::metrics::tensorboard;
 use crate::files;
-use crate::results::export::ExportFormat;
 use crate::terminal::{command, program, quoted, warn};
-use clap::ValueEnum;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,9 @@ impl FromStr for Which {
         }
     }
 }
+
+/// What names of exported policies end in.
+pub const POLICIES: [&str; 2] = ["safetensors", "onnx"];
 
 /// A run directory. Names in it are fixed: other tools read it.
 #[derive(Clone, Debug)]
@@ -78,8 +81,8 @@ impl RunDir {
 
     /// The policy for other programs.
     #[must_use]
-    pub fn policy(&self, format: ExportFormat) -> PathBuf {
-        self.path.join("policy").with_extension(format.extension())
+    pub fn policy(&self, extension: &str) -> PathBuf {
+        self.path.join("policy").with_extension(extension)
     }
 
     /// The checkpoints.
@@ -169,9 +172,9 @@ impl RunDir {
     fn remove_run(&self) -> Result<(), Error> {
         let checkpoints = self.checkpoints();
         let mut paths = vec![self.config(), self.metrics(), self.summary()];
-        paths.extend(ExportFormat::value_variants().iter().map(|format| self.policy(*format)));
+        paths.extend(POLICIES.map(|extension| self.policy(extension)));
         for name in files::names(&self.path)? {
-            if name.starts_with(crate::experiment::metrics::FILE_PREFIX) {
+            if name.starts_with(tensorboard::FILE_PREFIX) {
                 paths.push(self.path.join(name));
             }
         }

@@ -1,9 +1,10 @@
 //! A run in memory: environments, agent, and how far they are.
 
 use crate::error::Error;
-use crate::experiment::checkpoint::{Checkpoint, Problem, Progress};
+use crate::experiment::checkpoint::Checkpoint;
+use crate::experiment::checkpoint::problem::Problem;
 use crate::experiment::config::{Experiment, Source};
-use crate::experiment::metrics::RecentEpisodes;
+use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::terminal::command;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};

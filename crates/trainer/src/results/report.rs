@@ -11,7 +11,7 @@ use crate::results::plot::{self, Axis};
 use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
 use crate::terminal::{count, say};
-use data::{Data, MAX_STEPS, Sweep, replays};
+use data::{Data, MAX_STEPS, SweepPicture, replays};
 use envs::Registry;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -34,7 +34,7 @@ pub fn report(paths: &[PathBuf], output: &Path, registry: &Registry) -> Result<(
 
 fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
     let (replays, notes) = replays(groups, registry);
-    let sweep = Sweep::of(groups);
+    let sweep = SweepPicture::of(groups);
     let is_wide = sweep.is_some() || groups.len() > compare::ALL_PAIRS_UP_TO;
     let data = serde_json::to_string(&Data { sweep, replays })
         .map_err(|error| Error::Usage(format!("the page's data can't be written: {error}")))?;

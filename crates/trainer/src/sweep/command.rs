@@ -1,9 +1,10 @@
 //! What the verbs of the command line do with a sweep.
 
-use super::progress::Progress;
+use super::plan::{Shard, Sweep, Trial};
+use super::progress::ProgressDisplay;
+use super::ranking;
 use super::run::{Runner, default_root};
-use super::trial::{Entry, Record, Status};
-use super::{Sweep, Trial, results};
+use super::trial::{Status, TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::config::{Override, Source};
 use crate::experiment::run_dir::Lock;
@@ -128,7 +129,7 @@ pub fn check(source: &Source, output: Output, registry: &Registry) -> Result<(),
 ///
 /// # Errors
 /// When the file is no sweep, or is TOML no more.
-pub fn part(source: Source, shard: Option<super::Shard>) -> Result<Source, Error> {
+pub fn part(source: Source, shard: Option<Shard>) -> Result<Source, Error> {
     let Some(shard) = shard else { return Ok(source) };
     if Sweep::is_in(&source)? {
         return Ok(source.with(vec![Override::shard(shard)]));
@@ -143,12 +144,16 @@ pub(super) fn parsed(source: &Source) -> Result<Sweep, Error> {
 }
 
 /// The known trials of a sweep as its directory has them.
-pub(super) fn entries(sweep: &Sweep, trials: Vec<Trial>, root: &Path) -> Result<Vec<Entry>, Error> {
+pub(super) fn entries(
+    sweep: &Sweep,
+    trials: Vec<Trial>,
+    root: &Path,
+) -> Result<Vec<TrialState>, Error> {
     let mut entries = Vec::new();
     for trial in trials {
         let directory = root.join("trials").join(trial.number.to_string());
-        let record = Record::read(&directory)?;
-        let entry = Entry::load(sweep, trial, directory, &sweep.seeds)?;
+        let record = TrialRecord::read(&directory)?;
+        let entry = TrialState::load(sweep, trial, directory, &sweep.seeds)?;
         if record.is_some_and(|record| !entry.tries(sweep, &record)) {
             return Err(Error::Usage(format!(
                 "{}: is a trial with other values than {FILE} gives it; the file was changed after \
@@ -182,7 +187,7 @@ fn run(
         // One run alone may have all cores.
         jobs: jobs.unwrap_or(cores).min(runs),
         interrupt: &interrupt,
-        progress: Progress::new(output.quiet),
+        progress: ProgressDisplay::new(output.quiet),
         entries,
         is_sweep: true,
         workers: Vec::new(),
@@ -190,14 +195,14 @@ fn run(
     let interrupted = runner.drive()?;
     let (finished, runs) = (runner.finished(), runner.runs());
     let stopped = || Error::SweepInterrupted { finished, runs, directory: root.to_owned() };
-    results::write(sweep, root, &runner.entries)?;
+    ranking::write(sweep, root, &runner.entries)?;
     if interrupted {
         return Err(stopped());
     }
     let entries = std::mem::take(&mut runner.entries);
     drop(runner);
-    output.text(|| results::ranking(sweep, root, &entries));
-    let winner = results::ranked(sweep, &entries).first().copied();
+    output.text(|| ranking::ranking(sweep, root, &entries));
+    let winner = ranking::ranked(sweep, &entries).first().copied();
     let mut confirmed = None;
     // Of a part of a sweep nobody knows the winner yet.
     if let Some(winner) = winner
@@ -207,8 +212,8 @@ fn run(
         let again = confirm(sweep, registry, root, winner, (jobs, cores), output, &interrupt)?;
         confirmed = Some(again.ok_or_else(stopped)?);
     }
-    output.json(&results::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
-    let failed = |entry: &&Entry| matches!(entry.verdict, Some((Status::Failed, _)));
+    output.json(&ranking::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
+    let failed = |entry: &&TrialState| matches!(entry.verdict, Some((Status::Failed, _)));
     match entries.iter().filter(failed).count() {
         0 => Ok(()),
         failed => Err(Error::TrialsFailed {
@@ -224,15 +229,15 @@ fn confirm(
     sweep: &Sweep,
     registry: &Registry,
     root: &Path,
-    winner: &Entry,
+    winner: &TrialState,
     (jobs, cores): (Option<usize>, usize),
     output: Output,
     interrupt: &Interrupt,
-) -> Result<Option<Entry>, Error> {
+) -> Result<Option<TrialState>, Error> {
     let first = sweep.seeds.iter().max().map_or(1, |seed| seed + 1);
     let seeds: Vec<u64> = (first..first + sweep.confirm_seeds).collect();
     let directory = root.join("confirm");
-    if let Some(record) = Record::read(&directory)?
+    if let Some(record) = TrialRecord::read(&directory)?
         && !winner.tries(sweep, &record)
     {
         // Another trial had won before trials that had failed were tried again.
@@ -246,8 +251,8 @@ fn confirm(
         root,
         jobs: jobs.unwrap_or(cores).min(seeds.len()),
         interrupt,
-        progress: Progress::new(output.quiet),
-        entries: vec![Entry::load(sweep, trial, directory, &seeds)?],
+        progress: ProgressDisplay::new(output.quiet),
+        entries: vec![TrialState::load(sweep, trial, directory, &seeds)?],
         is_sweep: false,
         workers: Vec::new(),
     };
@@ -257,8 +262,8 @@ fn confirm(
     let confirmed = runner.entries.pop();
     if let Some(again) = &confirmed {
         let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), again)];
-        results::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
-        output.text(|| results::confirmation(sweep, winner, again));
+        ranking::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
+        output.text(|| ranking::confirmation(sweep, winner, again));
     }
     Ok(confirmed)
 }

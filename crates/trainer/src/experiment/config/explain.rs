@@ -1,8 +1,9 @@
 //! Messages about a configuration: what is wrong, and what would be right.
 
 use super::fields::fields;
-use super::source::key_at;
-use super::{CheckpointFile, EnvConfig, EvalConfig, File, Source};
+use super::source::{Source, key_at};
+use super::sweep::SweepTable;
+use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use crate::error::Error;
 use agents::{NetworkConfig, PpoConfig, TrpoConfig};
 use serde::Deserialize;
@@ -66,7 +67,7 @@ fn elsewhere<'de, A: Deserialize<'de>>(unknown: &str, known: &[&str], parent: &s
             ("in [agent]", own),
             ("in [eval]", fields::<EvalConfig>()),
             ("in [checkpoint]", fields::<CheckpointFile>()),
-            ("in [sweep]", fields::<crate::sweep::Table>()),
+            ("in [sweep]", fields::<SweepTable>()),
         ];
         if let Some((place, _)) = tables.iter().find(|(_, keys)| keys.contains(&unknown)) {
             return format!("; `{unknown}` belongs {place}");

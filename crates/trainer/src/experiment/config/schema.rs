@@ -1,7 +1,7 @@
 //! The JSON Schema of a configuration file, and a file to start from that is written after it.
 
 use super::fields::fields;
-use super::{ALGORITHMS, CheckpointFile, EnvConfig, EvalConfig, File};
+use super::tables::{ALGORITHMS, CheckpointFile, EnvConfig, EvalConfig, File};
 use agents::{AgentConfig, NetworkConfig, PpoConfig, TrpoConfig};
 use envs::{Entry, Registry};
 use schemars::Schema;
@@ -104,14 +104,14 @@ fn tidy(schema: &mut Schema) {
 
 /// A key that can be swept: where its schemas are, and the keys below it.
 #[derive(Default)]
-struct Swept {
+struct SweepableKey {
     pointers: Vec<String>,
-    inside: BTreeMap<String, Swept>,
+    inside: BTreeMap<String, SweepableKey>,
 }
 
 /// The keys below a schema, which is at `pointer`.
-fn swept(schema: &Value, pointer: &str, without: &[&str]) -> Swept {
-    let mut found = Swept { pointers: vec![pointer.to_owned()], ..Swept::default() };
+fn swept(schema: &Value, pointer: &str, without: &[&str]) -> SweepableKey {
+    let mut found = SweepableKey { pointers: vec![pointer.to_owned()], ..SweepableKey::default() };
     // An agent is one of two tables.
     let alternatives = schema["anyOf"].as_array().into_iter().flatten().enumerate();
     let mut tables: Vec<(String, &Value)> =
@@ -128,8 +128,8 @@ fn swept(schema: &Value, pointer: &str, without: &[&str]) -> Swept {
     found
 }
 
-impl Swept {
-    fn merge(&mut self, other: Swept) {
+impl SweepableKey {
+    fn merge(&mut self, other: SweepableKey) {
         self.pointers.extend(other.pointers);
         for (key, inside) in other.inside {
             self.inside.entry(key).or_default().merge(inside);

@@ -1,12 +1,9 @@
 //! Ranges, and how values must go together.
 
-use super::{Experiment, Source};
+use super::source::Source;
+use super::tables::{Experiment, MAX_SEED, MAX_STEPS};
 use crate::error::Error;
 
-/// Steps of a run: beyond what any machine gets through, within what TOML can write.
-pub const MAX_STEPS: u64 = 1_000_000_000_000_000;
-/// Largest seed: what TOML can write.
-pub const MAX_SEED: u64 = i64::MAX as u64;
 /// Samples of an iteration; they are all held in memory.
 const MAX_BATCH: u64 = 1 << 24;
 /// Weights between hidden layers; they are held several times in memory.
