@@ -34,8 +34,9 @@ impl Checkpoint {
     /// # Errors
     /// When the system refuses; an earlier file of that name is still there then.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let payload = postcard::to_stdvec(self)
-            .map_err(|error| Error::from(Problem::Undecodable(error).of(path)))?;
+        let payload = postcard::to_stdvec(self).map_err(|error| {
+            Error::Failed(format!("{}: can't be encoded: {error}", path.display()))
+        })?;
         files::write_atomically(path, &[&header(FORMAT, &payload), &payload])
     }
 

@@ -37,7 +37,7 @@ fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
     let sweep = SweepPicture::of(groups);
     let is_wide = sweep.is_some() || groups.len() > compare::ALL_PAIRS_UP_TO;
     let data = serde_json::to_string(&Data { sweep, replays })
-        .map_err(|error| Error::Usage(format!("the page's data can't be written: {error}")))?;
+        .map_err(|error| Error::Failed(format!("the page's data can't be written: {error}")))?;
     Ok(fill(
         include_str!("report/page.html"),
         &[

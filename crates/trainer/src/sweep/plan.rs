@@ -228,13 +228,15 @@ impl Sweep {
         let source = self.source.with(overrides);
         self.validated(&source, registry)
             .map(|experiment| Trial { number, values: values.clone(), experiment })
-            .map_err(|error| {
-                let text = error.to_string();
-                if values.is_empty() || flags.iter().any(|flag| text.contains(flag.as_str())) {
-                    return error;
-                }
+            .map_err(|error| match error {
                 // What is wrong stands elsewhere: say which trial it is wrong in.
-                Error::Usage(format!("{text} (in the trial {})", self.describe(&values)))
+                Error::Usage(text)
+                    if !values.is_empty()
+                        && !flags.iter().any(|flag| text.contains(flag.as_str())) =>
+                {
+                    Error::Usage(format!("{text} (in the trial {})", self.describe(&values)))
+                }
+                error => error,
             })
     }
 
@@ -298,7 +300,7 @@ impl Sweep {
     /// When a value can't be written in TOML, which validation rules out.
     pub fn to_toml(&self) -> Result<String, Error> {
         let problem = |error: &dyn Display| {
-            Error::Usage(format!("the sweep can't be written as TOML: {error}"))
+            Error::Failed(format!("the sweep can't be written as TOML: {error}"))
         };
         let root = self.source.table()?;
         let mut root =

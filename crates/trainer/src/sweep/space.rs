@@ -175,7 +175,7 @@ impl SearchSpace {
         };
         // Each trial has draws of its own, however many were drawn before it.
         let seed = search.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64);
-        let problem = |error: optimizer::Error| Error::Usage(format!("[sweep.search]: {error}"));
+        let problem = |error: optimizer::Error| Error::Failed(format!("[sweep.search]: {error}"));
         let study: Study<f64> = if search.method == Method::Tpe {
             let sampler = TpeSampler::builder().n_startup_trials(STARTUP).seed(seed).build();
             Study::with_sampler(Direction::Minimize, sampler.map_err(problem)?)

@@ -157,7 +157,7 @@ impl TrialState {
             values: values.map(|((key, _), value)| ((*key).to_owned(), value.clone())).collect(),
         };
         let text = toml::to_string(&record).map_err(|error| {
-            Error::Usage(format!("the trial can't be written as TOML: {error}"))
+            Error::Failed(format!("the trial can't be written as TOML: {error}"))
         })?;
         files::write_atomically(&directory.join("trial.toml"), &[text.as_bytes()])
     }
@@ -268,7 +268,7 @@ impl Figures {
         let run = Run::read(directory.path())?;
         let Some(summary) = &run.summary else {
             let path = directory.path().display();
-            return Err(Error::Usage(format!("{path}: is not finished")));
+            return Err(Error::Failed(format!("{path}: is not finished")));
         };
         let evaluations = run.curve("time/total_timesteps", "eval/mean_reward");
         let eval = &summary.eval;

@@ -172,7 +172,7 @@ impl Experiment {
     /// When a value can't be written in TOML, which validation rules out.
     pub fn to_toml(&self) -> Result<String, Error> {
         toml::to_string(self).map_err(|error| {
-            Error::Usage(format!("the configuration can't be written as TOML: {error}"))
+            Error::Failed(format!("the configuration can't be written as TOML: {error}"))
         })
     }
 

@@ -138,7 +138,7 @@ impl Film {
 }
 
 fn problem(error: gif::EncodingError) -> Error {
-    Error::Usage(format!("the GIF can't be made: {error}"))
+    Error::Failed(format!("the GIF can't be made: {error}"))
 }
 
 /// The colors of the GIF: those of the shapes, and the shades between each two of them that smooth edges

@@ -321,7 +321,7 @@ impl Surface {
     /// # Errors
     /// When it can't be drawn, for want of memory say.
     pub fn pixels(&self) -> Result<Pixels, Error> {
-        let problem = |error: String| Error::Usage(format!("the picture can't be drawn: {error}"));
+        let problem = |error: String| Error::Failed(format!("the picture can't be drawn: {error}"));
         let raster = RasterBackend::new().with_scale(SAMPLES as f32);
         let file = raster.render_scene(&self.scene).map_err(problem)?;
         let mut reader = png::Decoder::new(std::io::Cursor::new(file))
