@@ -387,6 +387,13 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_that_can_not_be_drawn_is_no_bad_usage() {
+        let error = Surface::new(0, 0, &LIGHT).pixels().map(drop).unwrap_err();
+        assert!(error.to_string().starts_with("the picture can't be drawn: "), "{error}");
+        assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
     fn shapes_of_any_size_can_be_drawn() {
         for big in [1e5, 1e9, 1e20, 1e39, 1e300, f64::MAX, f64::NAN] {
             let mut drawing = Drawing::new([0.0; 2], [2.0, 1.0], 0.1);
