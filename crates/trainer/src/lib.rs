@@ -19,7 +19,8 @@ pub use experiment::config::{
     ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
 pub use experiment::metrics::{Progress, RecentEpisodes};
-pub use experiment::session::Trained;
+pub use experiment::session::{Session, Trained};
+pub use experiment::train::Iteration;
 pub use results::export::ExportFormat;
 pub use sweep::Sweep;
 

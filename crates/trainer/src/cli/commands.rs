@@ -5,16 +5,11 @@ use crate::cli::init;
 use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::error::Error;
 use crate::experiment::config::{ALGORITHMS, Experiment, Override, Source};
-use crate::experiment::metrics::Sink;
-use crate::experiment::metrics::csv::CsvSink;
-use crate::experiment::metrics::progress::ProgressSink;
-use crate::experiment::metrics::tensorboard::TensorBoardSink;
-use crate::experiment::run_dir::{RunDir, Which};
+use crate::experiment::run::{self, Control};
+use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::{self, Session, Trained};
-use crate::experiment::summary::{EvalSummary, Summary};
-use crate::experiment::train::train;
+use crate::experiment::summary::EvalSummary;
 use crate::files;
-use crate::interrupt::Interrupt;
 use crate::results;
 use crate::results::compare::compare;
 use crate::results::export::export;
@@ -56,7 +51,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             if !sweep::is_at(&run) {
                 no_sweep(&sweep, &run)?;
                 let control = Control { output, until_stdin_ends: sweep.until_stdin_ends };
-                return resume(run, backend, control, registry);
+                return run::resume(run, backend, control, registry);
             }
             if backend.is_some() {
                 let message = "--backend: a sweep goes on with the backend of its sweep.toml";
@@ -94,13 +89,6 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             Ok(())
         }
     }
-}
-
-/// What a run tells, and what stops it.
-#[derive(Clone, Copy)]
-struct Control {
-    output: Output,
-    until_stdin_ends: bool,
 }
 
 /// The output of verbs that can't be told to be quiet.
@@ -144,83 +132,13 @@ fn run(
     registry: &Registry,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
-    let entry = session::entry(&experiment, registry)?;
-    let mut agent = session::agent(&experiment, &entry, source, experiment.backend)?;
-    session::warm_start(&mut agent, &experiment, source)?;
+    let session = Session::begin(experiment, source, registry)?;
     if !control.output.quiet
-        && let Some(hint) = hint(&experiment, &agent)
+        && let Some(hint) = hint(&session.experiment, &session.agent)
     {
         terminal::hint(&hint);
     }
-    let session = Session::new(experiment, entry, agent)?;
-    let path = out.unwrap_or_else(|| {
-        let Experiment { name, seed, .. } = &session.experiment;
-        ["runs", name, &seed.to_string()].iter().collect()
-    });
-    let run = RunDir::at(path);
-    let _lock = run.create(&session.experiment, overwrite)?;
-    finish(session, &run, control)
-}
-
-fn resume(
-    path: PathBuf,
-    backend: Option<Backend>,
-    control: Control,
-    registry: &Registry,
-) -> Result<(), Error> {
-    let run = RunDir::at(path);
-    let _lock = run.open()?;
-    let backend: Vec<_> =
-        backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
-    let (experiment, source) = Experiment::read(&run.config(), &backend, registry)?;
-    let entry = session::entry(&experiment, registry)?;
-    let mut agent = session::agent(&experiment, &entry, &source, experiment.backend)?;
-    let checkpoint = run.load(Which::Latest)?;
-    if checkpoint.is_none() {
-        // Killed before its first checkpoint: the run begins anew.
-        session::warm_start(&mut agent, &experiment, &source)?;
-    }
-    let mut session = Session::new(experiment, entry, agent)?;
-    if let Some((path, checkpoint)) = checkpoint {
-        session.restore(path, checkpoint)?;
-    }
-    if session.is_finished() && run.summary().is_file() {
-        let summary = Summary::read(&run.summary())?;
-        control.output.result(&summary.of(run.path()), || {
-            let path = run.path().display();
-            let steps = session.progress.steps;
-            format!(
-                "{path}: finished, {steps} steps are done; see summary.json, or raise \
-                 total_steps in config.toml to train longer\n"
-            )
-        });
-        return Ok(());
-    }
-    finish(session, &run, control)
-}
-
-/// Trains to the end and writes the summary.
-fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
-    let interrupt = Interrupt::listen();
-    if control.until_stdin_ends {
-        interrupt.listen_to_stdin();
-    }
-    let progress = session.progress;
-    let mut sinks: Vec<Box<dyn Sink>> =
-        vec![Box::new(CsvSink::open(&run.metrics(), progress.iterations)?)];
-    if !session.is_finished() {
-        sinks.push(Box::new(TensorBoardSink::create(run.path(), progress.steps)?));
-    }
-    if !control.output.quiet {
-        let total = session.experiment.whole_steps();
-        sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
-    }
-    let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
-    drop(sinks);
-    let summary = Summary::new(&session, &evaluation);
-    summary.write(&run.summary())?;
-    control.output.result(&summary.of(run.path()), || summary.table(run.path()));
-    Ok(())
+    run::start(session, out, overwrite, control)
 }
 
 /// What `eval` has played, and what came of it.
@@ -263,7 +181,7 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
     let entry = session::entry(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
     let mut agent = session::agent(&experiment, &entry, source, Backend::Flex)?;
-    session::warm_start(&mut agent, &experiment, source)?;
+    session::warm_start(&mut agent, &experiment, &entry, source)?;
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);
     Ok(())

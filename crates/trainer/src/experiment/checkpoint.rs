@@ -4,9 +4,11 @@ pub mod problem;
 
 use crate::error::Error;
 use crate::experiment::checkpoint::problem::{CheckpointError, FORMAT, Problem};
+use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::files;
-use agents::{AgentState, CollectorState};
+use agents::adam::AdamState;
+use agents::{AgentState, AlgorithmState, CollectorState};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -18,6 +20,8 @@ const HEADER: usize = 8 + 4 + 8 + 4;
 /// Everything that a run needs to go on as if nothing had happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// What it belongs to.
+    pub fingerprint: Fingerprint,
     /// Networks, optimisers, observation normaliser, shuffling stream.
     pub agent: AgentState,
     /// Environments, reward normaliser, sampling stream.
@@ -75,7 +79,11 @@ impl Checkpoint {
         if found > expected || u32::from_le_bytes([c0, c1, c2, c3]) != checksum(header, payload) {
             return Err(Problem::Damaged);
         }
-        postcard::from_bytes(payload).map_err(Problem::Undecodable)
+        let checkpoint: Checkpoint = postcard::from_bytes(payload).map_err(Problem::Undecodable)?;
+        match impossible(&checkpoint) {
+            Some(what) => Err(Problem::Impossible(what)),
+            None => Ok(checkpoint),
+        }
     }
 }
 
@@ -95,6 +103,48 @@ fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..20]), payload)
 }
 
+/// What about a checkpoint's numbers no run can have led to, whatever its configuration. Lengths are the
+/// concern of the agent and the environments, which know theirs.
+fn impossible(checkpoint: &Checkpoint) -> Option<String> {
+    let Checkpoint { agent, progress, recent, .. } = checkpoint;
+    let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+    let optimizer = |adam: &AdamState| {
+        finite(&adam.first) && finite(&adam.second) && adam.second.iter().all(|&v| v >= 0.0)
+    };
+    let optimizers = match &agent.algorithm {
+        AlgorithmState::Ppo(ppo) => {
+            optimizer(&ppo.policy_optimizer)
+                && optimizer(&ppo.critic_optimizer)
+                && ppo.kl_coef.is_finite()
+                && ppo.kl_coef >= 0.0
+        }
+        AlgorithmState::Trpo(trpo) => optimizer(&trpo.critic_optimizer),
+    };
+    let statistics =
+        agent.observation_normalizer.as_ref().map(|normalizer| normalizer.statistics());
+    let normalizer = statistics.is_none_or(|statistics| {
+        let (mean, variance) = (statistics.mean(), statistics.variance());
+        mean.len() == variance.len()
+            && mean.iter().all(|number| number.is_finite())
+            && variance.iter().all(|&number| number.is_finite() && number >= 0.0)
+            && statistics.count().is_finite()
+            && statistics.count() > 0.0
+    });
+    let seconds = [progress.training_seconds, progress.elapsed_seconds];
+    let clock = seconds.iter().all(|&seconds| seconds.is_finite() && seconds >= 0.0);
+    let parts = [
+        ("the policy's parameters", finite(&agent.policy)),
+        ("the critic's parameters", finite(&agent.critic)),
+        ("the optimisers' moments", optimizers),
+        ("the statistics of the observations", normalizer),
+        ("the seconds it counts", clock),
+        ("its best return", progress.best_return.is_none_or(f64::is_finite)),
+        ("its recent episodes", recent.is_possible()),
+    ];
+    let (what, _) = parts.iter().find(|(_, is_possible)| !is_possible)?;
+    Some((*what).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,7 +160,7 @@ mod tests {
         let older = problem(FORMAT - 1, b"");
         assert_eq!(
             older.to_string(),
-            "has format 0, which this program no longer reads (it reads format 1)"
+            "has format 1, which this program no longer reads (it reads format 2)"
         );
     }
 }

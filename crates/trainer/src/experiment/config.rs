@@ -2,6 +2,7 @@
 
 pub mod explain;
 mod fields;
+pub mod keys;
 mod schema;
 mod source;
 pub mod sweep;
@@ -11,7 +12,8 @@ mod validate;
 pub use explain::did_you_mean;
 pub use schema::{init, schema};
 pub use source::{Override, Source};
-pub use tables::{ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment};
+pub use tables::{ALGORITHMS, CheckpointConfig, EnvConfig, EvalConfig, Experiment, default_seed};
+pub use validate::validate_head;
 
 use crate::error::Error;
 use agents::{AgentConfig, PpoConfig, Schedule};
@@ -43,7 +45,18 @@ impl Experiment {
     /// # Errors
     /// What is wrong, where it stands, and what would be right.
     pub fn parse(source: &Source, registry: &Registry) -> Result<Experiment, Error> {
-        let table = source.table()?;
+        Experiment::parse_table(source, source.table()?, registry)
+    }
+
+    /// The same of the source's table, less what is none of the experiment's business.
+    ///
+    /// # Errors
+    /// As [`Experiment::parse`].
+    pub fn parse_table(
+        source: &Source,
+        table: Spanned<DeTable<'_>>,
+        registry: &Registry,
+    ) -> Result<Experiment, Error> {
         explain::finite_numbers(source, table.get_ref())?;
         let names: Vec<&str> = registry.entries().iter().map(|entry| entry.name).collect();
         required(source, &table, "env", "name", &names)?;
@@ -64,12 +77,8 @@ impl Experiment {
         let keys = table.get_ref().clone();
         let file = File::<A>::deserialize(toml::Deserializer::from(table))
             .map_err(|error| explain::error::<A>(source, &keys, &error))?;
-        let name = match file.name {
-            Some(name) => name,
-            None => source.path().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        };
         Ok(Experiment {
-            name,
+            name: file.name.unwrap_or_else(|| source.name()),
             seed: file.seed,
             total_steps: file.total_steps,
             backend: file.backend,

@@ -45,6 +45,12 @@ impl RecentEpisodes {
         }
     }
 
+    /// Whether a run can have had them: finite, and no more than are looked back on.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.episodes.len() <= WINDOW && self.episodes.iter().all(|episode| episode.0.is_finite())
+    }
+
     fn mean(&self, figure: impl Fn(&(f64, u32, Option<bool>)) -> f64) -> Option<f64> {
         let count = self.episodes.len();
         (count > 0).then(|| self.episodes.iter().map(figure).sum::<f64>() / count as f64)

@@ -1,7 +1,7 @@
 //! Curves of experiments in the terminal, drawn anew while they go on.
 
 use crate::error::Error;
-use crate::experiment::run_dir::{Lock, RunDir};
+use crate::experiment::lock::Lock;
 use crate::results::plot::{self, Axis};
 use crate::results::screen::Screen;
 use crate::results::{self, Run};
@@ -77,7 +77,7 @@ fn may_have(run: &Run, metric: &str) -> bool {
 /// A line for each run that is not finished, those that a process works on first: how far it is and how
 /// well it does.
 fn table(runs: &[&Run]) -> String {
-    let is_running = |run: &Run| Lock::is_held(&RunDir::at(run.path.clone()).config());
+    let is_running = |run: &Run| Lock::is_held(&run.path);
     let unfinished = runs.iter().filter(|run| run.summary.is_none());
     let mut unfinished: Vec<(&Run, bool)> = unfinished.map(|run| (*run, is_running(run))).collect();
     unfinished.sort_by_key(|(_, is_running)| !is_running);

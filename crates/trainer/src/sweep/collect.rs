@@ -7,7 +7,7 @@ use super::run::default_root;
 use super::trial::{TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::config::Source;
-use crate::experiment::run_dir::Lock;
+use crate::experiment::lock::{self, Lock};
 use crate::files;
 use crate::terminal::{Output, command};
 use envs::Registry;
@@ -31,14 +31,13 @@ pub fn collect(
     }
     let root = out.unwrap_or_else(|| default_root(&sweep));
     let file = root.join(FILE);
-    if file.is_file() && read(&root)?.1 != text {
-        return Err(another(&root, &parts[0]));
-    }
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
+    let _lock = Lock::on(&root, "sweep")?;
     if !file.is_file() {
         files::write_atomically(&file, &[text.as_bytes()])?;
+    } else if read(&root)?.1 != text {
+        return Err(another(&root, &parts[0]));
     }
-    let _lock = Lock::on(&file, &root, "sweep")?;
     for part in parts {
         for name in files::names(&part.join("trials"))? {
             let (from, to) = (part.join("trials").join(&name), root.join("trials").join(&name));
@@ -105,6 +104,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     }
     std::fs::create_dir_all(to).map_err(Error::io("can't be created", to))?;
     let mut names = files::names(from)?;
+    names.retain(|name| name != lock::FILE);
     // The record last: with it, the copy is whole.
     names.sort_by_key(|name| name == "trial.toml");
     names.iter().try_for_each(|name| copy(&from.join(name), &to.join(name)))

@@ -7,7 +7,7 @@ use super::run::{Runner, default_root};
 use super::trial::{Status, TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::config::{Override, Source};
-use crate::experiment::run_dir::Lock;
+use crate::experiment::lock::Lock;
 use crate::files;
 use crate::interrupt::Interrupt;
 use crate::terminal::{Output, command};
@@ -41,6 +41,9 @@ pub fn start(
     if root.exists() && !root.is_dir() {
         return Err(Error::Usage(format!("{path}: is a file; a sweep needs a directory")));
     }
+    std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
+    // Before anything is looked at or written: of two that begin here only one goes on.
+    let lock = Lock::on(&root, "sweep")?;
     let file = root.join(FILE);
     if root.join("config.toml").exists() {
         return Err(Error::Usage(format!(
@@ -55,13 +58,10 @@ pub fn start(
                 command("resume", &root)
             )));
         }
-        // Whoever works on the old sweep must not lose its files.
-        let _lock = Lock::on(&file, &root, "sweep")?;
         remove(&root)?;
     }
-    std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
-    run(&sweep, trials, registry, &root, jobs, output)
+    run(&sweep, trials, registry, &root, jobs, output, &lock)
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
@@ -74,8 +74,9 @@ pub fn resume(
     jobs: Option<usize>,
     output: Output,
 ) -> Result<(), Error> {
+    let lock = Lock::on(root, "sweep")?;
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    run(&sweep, sweep.trials(registry)?, registry, root, jobs, output)
+    run(&sweep, sweep.trials(registry)?, registry, root, jobs, output, &lock)
 }
 
 /// Whether a sweep is in this directory.
@@ -173,8 +174,8 @@ fn run(
     root: &Path,
     jobs: Option<usize>,
     output: Output,
+    _lock: &Lock,
 ) -> Result<(), Error> {
-    let _lock = Lock::on(&root.join(FILE), root, "sweep")?;
     files::remove_unfinished(root)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let interrupt = Interrupt::listen();

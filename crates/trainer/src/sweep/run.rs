@@ -6,7 +6,8 @@ use super::prune::{Live, hopeless};
 use super::ranking;
 use super::trial::{Figures, RunState, Status, TrialRecord, TrialState};
 use crate::error::Error;
-use crate::experiment::run_dir::{Lock, RunDir};
+use crate::experiment::lock::Lock;
+use crate::experiment::run_dir::RunDir;
 use crate::interrupt::Interrupt;
 use envs::Registry;
 use std::io::{BufRead, BufReader};
@@ -316,7 +317,7 @@ fn wait_for(directory: &RunDir, interrupt: &Interrupt) {
     let started = Instant::now();
     while started.elapsed() < LAST_WORDS
         && !interrupt.is_requested()
-        && Lock::is_held(&directory.config())
+        && Lock::is_held(directory.path())
     {
         std::thread::sleep(LOOK);
     }

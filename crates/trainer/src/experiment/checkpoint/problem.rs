@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Version of the checkpoint format that this program writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why a file is no usable checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum Problem {
     /// Whole, but not understood.
     #[error("is whole, but its content is not that of a checkpoint ({0})")]
     Undecodable(postcard::Error),
+    /// Whole, but no run can have saved it.
+    #[error("holds what no run can have saved: {0}")]
+    Impossible(String),
     /// Whole, but of another run.
     #[error("belongs to another configuration: {0}")]
     Mismatch(String),

@@ -157,7 +157,9 @@ impl Default for CheckpointFile {
     }
 }
 
-const fn default_seed() -> u64 {
+/// Seed of an experiment that gives none.
+#[must_use]
+pub const fn default_seed() -> u64 {
     1
 }
 
@@ -171,9 +173,15 @@ impl Experiment {
     /// # Errors
     /// When a value can't be written in TOML, which validation rules out.
     pub fn to_toml(&self) -> Result<String, Error> {
-        toml::to_string(self).map_err(|error| {
-            Error::Failed(format!("the configuration can't be written as TOML: {error}"))
-        })
+        toml::to_string(self).map_err(unwritable)
+    }
+
+    /// The same as a table.
+    ///
+    /// # Errors
+    /// As [`Experiment::to_toml`].
+    pub fn to_table(&self) -> Result<toml::Table, Error> {
+        toml::Table::try_from(self).map_err(unwritable)
     }
 
     /// Environment steps in an iteration.
@@ -193,4 +201,8 @@ impl Experiment {
     pub fn iterations(&self) -> u64 {
         self.total_steps / self.steps_per_iteration()
     }
+}
+
+fn unwritable(error: toml::ser::Error) -> Error {
+    Error::Failed(format!("the configuration can't be written as TOML: {error}"))
 }

@@ -20,8 +20,7 @@ impl Experiment {
             let message = format!("is {value}; must be a whole number from {low} to {high}");
             check(key, wrong.then_some(message))
         };
-        check("name", wrong_name(&self.name))?;
-        range("seed", self.seed, 0, MAX_SEED)?;
+        validate_head(source, &self.name, self.seed)?;
         range("total_steps", self.total_steps, 1, MAX_STEPS)?;
         range("env.num_envs", self.env.num_envs as u64, 1, 65_536)?;
         range("eval.episodes", self.eval.episodes as u64, 1, 100_000)?;
@@ -50,6 +49,21 @@ impl Experiment {
             .then(|| format!("is {}, less than one iteration: {product}", self.total_steps));
         check("total_steps", too_short)
     }
+}
+
+/// Checks what stands above the tables of an experiment and of a sweep alike.
+///
+/// # Errors
+/// When the name can't be a directory's, or the seed is too large.
+pub fn validate_head(source: &Source, name: &str, seed: u64) -> Result<(), Error> {
+    if let Some(message) = wrong_name(name) {
+        return Err(source.error("name", &message));
+    }
+    if seed > MAX_SEED {
+        let message = format!("is {seed}; must be a whole number from 0 to {MAX_SEED}");
+        return Err(source.error("seed", &message));
+    }
+    Ok(())
 }
 
 /// What is wrong with a name that becomes a directory.
