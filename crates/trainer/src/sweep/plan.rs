@@ -3,11 +3,14 @@
 use super::space::SearchSpace;
 use crate::error::Error;
 use crate::experiment::config::sweep::{MAX_SEEDS, Objective, Pruner, Search, Seeds, SweepTable};
-use crate::experiment::config::{Experiment, Override, Source, explain};
+use crate::experiment::config::{
+    Experiment, Override, Source, default_seed, explain, validate_head,
+};
 use crate::experiment::session;
-use agents::{Backend, PpoConfig};
+use agents::PpoConfig;
 use envs::Registry;
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
@@ -113,17 +116,14 @@ impl Sweep {
             }
             (None, None) => SearchSpace::Grid(Vec::new()),
         };
-        let stem = source.path().file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = match root.get("name").map(Spanned::get_ref) {
-            Some(DeValue::String(name)) => name.to_string(),
-            _ => stem,
-        };
-        let own_seed = match root.get("seed").map(Spanned::get_ref) {
-            Some(DeValue::Integer(seed)) => seed.as_str().parse().unwrap_or(1),
-            _ => 1,
-        };
+        // Every trial has these from the sweep, so that no trial's own validation sees them.
+        let head = root.iter().filter(|(key, _)| matches!(&**key.get_ref(), "name" | "seed"));
+        let head = head.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let Head { name, seed } = strict(source, root, value.span(), head)?;
+        let name = name.unwrap_or_else(|| source.name());
+        validate_head(source, &name, seed)?;
         let seeds = match file.seeds {
-            None => vec![own_seed],
+            None => vec![seed],
             Some(Seeds::Count(count)) => (1..=count.min(MAX_SEEDS + 1)).collect(),
             Some(Seeds::List(list)) => list,
         };
@@ -150,7 +150,7 @@ impl Sweep {
         if seeds.is_empty() || seeds.len() as u64 > MAX_SEEDS {
             return wrong("sweep.seeds", &format!("must be 1 to {MAX_SEEDS} seeds"));
         }
-        if (1..seeds.len()).any(|i| seeds[..i].contains(&seeds[i])) {
+        if seeds.iter().collect::<HashSet<_>>().len() < seeds.len() {
             return wrong("sweep.seeds", "holds a seed twice");
         }
         let largest = i64::MAX as u64 - MAX_SEEDS;
@@ -216,6 +216,17 @@ impl Sweep {
         values: Vec<Value>,
         registry: &Registry,
     ) -> Result<Trial, Error> {
+        self.trial_of(&base(&self.source)?, number, values, registry)
+    }
+
+    /// The same with the file's table at hand: of many trials it is read once.
+    fn trial_of(
+        &self,
+        base: &Spanned<DeTable<'_>>,
+        number: usize,
+        values: Vec<Value>,
+        registry: &Registry,
+    ) -> Result<Trial, Error> {
         let keys = self.space.keys();
         let swept = keys.iter().zip(&values);
         let mut overrides = swept
@@ -226,7 +237,7 @@ impl Sweep {
         overrides.push(Override::swept("the sweep's name", "name", &name)?);
         overrides.push(Override::flag("seed", self.seeds[0]));
         let source = self.source.with(overrides);
-        self.validated(&source, registry)
+        self.validated(&source, base, registry)
             .map(|experiment| Trial { number, values: values.clone(), experiment })
             .map_err(|error| match error {
                 // What is wrong stands elsewhere: say which trial it is wrong in.
@@ -240,11 +251,17 @@ impl Sweep {
             })
     }
 
-    fn validated(&self, source: &Source, registry: &Registry) -> Result<Experiment, Error> {
-        let experiment = Experiment::parse(source, registry)?;
+    fn validated(
+        &self,
+        source: &Source,
+        base: &Spanned<DeTable<'_>>,
+        registry: &Registry,
+    ) -> Result<Experiment, Error> {
+        let mut table = Spanned::new(base.span(), base.get_ref().clone());
+        source.put_overrides(table.get_mut())?;
+        let experiment = Experiment::parse_table(source, table, registry)?;
         let entry = session::entry(&experiment, registry)?;
-        // Whether settings fit the environment does not depend on the backend.
-        session::agent(&experiment, &entry, source, Backend::Flex)?;
+        session::must_fit(&experiment, &entry, source)?;
         let objective = |message: &str| Err(source.error("sweep.objective", message));
         if self.objective == Objective::SuccessRate
             && !session::reports_success(&entry, experiment.seed)
@@ -263,8 +280,9 @@ impl Sweep {
     /// # Errors
     /// As [`Sweep::trial`].
     pub fn probes(&self, registry: &Registry) -> Result<Vec<Trial>, Error> {
+        let base = base(&self.source)?;
         let probes = self.space.probes().into_iter();
-        probes.map(|values| self.trial(1, values, registry)).collect()
+        probes.map(|values| self.trial_of(&base, 1, values, registry)).collect()
     }
 
     /// All trials of this part that are known before the sweep begins, each validated; of a search
@@ -277,7 +295,9 @@ impl Sweep {
         if self.space.learns() {
             return Ok(Vec::new());
         }
-        let trial = |number| self.trial(number, self.space.values(number, &[])?, registry);
+        let base = base(&self.source)?;
+        let trial =
+            |number| self.trial_of(&base, number, self.space.values(number, &[])?, registry);
         self.numbers().map(trial).collect()
     }
 
@@ -324,6 +344,21 @@ impl Sweep {
         }
         toml::to_string(&root).map_err(|error| problem(&error))
     }
+}
+
+/// What stands above the tables, as far as a sweep needs it.
+#[derive(Deserialize)]
+struct Head {
+    name: Option<String>,
+    #[serde(default = "default_seed")]
+    seed: u64,
+}
+
+/// The file's table without `[sweep]`, which may be much longer than the rest.
+fn base(source: &Source) -> Result<Spanned<DeTable<'_>>, Error> {
+    let mut table = source.file_table()?;
+    table.get_mut().remove("sweep");
+    Ok(table)
 }
 
 /// The last part of a dotted key, which is what people call it.

@@ -7,7 +7,7 @@ use optimizer::parameter::{CategoricalParam, FloatParam, IntParam, ParamValue, P
 use optimizer::sampler::random::RandomSampler;
 use optimizer::sampler::tpe::TpeSampler;
 use optimizer::{Direction, Study};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
@@ -59,6 +59,9 @@ impl SearchSpace {
             let dotted = format!("sweep.grid.{key}");
             let wrong = |text: &str| Err(source.error_at(Some(value.span()), Some(&dotted), text));
             let over = match value.get_ref() {
+                DeValue::Array(items) if items.len() as u64 > MAX_TRIALS => {
+                    return wrong(&format!("has more than {MAX_TRIALS} values"));
+                }
                 DeValue::Array(items) if !items.is_empty() => {
                     items.iter().map(|item| plain(source, item)).collect::<Result<Vec<_>, _>>()?
                 }
@@ -68,7 +71,8 @@ impl SearchSpace {
                     return wrong(&format!("is {kind}; must be an array of the values to try"));
                 }
             };
-            if (1..over.len()).any(|i| over[..i].contains(&over[i])) {
+            // As they are written, because numbers with a point can't be hashed.
+            if over.iter().map(Value::to_string).collect::<HashSet<_>>().len() < over.len() {
                 return wrong("holds a value twice");
             }
             keys.push(swept(source, key, value, over)?);
