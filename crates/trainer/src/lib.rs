@@ -1,7 +1,8 @@
 //! The trainer: a configuration in, a run directory out. No maths in here.
 //!
 //! [`main`] is the whole program for the environments of a registry, so that a crate with
-//! environments of its own is one line: `trainer::main(Registry::default().with_environment(...))`.
+//! environments of its own is one line:
+//! `trainer::main(envs::Registry::default().with(...))`.
 
 mod cli;
 mod error;
@@ -14,12 +15,14 @@ mod sweep;
 mod terminal;
 
 pub use error::Error;
-pub use experiment::checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
+pub use experiment::checkpoint::Checkpoint;
+pub use experiment::checkpoint::problem::{CheckpointError, Problem};
 pub use experiment::config::{
     CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
-pub use experiment::metrics::RecentEpisodes;
-pub use experiment::session::Trained;
+pub use experiment::metrics::{Progress, RecentEpisodes};
+pub use experiment::session::{Session, Trained};
+pub use experiment::train::Iteration;
 pub use registry::Registry;
 pub use results::export::ExportFormat;
 pub use sweep::Sweep;

@@ -2,7 +2,9 @@
 
 use crate::error::Error;
 use crate::experiment::config::{Experiment, Source};
+use crate::experiment::metrics::Progress;
 use crate::experiment::session::{self, Session};
+use crate::experiment::train::Iteration;
 use crate::terminal::Output;
 use agents::{Agent, Backend};
 use envs::{Entry, Space, VectorEnv};
@@ -79,9 +81,9 @@ pub fn bench(
         iterate(&mut session)?;
         let started = Instant::now();
         while acting.len() < RUNS || started.elapsed() < TIME {
-            let (act, update) = iterate(&mut session)?;
-            acting.push(act);
-            updates.push(update);
+            let Iteration { acting_seconds, update_seconds, .. } = iterate(&mut session)?;
+            acting.push(acting_seconds);
+            updates.push(update_seconds);
         }
         let (act, update) = (median(acting), median(updates));
         let [acting, update, training] = [act, update, act + update].map(|seconds| steps / seconds);
@@ -133,14 +135,10 @@ fn is_software(device: &str) -> bool {
     ["llvmpipe", "SwiftShader", "Basic Render"].iter().any(|name| device.contains(name))
 }
 
-/// Seconds of acting, values and advantages included, and of the update.
-fn iterate(session: &mut Session) -> Result<(f64, f64), Error> {
-    let started = Instant::now();
-    session.collector.collect(&mut session.agent).map_err(Error::Agent)?;
-    let batch = session.collector.batch(&session.agent).map_err(Error::Agent)?;
-    let act = started.elapsed().as_secs_f64();
-    session.agent.update(batch, 0.0).map_err(Error::Agent)?;
-    Ok((act, started.elapsed().as_secs_f64() - act))
+/// An iteration with the settings of the first one, however many there have been.
+fn iterate(session: &mut Session) -> Result<Iteration, Error> {
+    session.progress = Progress::default();
+    session.iterate().map_err(Error::Agent)
 }
 
 /// Steps per second of the environments alone, always with the same action.

@@ -1,13 +1,16 @@
 //! A run in memory: environments, agent, and how far they are.
 
 use crate::error::Error;
-use crate::experiment::checkpoint::{Checkpoint, Problem, Progress};
+use crate::experiment::checkpoint::Checkpoint;
+use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
 use crate::experiment::config::{Experiment, Source};
-use crate::experiment::metrics::RecentEpisodes;
+use crate::experiment::fingerprint::Fingerprint;
+use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
-use crate::registry::Registry;
 use crate::terminal::command;
+use agents::policy::Policy;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
+use crate::registry::Registry;
 use envs::{Action, Entry, Space, Stream, VectorEnv};
 use std::path::{Path, PathBuf};
 
@@ -29,19 +32,62 @@ pub struct Session {
     pub reports_success: bool,
     /// The last checkpoint known to be good.
     pub saved: Option<PathBuf>,
+    fingerprint: Fingerprint,
 }
 
 impl Session {
+    /// A run at its beginning, with the policy of the run that it starts from, if it names one. `source`
+    /// is what the experiment was read from.
+    ///
+    /// # Errors
+    /// When the registry does not know the environment, a setting does not fit it, there is no device, no
+    /// such policy, or a first observation is not finite.
+    pub fn begin(
+        experiment: Experiment,
+        source: &Source,
+        registry: &Registry,
+    ) -> Result<Session, Error> {
+        let entry = entry(&experiment, registry)?;
+        let mut agent = agent(&experiment, &entry, source, experiment.backend)?;
+        warm_start(&mut agent, &experiment, &entry, source)?;
+        Session::new(experiment, entry, agent)
+    }
+
+    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one.
+    ///
+    /// # Errors
+    /// As [`Session::begin`], and when no checkpoint is usable.
+    pub fn resume(
+        run: &RunDir,
+        experiment: Experiment,
+        source: &Source,
+        registry: &Registry,
+    ) -> Result<Session, Error> {
+        let Some((path, checkpoint)) = run.load(Which::Latest)? else {
+            return Session::begin(experiment, source, registry);
+        };
+        let entry = entry(&experiment, registry)?;
+        let agent = agent(&experiment, &entry, source, experiment.backend)?;
+        let mut session = Session::new(experiment, entry, agent)?;
+        session.restore(path, checkpoint)?;
+        Ok(session)
+    }
+
     /// A run at its beginning with an agent of [`agent`].
     ///
     /// # Errors
     /// When an environment's first observation is not finite.
-    pub fn new(experiment: Experiment, entry: Entry, mut agent: Agent) -> Result<Session, Error> {
+    pub(crate) fn new(
+        experiment: Experiment,
+        entry: Entry,
+        mut agent: Agent,
+    ) -> Result<Session, Error> {
         let Experiment { seed, env, .. } = &experiment;
         let envs = VectorEnv::new(&entry, *seed, 0, env.num_envs);
         let collector =
             Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
         Ok(Session {
+            fingerprint: Fingerprint::new(&experiment, &entry)?,
             reports_success: reports_success(&entry, *seed),
             experiment,
             entry,
@@ -57,7 +103,8 @@ impl Session {
     ///
     /// # Errors
     /// When it belongs to another configuration.
-    pub fn restore(&mut self, path: PathBuf, checkpoint: Checkpoint) -> Result<(), Error> {
+    fn restore(&mut self, path: PathBuf, checkpoint: Checkpoint) -> Result<(), Error> {
+        must_be_of(&checkpoint, &self.fingerprint, &path)?;
         let progress = checkpoint.progress;
         let steps = self.experiment.steps_per_iteration();
         if progress.iterations.checked_mul(steps) != Some(progress.steps) {
@@ -82,6 +129,7 @@ impl Session {
     /// When the algorithm's state can't be written down.
     pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
         Ok(Checkpoint {
+            fingerprint: self.fingerprint.clone(),
             agent: self.agent.state().map_err(Error::Agent)?,
             collector: self.collector.state(),
             progress: self.progress,
@@ -120,10 +168,7 @@ impl Session {
 /// When the registry does not know it.
 pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Error> {
     let name = &experiment.env.name;
-    registry
-        .environments
-        .get(name)
-        .ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
+    registry.environments.get(name).ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
 }
 
 /// A new agent for the experiment's environment.
@@ -152,13 +197,25 @@ pub fn agent(
     })
 }
 
+/// Checks that the settings fit the environment; builds nothing, and asks no device.
+///
+/// # Errors
+/// When they do not (`network.squash` without finite action bounds).
+pub fn must_fit(experiment: &Experiment, entry: &Entry, source: &Source) -> Result<(), Error> {
+    let env = entry.make();
+    Policy::new(&env.observation_space(), &env.action_space(), &experiment.network)
+        .map(drop)
+        .map_err(|error| source.error(&error.key, &error.message))
+}
+
 /// Gives the agent the policy of the run that the experiment names, if it names one.
 ///
 /// # Errors
-/// When that run has no usable checkpoint, or its policy has another shape.
+/// When that run has no usable checkpoint, or its policy is of another network.
 pub fn warm_start(
     agent: &mut Agent,
     experiment: &Experiment,
+    entry: &Entry,
     source: &Source,
 ) -> Result<(), Error> {
     let Some(path) = &experiment.warm_start else {
@@ -174,9 +231,35 @@ pub fn warm_start(
     } else {
         Checkpoint::read(path).map_err(|error| wrong(error.to_string()))?
     };
+    let own = Fingerprint::new(experiment, entry)?;
+    let differences = checkpoint.fingerprint.differences_of_policy(&own);
+    if !differences.is_empty() {
+        return Err(wrong(format!(
+            "{}: its policy is another function: {}; give this run the same, or another warm_start",
+            path.display(),
+            differences.join(", ")
+        )));
+    }
     agent
         .warm_start(&checkpoint.agent)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))
+}
+
+/// Refuses a checkpoint that was saved by a run of another configuration or task.
+fn must_be_of(
+    checkpoint: &Checkpoint,
+    run: &Fingerprint,
+    path: &Path,
+) -> Result<(), CheckpointError> {
+    let differences = checkpoint.fingerprint.differences(run);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{}; change config.toml back, or begin another run with what it says now",
+        differences.join(", ")
+    );
+    Err(Problem::Mismatch(message).of(path))
 }
 
 /// A run's policy as a checkpoint has it.
@@ -218,13 +301,14 @@ impl Trained {
                 command("resume", run.path())
             )));
         };
+        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &entry)?, &path)?;
         agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
         Ok(Trained { experiment, entry, agent, checkpoint: path })
     }
 }
 
 /// The error of a checkpoint whose state does not fit.
-pub fn foreign(error: AgentError, path: &Path) -> Error {
+fn foreign(error: AgentError, path: &Path) -> Error {
     Problem::Mismatch(error.to_string()).of(path).into()
 }
 

@@ -4,7 +4,7 @@ mod onnx;
 mod safetensors;
 
 use crate::error::Error;
-use crate::experiment::run_dir::{RunDir, Which};
+use crate::experiment::run_dir::{POLICIES, RunDir, Which};
 use crate::experiment::session::Trained;
 use crate::files;
 use crate::registry::Registry;
@@ -31,8 +31,8 @@ impl ExportFormat {
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
-            ExportFormat::Safetensors => "safetensors",
-            ExportFormat::Onnx => "onnx",
+            ExportFormat::Safetensors => POLICIES[0],
+            ExportFormat::Onnx => POLICIES[1],
         }
     }
 
@@ -65,7 +65,7 @@ pub fn export(
     registry: &Registry,
 ) -> Result<(), Error> {
     let trained = Trained::load(run, which, registry)?;
-    let output = output.unwrap_or_else(|| run.policy(format));
+    let output = output.unwrap_or_else(|| run.policy(format.extension()));
     files::output(&output, &[format.extension()])?;
     let action_space = trained.entry.make().action_space();
     let policy = trained.agent.actor().greedy(&action_space);

@@ -1,7 +1,8 @@
 //! Messages about a configuration: what is wrong, and what would be right.
 
-use super::source::key_at;
-use super::{CheckpointFile, EnvConfig, EvalConfig, File, Source};
+use super::source::{Source, key_at};
+use super::sweep::SweepTable;
+use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use crate::error::Error;
 use agents::{Algorithms, NetworkConfig, RegisteredAlgorithm, keys};
 use toml::Spanned;
@@ -71,7 +72,7 @@ fn elsewhere(
             ("in [agent]", other.map_or(&[], |other| other.keys())),
             ("in [eval]", keys::<EvalConfig>()),
             ("in [checkpoint]", keys::<CheckpointFile>()),
-            ("in [sweep]", keys::<crate::sweep::Table>()),
+            ("in [sweep]", keys::<SweepTable>()),
         ];
         if let Some((place, _)) = tables.iter().find(|(_, keys)| keys.contains(&unknown)) {
             return format!("; `{unknown}` belongs {place}");

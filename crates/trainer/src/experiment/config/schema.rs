@@ -1,12 +1,12 @@
 //! The JSON Schema of a configuration file, and a file to start from that is written after it.
 
-use super::{CheckpointFile, EnvConfig, EvalConfig, File};
-use crate::registry::Registry;
+use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use agents::{NetworkConfig, RegisteredAlgorithm, keys};
+use crate::registry::Registry;
 use envs::Entry;
+use schemars::{Schema, SchemaGenerator};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
-use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -117,14 +117,14 @@ fn tidy(schema: &mut Schema) {
 
 /// A key that can be swept: where its schemas are, and the keys below it.
 #[derive(Default)]
-struct Swept {
+struct SweepableKey {
     pointers: Vec<String>,
-    inside: BTreeMap<String, Swept>,
+    inside: BTreeMap<String, SweepableKey>,
 }
 
 /// The keys below a schema, which is at `pointer`.
-fn swept(schema: &Value, pointer: &str, without: &[&str]) -> Swept {
-    let mut found = Swept { pointers: vec![pointer.to_owned()], ..Swept::default() };
+fn swept(schema: &Value, pointer: &str, without: &[&str]) -> SweepableKey {
+    let mut found = SweepableKey { pointers: vec![pointer.to_owned()], ..SweepableKey::default() };
     // An agent is one of two tables.
     let alternatives = schema["anyOf"].as_array().into_iter().flatten().enumerate();
     let mut tables: Vec<(String, &Value)> =
@@ -141,8 +141,8 @@ fn swept(schema: &Value, pointer: &str, without: &[&str]) -> Swept {
     found
 }
 
-impl Swept {
-    fn merge(&mut self, other: Swept) {
+impl SweepableKey {
+    fn merge(&mut self, other: SweepableKey) {
         self.pointers.extend(other.pointers);
         for (key, inside) in other.inside {
             self.inside.entry(key).or_default().merge(inside);

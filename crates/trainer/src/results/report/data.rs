@@ -23,13 +23,13 @@ const MIN_SWEEP: usize = 3;
 /// All of it.
 #[derive(Serialize)]
 pub struct Data {
-    pub sweep: Option<Sweep>,
+    pub sweep: Option<SweepPicture>,
     pub replays: Vec<Replay>,
 }
 
 /// Hyperparameters and what they led to.
 #[derive(Serialize)]
-pub struct Sweep {
+pub struct SweepPicture {
     keys: Vec<String>,
     groups: Vec<SweepGroup>,
 }
@@ -42,9 +42,9 @@ struct SweepGroup {
     returns: Vec<f64>,
 }
 
-impl Sweep {
+impl SweepPicture {
     /// `None` where there are too few groups, or ones whose returns can't be compared.
-    pub fn of(groups: &[Group]) -> Option<Sweep> {
+    pub fn of(groups: &[Group]) -> Option<SweepPicture> {
         let differences = &groups.first()?.differences;
         if differences.is_empty() || differences.contains_key("env.name") {
             return None;
@@ -62,7 +62,7 @@ impl Sweep {
             .filter(|group| !group.returns.is_empty())
             .collect();
         (groups.len() >= MIN_SWEEP)
-            .then(|| Sweep { keys: differences.keys().cloned().collect(), groups })
+            .then(|| SweepPicture { keys: differences.keys().cloned().collect(), groups })
     }
 }
 
