@@ -31,10 +31,10 @@ pub struct CartPoleParameters {
     #[schemars(range(min = 1e-3, max = 1000.0), extend("unit" = "m"))]
     pub max_position: f64,
     /// The episode terminates when the pole leans more than this; the default is 12 degrees.
-    #[schemars(range(min = 1e-3, max = 3.14), extend("unit" = "rad"))]
+    #[schemars(range(min = 1e-3, max = 3.0), extend("unit" = "rad"))]
     pub max_angle: f64,
     /// Each number of the first state is uniform in plus or minus this, in its own unit.
-    #[schemars(range(min = 0.0, max = 3.14))]
+    #[schemars(range(min = 0.0, max = 3.0))]
     pub reset_bound: f64,
     /// Time of a step.
     #[schemars(range(min = 1e-4, max = 1.0), extend("unit" = "s"))]

@@ -369,7 +369,7 @@ pub(crate) fn check(value: &Value, schema: &Value) -> Result<Value, String> {
             let bound = |key: &str, otherwise: u64| schema[key].as_u64().unwrap_or(otherwise);
             let length = items.len() as u64;
             if length < bound("minItems", 0) || length > bound("maxItems", u64::MAX) {
-                return Err(format!("has {length} entries; must be {}", expected(schema)));
+                return Err(format!("is an array of {length}; must be {}", expected(schema)));
             }
             let check = |item| check(item, &schema["items"]);
             let items: Result<Vec<Value>, String> = items.iter().map(check).collect();
@@ -470,5 +470,326 @@ pub(crate) fn shown(value: &Value) -> String {
         Value::Array(_) => "an array".into(),
         Value::Object(_) => "a table".into(),
         Value::Null => "no finite number".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use serde::Deserialize;
+
+    /// One key of each kind.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct Everything {
+        /// In a range.
+        share: f64,
+        /// Two
+        /// lines.
+        #[schemars(range(min = 0.5, max = 1e9), extend("unit" = "kg"))]
+        mass: f64,
+        #[schemars(range(max = 10.0), extend("exclusiveMinimum" = 0.0))]
+        factor: f64,
+        #[schemars(range(min = -2.0))]
+        least: f64,
+        #[schemars(range(max = 5.0))]
+        most: f64,
+        #[schemars(range(min = 1, max = 8))]
+        count: u32,
+        large: u8,
+        #[schemars(range(min = 0.0, max = 1.0))]
+        maybe: Option<f64>,
+        is_on: bool,
+        ground: Ground,
+        file: String,
+        #[schemars(inner(range(min = 0.0, max = 1.0)))]
+        pair: [f64; 2],
+        wind: Wind,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    enum Ground {
+        /// Without friction.
+        Ice,
+        /// With it.
+        Sand,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct Wind {
+        #[schemars(range(min = 0.0, max = 20.0))]
+        speed: f64,
+    }
+
+    impl Default for Wind {
+        fn default() -> Self {
+            Wind { speed: 3.0 }
+        }
+    }
+
+    impl Default for Everything {
+        fn default() -> Self {
+            Everything {
+                share: 0.25,
+                mass: 2.0,
+                factor: 1.0,
+                least: 0.0,
+                most: 0.0,
+                count: 3,
+                large: 7,
+                maybe: None,
+                is_on: true,
+                ground: Ground::Ice,
+                file: "arm.xml".into(),
+                pair: [0.0, 1.0],
+                wind: Wind::default(),
+            }
+        }
+    }
+
+    fn resolve(given: Value) -> Result<Resolved, ParameterError> {
+        Resolved::new::<Everything>(given.as_object().unwrap())
+    }
+
+    #[test]
+    fn what_is_given_takes_the_place_of_the_defaults() {
+        let given = json!({
+            "mass": 3, "count": 8, "maybe": 1, "is_on": false, "ground": "sand", "pair": [1, 0.5],
+            "wind": { "speed": 5 },
+        });
+        let resolved = resolve(given).unwrap();
+        let expected = Everything {
+            mass: 3.0,
+            count: 8,
+            maybe: Some(1.0),
+            is_on: false,
+            ground: Ground::Sand,
+            pair: [1.0, 0.5],
+            wind: Wind { speed: 5.0 },
+            ..Everything::default()
+        };
+        assert_eq!(parse::<Everything>(&resolved.values), Ok(expected));
+        // Numbers are shown as what they are kept as; what is off is left out.
+        let table = resolved.table();
+        assert_eq!([&table["mass"], &table["count"]], [&json!(3.0), &json!(8)]);
+        assert_eq!(table["wind"], json!({ "speed": 5.0 }));
+        assert!(resolve(json!({})).unwrap().table().get("maybe").is_none());
+    }
+
+    #[test]
+    fn distributions_are_found_wherever_a_value_stands() {
+        let given = json!({
+            "wind": { "speed": { "log_uniform": [1, 2] } },
+            "mass": { "uniform": [1, 2] },
+            "count": { "uniform": [1, 4] },
+            "ground": { "choice": ["sand", "ice"] },
+            "pair": { "choice": [[0, 1], [1, 0]] },
+        });
+        let resolved = resolve(given).unwrap();
+        let found: Vec<(String, &Distribution)> =
+            resolved.draws.iter().map(|draw| (draw.path.join("."), &draw.distribution)).collect();
+        let pairs = vec![json!([0.0, 1.0]), json!([1.0, 0.0])];
+        let expected = [
+            ("count", Distribution::Whole(1, 4)),
+            ("ground", Distribution::Choice(vec!["sand".into(), "ice".into()])),
+            ("mass", Distribution::Uniform(1.0, 2.0)),
+            ("pair", Distribution::Choice(pairs)),
+            ("wind.speed", Distribution::LogUniform(1.0, 2.0)),
+        ];
+        for ((key, distribution), expected) in found.iter().zip(&expected) {
+            assert_eq!((key.as_str(), *distribution), (expected.0, &expected.1));
+        }
+        assert_eq!(found.len(), expected.len());
+        let first = parse::<Everything>(&resolved.values).unwrap();
+        assert_eq!((first.mass, first.count, first.ground), (1.0, 1, Ground::Sand));
+        let table = resolved.table();
+        assert_eq!(table["mass"], json!({ "uniform": [1.0, 2.0] }));
+        assert_eq!(table["count"], json!({ "uniform": [1, 4] }));
+        assert_eq!(table["wind"], json!({ "speed": { "log_uniform": [1.0, 2.0] } }));
+        // What was resolved gives the same again.
+        assert_eq!(resolve(Value::Object(table.clone())).unwrap().table(), table);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_would_be_right() {
+        let mass = "a number from 0.5 to 1e9";
+        for (given, key, message) in [
+            (json!({ "mass": "heavy" }), "mass", format!("is \"heavy\"; must be {mass}")),
+            (json!({ "mass": 0.25 }), "mass", format!("is 0.25; must be {mass}")),
+            (json!({ "mass": 2e9 }), "mass", format!("is 2e9; must be {mass}")),
+            (json!({ "mass": true }), "mass", format!("is true; must be {mass}")),
+            (json!({ "mass": [1] }), "mass", format!("is an array; must be {mass}")),
+            (json!({ "mass": null }), "mass", format!("is no finite number; must be {mass}")),
+            (json!({ "share": "x" }), "share", "is \"x\"; must be a number".into()),
+            (json!({ "factor": 0 }), "factor", "is 0; must be a number above 0, at most 10".into()),
+            (json!({ "least": -3 }), "least", "is -3; must be a number, -2 or more".into()),
+            (json!({ "most": 6 }), "most", "is 6; must be a number, at most 5".into()),
+            (json!({ "maybe": 2 }), "maybe", "is 2; must be a number from 0 to 1".into()),
+            (json!({ "count": 2.0 }), "count", "is 2; must be a whole number from 1 to 8".into()),
+            (json!({ "count": 9 }), "count", "is 9; must be a whole number from 1 to 8".into()),
+            (json!({ "is_on": 1 }), "is_on", "is 1; must be true or false".into()),
+            (
+                json!({ "ground": "mud" }),
+                "ground",
+                "is \"mud\"; must be \"ice\" or \"sand\"".into(),
+            ),
+            (json!({ "file": 3 }), "file", "is 3; must be a text in quotes".into()),
+            (
+                json!({ "pair": 3 }),
+                "pair",
+                "is 3; must be an array of 2 entries, each a number from 0 to 1".into(),
+            ),
+            (
+                json!({ "pair": [0] }),
+                "pair",
+                "is an array of 1; must be an array of 2 entries, each a number from 0 to 1".into(),
+            ),
+            (
+                json!({ "pair": [0, 2] }),
+                "pair",
+                "has an entry that is 2; must be a number from 0 to 1".into(),
+            ),
+            (json!({ "wind": 3 }), "wind", "is 3; must be a table".into()),
+            (
+                json!({ "wind": { "speed": 30 } }),
+                "wind.speed",
+                "is 30; must be a number from 0 to 20".into(),
+            ),
+        ] {
+            let error = resolve(given.clone()).map(|_| ()).unwrap_err();
+            assert_eq!(error, ParameterError::at(key, message), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_distribution_is_named_with_what_would_be_right() {
+        let number =
+            "{ uniform = [low, high] }, { log_uniform = [low, high] } or { choice = [...] }";
+        let pair = "that must be two numbers, [low, high]";
+        for (given, message) in [
+            (
+                json!({ "uniform": [0.2, 1] }),
+                "has a uniform that is 0.2; must be a number from 0.5 to 1e9".into(),
+            ),
+            (
+                json!({ "uniform": [1, 2e9] }),
+                "has a uniform that is 2e9; must be a number from 0.5 to 1e9".into(),
+            ),
+            (
+                json!({ "choice": [1, "x"] }),
+                "has a choice that is \"x\"; must be a number from 0.5 to 1e9".into(),
+            ),
+            (
+                json!({ "uniform": [2, 1] }),
+                "has the uniform [2, 1]; the first must be smaller".into(),
+            ),
+            (
+                json!({ "uniform": [1, 1] }),
+                "has the uniform [1, 1]; the first must be smaller".into(),
+            ),
+            (json!({ "uniform": [1] }), format!("has a uniform {pair}")),
+            (json!({ "log_uniform": 3 }), format!("has a log_uniform {pair}")),
+            (
+                json!({ "choice": [] }),
+                "has a choice that must be an array of one value or more".into(),
+            ),
+            (
+                json!({ "choice": 3 }),
+                "has a choice that must be an array of one value or more".into(),
+            ),
+            (
+                json!({ "unifrm": [1, 2] }),
+                format!("has no distribution `unifrm`; there is: {number}"),
+            ),
+            (
+                json!({ "uniform": [1, 2], "choice": [1] }),
+                format!("is a table; must be a number from 0.5 to 1e9 or a distribution: {number}"),
+            ),
+            (
+                json!({}),
+                format!("is a table; must be a number from 0.5 to 1e9 or a distribution: {number}"),
+            ),
+        ] {
+            let error = resolve(json!({ "mass": given })).map(|_| ()).unwrap_err();
+            assert_eq!(error, ParameterError::at("mass", message), "{given}");
+        }
+        for (key, given, message) in [
+            (
+                "least",
+                json!({ "log_uniform": [0, 1] }),
+                "has a log_uniform that begins at 0; must be above 0",
+            ),
+            (
+                "count",
+                json!({ "log_uniform": [1, 2] }),
+                "has no distribution `log_uniform`; there is: { uniform = [low, high] } or { choice = [...] }",
+            ),
+            (
+                "count",
+                json!({ "uniform": [1, 2.5] }),
+                "has a uniform that is 2.5; must be a whole number from 1 to 8",
+            ),
+            (
+                "is_on",
+                json!({ "uniform": [0, 1] }),
+                "has no distribution `uniform`; there is: { choice = [...] }",
+            ),
+        ] {
+            let error = resolve(json!({ key: given })).map(|_| ()).unwrap_err();
+            assert_eq!(error, ParameterError::at(key, message), "{given}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_come_with_those_that_there_are() {
+        let error = resolve(json!({ "wind": { "sped": 3 } })).map(|_| ()).unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("wind.sped"));
+        assert_eq!(error.known, ["speed"]);
+        assert_eq!(error.to_string(), "wind.sped: is no key here; there is: speed");
+        let error = resolve(json!({ "masss": 3 })).map(|_| ()).unwrap_err();
+        assert!(error.known.contains(&"mass".to_owned()) && error.known.len() == 13);
+        let given = json!({ "mass": 3 });
+        let error = Resolved::new::<NoParameters>(given.as_object().unwrap()).map(|_| ());
+        let message = "mass: is no key here: this environment takes no parameters";
+        assert_eq!(error.unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn what_only_the_type_refuses_is_named_too() {
+        // A u64 of more than 8 bits: the schema has a bound for it, a type of the user's own may not.
+        let mut values = defaults::<Everything>();
+        values.insert("large".into(), json!(300));
+        let error = parse::<Everything>(&values).unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("large"));
+        assert!(error.message.starts_with("is 300: invalid value"), "{error}");
+    }
+
+    #[test]
+    fn the_schema_says_all_that_the_struct_says() {
+        let schema = schema::<Everything>();
+        let mass = json!({
+            "description": "Two lines.", "type": "number", "minimum": 0.5, "maximum": 1e9,
+            "default": 2.0, "unit": "kg",
+        });
+        assert_eq!(schema["properties"]["mass"], mass);
+        assert_eq!(schema["properties"]["maybe"]["type"], "number");
+        assert_eq!(schema["properties"]["wind"]["properties"]["speed"]["default"], 3.0);
+        assert!(!schema.to_string().contains("$ref"), "{schema}");
+
+        let either = with_distributions(schema);
+        let mass = &either["properties"]["mass"];
+        assert_eq!([&mass["unit"], &mass["default"]], [&json!("kg"), &json!(2.0)]);
+        assert_eq!(mass["anyOf"][0]["maximum"], 1e9);
+        let kinds = &mass["anyOf"][1]["properties"];
+        assert_eq!(kinds["uniform"]["items"]["minimum"], 0.5);
+        assert_eq!(kinds["log_uniform"]["allOf"][1]["items"]["exclusiveMinimum"], 0);
+        let ground = &either["properties"]["ground"]["anyOf"][1]["properties"];
+        assert!(ground["choice"].is_object() && ground["uniform"].is_null());
+        let speed = &either["properties"]["wind"]["properties"]["speed"];
+        assert!(speed["anyOf"][1]["properties"]["uniform"].is_object());
     }
 }

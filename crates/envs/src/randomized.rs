@@ -332,10 +332,11 @@ impl<E: Parametric> Environment for Randomized<E> {
 
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
         let count = self.draws.len();
-        let Some((drawn, rest)) = state.split_at_checked(count) else {
-            let expected = count + self.environment.state().len();
+        let expected = count + self.environment.state().len();
+        if state.len() != expected {
             return Err(StateError::Length { expected, found: state.len() });
-        };
+        }
+        let (drawn, rest) = state.split_at(count);
         for (index, (draw, &drawn)) in self.draws.iter().zip(drawn).enumerate() {
             if !draw.distribution.can_be(drawn) {
                 let expected = "what the parameter can be drawn as";
@@ -353,5 +354,299 @@ impl<E: Parametric> Environment for Randomized<E> {
 
     fn draw(&self, action: Option<Action<'_>>) -> Option<Drawing> {
         self.environment.draw(action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{CartPole, Entry, Registry, Stream, Task, TaskConfig, VectorEnv, stream};
+    use schemars::JsonSchema;
+    use serde::Serialize;
+
+    fn task(entry: &Entry, parameters: Value) -> Result<Task, ParameterError> {
+        let parameters = parameters.as_object().unwrap().clone();
+        entry.task(&TaskConfig { parameters, ..TaskConfig::default() })
+    }
+
+    fn built_in(name: &str, parameters: Value) -> Result<Task, ParameterError> {
+        task(&Registry::default().get(name).unwrap(), parameters)
+    }
+
+    fn numbers(distribution: &Distribution) -> Vec<f64> {
+        let mut rng = stream(5, Stream::Environment(0));
+        let draws: Vec<f64> = (0..10_000).map(|_| distribution.draw(&mut rng)).collect();
+        assert!(draws.iter().all(|&drawn| distribution.can_be(drawn)));
+        draws
+    }
+
+    #[test]
+    fn draws_have_the_distribution_that_was_asked_for() {
+        // Shares within 4 standard deviations of 10,000 draws, 0.02.
+        let below = |draws: &[f64], bound: f64| {
+            draws.iter().filter(|&&drawn| drawn < bound).count() as f64 / draws.len() as f64
+        };
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 0.02, "{found}");
+        near(below(&numbers(&Distribution::Uniform(1.0, 9.0)), 3.0), 0.25);
+        // As much below the geometric mean as above it.
+        near(below(&numbers(&Distribution::LogUniform(0.01, 100.0)), 1.0), 0.5);
+        near(below(&numbers(&Distribution::LogUniform(0.01, 100.0)), 0.1), 0.25);
+        let whole = numbers(&Distribution::Whole(-1, 2));
+        for value in -1..=2 {
+            near(
+                whole.iter().filter(|&&drawn| drawn == f64::from(value)).count() as f64 / 1e4,
+                0.25,
+            );
+        }
+        let choice = Distribution::Choice(vec![json!(5.0), json!(7.0)]);
+        near(below(&numbers(&choice), 0.5), 0.5);
+        assert_eq!([choice.value(0.0), choice.value(1.0)], [json!(5.0), json!(7.0)]);
+    }
+
+    #[test]
+    fn each_episode_draws_its_own_and_the_rest_stays() {
+        let parameters = json!({ "pole_half_length": { "uniform": [0.3, 0.8] }, "force": 8 });
+        let task = built_in("cartpole", parameters).unwrap();
+        let mut rng = stream(1, Stream::Environment(0));
+        let mut environment = task.make();
+        let mut seen = Vec::new();
+        for _ in 0..50 {
+            environment.reset(&mut rng);
+            let mut state = environment.state();
+            let half_length = state.remove(0);
+            assert!((0.3..0.8).contains(&half_length) && !seen.contains(&half_length));
+            seen.push(half_length);
+
+            // It is the cart-pole of that length, from the same state on.
+            let parameters = crate::CartPoleParameters {
+                pole_half_length: half_length,
+                force: 8.0,
+                ..crate::CartPoleParameters::default()
+            };
+            let mut plain = CartPole::new(parameters).unwrap();
+            plain.set_state(&state).unwrap();
+            for _ in 0..20 {
+                let action = Action::Discrete(1);
+                assert_eq!(environment.step(action, &mut rng), plain.step(action, &mut rng));
+                assert_eq!(environment.state()[1..], plain.state());
+                let mut observations = [[0.0; 4]; 2];
+                environment.observe(&mut observations[0]);
+                plain.observe(&mut observations[1]);
+                assert_eq!(observations[0], observations[1]);
+            }
+        }
+    }
+
+    #[test]
+    fn without_distributions_the_streams_are_left_alone() {
+        let fixed = built_in("cartpole", json!({ "force": 8.0 })).unwrap();
+        let mut rngs = [stream(1, Stream::Environment(0)), stream(1, Stream::Environment(0))];
+        let mut environment = fixed.make();
+        environment.reset(&mut rngs[0]);
+        let mut plain = CartPole::default();
+        plain.reset(&mut rngs[1]);
+        assert_eq!(environment.state(), plain.state());
+        assert_eq!(rngs[0], rngs[1]);
+    }
+
+    #[test]
+    fn bounds_hold_all_that_can_be_drawn() {
+        let drawn = json!({ "max_torque": { "choice": [1.0, 3.0, 2.0] } });
+        let task = built_in("pendulum", drawn).unwrap();
+        assert_eq!(task.spec().action_space, Space::symmetric_box(1, 3.0));
+        let limits = json!({ "max_position": { "uniform": [1, 2] }, "max_angle": 0.5 });
+        let task = built_in("cartpole", limits).unwrap();
+        let Space::Box { high, .. } = &task.spec().observation_space else { panic!("a box") };
+        assert_eq!([high[0], high[2]], [4.0, 1.0]);
+    }
+
+    #[test]
+    fn combinations_that_the_environment_refuses_are_found_before_the_first_episode() {
+        let radii = json!({
+            "min_object_radius": { "uniform": [0.1, 0.5] },
+            "max_object_radius": { "uniform": [0.4, 0.9] },
+        });
+        let error = built_in("reach", radii).unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("parameters.min_object_radius"));
+        let message = "is 0.5; must be below max_object_radius, which is 0.4 (the bounds of what is \
+                       drawn allow it)";
+        assert_eq!(error.message, message);
+        // With others that are good at every end.
+        let radii = json!({
+            "min_object_radius": { "uniform": [0.1, 0.3] },
+            "max_object_radius": { "uniform": [0.4, 0.9] },
+        });
+        assert!(built_in("reach", radii).is_ok());
+    }
+
+    /// Shows its number as often as `width` says; refuses numbers between 1 and 2.
+    #[derive(Clone)]
+    struct Picky {
+        parameters: PickyParameters,
+    }
+
+    #[derive(Clone, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct PickyParameters {
+        width: usize,
+        number: f64,
+    }
+
+    impl Default for PickyParameters {
+        fn default() -> Self {
+            PickyParameters { width: 2, number: 0.0 }
+        }
+    }
+
+    impl Parametric for Picky {
+        type Parameters = PickyParameters;
+
+        fn new(parameters: PickyParameters) -> Result<Self, ParameterError> {
+            if parameters.number > 1.0 && parameters.number < 2.0 {
+                return Err(ParameterError::new("can't stand that number"));
+            }
+            Ok(Picky { parameters })
+        }
+    }
+
+    impl Environment for Picky {
+        fn spec(&self) -> Spec {
+            let space = Space::symmetric_box(self.parameters.width, f32::INFINITY);
+            Spec::new(space, Space::Discrete { n: 2 }, 10)
+        }
+
+        fn reset(&mut self, _rng: &mut Rng) {}
+
+        fn step(&mut self, _action: Action<'_>, _rng: &mut Rng) -> Step {
+            Step::default()
+        }
+
+        fn observe(&self, observation: &mut [f32]) {
+            observation.fill(self.parameters.number as f32);
+        }
+
+        fn state(&self) -> Vec<f64> {
+            Vec::new()
+        }
+
+        fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
+            StateError::read::<0>(state).map(drop)
+        }
+    }
+
+    #[test]
+    fn a_key_that_changes_what_the_environment_is_can_not_be_drawn() {
+        let picky = Entry::with_parameters::<Picky>("picky", "");
+        assert_eq!(
+            task(&picky, json!({ "width": 5 })).unwrap().spec().observation_space.width(),
+            5
+        );
+        let error = task(&picky, json!({ "width": { "choice": [2, 3] } })).unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("parameters.width"));
+        assert!(error.message.starts_with("can't be drawn: it changes the number of"), "{error}");
+        assert!(task(&picky, json!({ "width": { "choice": [3, 3] } })).is_ok());
+    }
+
+    #[test]
+    fn a_combination_that_is_refused_is_drawn_again() {
+        let picky = Entry::with_parameters::<Picky>("picky", "");
+        let task = task(&picky, json!({ "number": { "uniform": [0, 3] } })).unwrap();
+        let mut environment = task.make();
+        let mut rng = stream(1, Stream::Environment(0));
+        let mut sides = [0; 2];
+        for _ in 0..100 {
+            environment.reset(&mut rng);
+            let number = environment.state()[0];
+            assert!(!(1.0..2.0).contains(&number), "{number}");
+            sides[usize::from(number > 1.0)] += 1;
+        }
+        assert!(sides[0] > 30 && sides[1] > 30, "{sides:?}");
+    }
+
+    #[test]
+    fn drawn_values_come_back_with_the_state() {
+        let drawn = json!({
+            "link1_mass": { "uniform": [0.5, 2.0] },
+            "joint_friction": { "choice": [0.05, 0.2] },
+        });
+        let task = built_in("reach", drawn).unwrap();
+        let mut rng = stream(1, Stream::Environment(0));
+        let mut environment = task.make();
+        environment.reset(&mut rng);
+        environment.step(Action::Continuous(&[0.3, -0.2]), &mut rng);
+        let state = environment.state();
+        assert_eq!(state.len(), 2 + 6);
+        let mut other = task.make();
+        other.reset(&mut rng);
+        other.set_state(&state).unwrap();
+        for _ in 0..20 {
+            let action = Action::Continuous(&[0.7, 0.1]);
+            assert_eq!(environment.step(action, &mut rng), other.step(action, &mut rng));
+            assert_eq!(environment.state(), other.state());
+        }
+    }
+
+    #[test]
+    fn a_state_that_can_not_have_been_is_refused() {
+        let drawn = json!({
+            "link1_mass": { "uniform": [0.5, 2.0] },
+            "joint_friction": { "choice": [0.05, 0.2] },
+        });
+        let mut environment = built_in("reach", drawn).unwrap().make();
+        let good = environment.state();
+        for (index, number) in [(0, 2.0), (0, -1.0), (0, 0.5), (1, 0.4), (1, 2.1), (1, f64::NAN)] {
+            let mut state = good.clone();
+            state[index] = number;
+            let error = environment.set_state(&state).unwrap_err();
+            assert!(matches!(error, StateError::Value { index: at, .. } if at == index), "{error}");
+        }
+        let short = StateError::Length { expected: 8, found: 7 };
+        assert_eq!(environment.set_state(&good[1..]), Err(short));
+        let shorter = StateError::Length { expected: 8, found: 1 };
+        assert_eq!(environment.set_state(&good[..1]), Err(shorter));
+        assert_eq!(environment.set_state(&good), Ok(()));
+    }
+
+    #[test]
+    fn what_is_drawn_depends_on_the_seed_and_the_index_alone() {
+        let parameters =
+            json!({ "mass": { "uniform": [0.5, 2] }, "gravity": { "uniform": [8, 12] } });
+        let task = built_in("pendulum", parameters).unwrap();
+        let drawn = |seed, index| {
+            let mut vector = VectorEnv::new(&task, seed, index, 1);
+            for _ in 0..400 {
+                vector.step(&[0.5]);
+            }
+            vector.state()
+        };
+        assert_eq!(drawn(1, 3), drawn(1, 3));
+        assert_ne!(drawn(1, 3), drawn(2, 3));
+        assert_ne!(drawn(1, 3), drawn(1, 4));
+    }
+
+    #[test]
+    fn every_built_in_parameter_can_be_drawn_alone() {
+        for entry in Registry::default().entries() {
+            for (key, value) in entry.defaults() {
+                let value = value.as_f64().unwrap();
+                let pair = if value == 0.0 {
+                    json!([0, 0.1])
+                } else {
+                    json!([value.min(1.01 * value), value.max(1.01 * value)])
+                };
+                let drawn = json!({ &key: { "uniform": pair } });
+                let drawn =
+                    task(entry, drawn).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+                let mut environment = drawn.make();
+                environment.reset(&mut stream(1, Stream::Environment(0)));
+                let found = environment.state()[0];
+                assert!(
+                    (found - value).abs() <= 0.1_f64.max(value.abs() * 0.011),
+                    "{key}: {found}"
+                );
+            }
+        }
     }
 }

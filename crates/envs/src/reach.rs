@@ -207,9 +207,8 @@ impl Reach {
 
     fn put(&mut self, angles: [f64; 2], velocities: [f64; 2], object: [f64; 2]) {
         (self.angles, self.velocities, self.object) = (angles, velocities, object);
-        for joint in 0..2 {
-            (self.sin[joint], self.cos[joint]) = angles[joint].sin_cos();
-        }
+        let [(sin1, cos1), (sin2, cos2)] = angles.map(f64::sin_cos);
+        (self.sin, self.cos) = ([sin1, sin2], [cos1, cos2]);
     }
 
     /// The reward: `-distance - 0.01 |action|^2 + 10 grasped` with the default weights, with the

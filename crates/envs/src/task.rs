@@ -315,3 +315,176 @@ fn delay(given: Option<&ActionDelay>) -> Result<Option<ActionDelay>, ParameterEr
     whole(KEY, most, 0, MAX_ACTION_DELAY)?;
     Ok((most > 0).then(|| delay.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{Registry, Stream, stream};
+
+    fn config(value: Value) -> TaskConfig {
+        serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn cartpole(value: Value) -> Result<Task, ParameterError> {
+        Registry::default().get("cartpole").unwrap().task(&config(value))
+    }
+
+    #[test]
+    fn a_task_goes_to_other_threads() {
+        fn goes<T: Clone + Send + Sync>(_: &T) {}
+        goes(&cartpole(json!({})).unwrap());
+    }
+
+    #[test]
+    fn the_default_changes_nothing() {
+        let mut rng = stream(3, Stream::Environment(0));
+        let mut environment = cartpole(json!({})).unwrap().make();
+        environment.reset(&mut rng);
+        assert_eq!(environment.state().len(), 4);
+        assert_eq!(
+            serde_json::to_value(TaskConfig::default()).unwrap(),
+            json!({ "action_repeat": 1 })
+        );
+        // What does nothing is nothing.
+        let idle = cartpole(json!({ "observation_noise": 0, "action_delay": 0 })).unwrap();
+        assert_eq!(idle.fingerprint(), cartpole(json!({})).unwrap().fingerprint());
+        assert_eq!(idle.make().state().len(), 4);
+    }
+
+    #[test]
+    fn a_generic_key_out_of_its_range_is_named() {
+        for (given, key, message) in [
+            (
+                json!({ "max_episode_steps": 0 }),
+                "max_episode_steps",
+                "is 0; must be a whole number from 1 to 1000000000",
+            ),
+            (
+                json!({ "action_repeat": 0 }),
+                "action_repeat",
+                "is 0; must be a whole number from 1 to 1000",
+            ),
+            (
+                json!({ "action_delay": 1001 }),
+                "action_delay",
+                "is 1001; must be a whole number from 0 to 1000",
+            ),
+            (
+                json!({ "action_delay": { "uniform": [0, 2000] } }),
+                "action_delay",
+                "is 2000; must be a whole number from 0 to 1000",
+            ),
+            (
+                json!({ "action_delay": { "uniform": [2, 2] } }),
+                "action_delay",
+                "has the uniform [2, 2]; the first must be smaller",
+            ),
+            (
+                json!({ "action_delay": { "choice": [] } }),
+                "action_delay",
+                "has a choice that must be an array of one number or more",
+            ),
+            (
+                json!({ "observation_noise": -0.5 }),
+                "observation_noise",
+                "is -0.5; must be a deviation from 0 to 1e6",
+            ),
+            (
+                json!({ "observation_noise": [0, 0, 0, 1e7] }),
+                "observation_noise",
+                "is 10000000; must be a deviation from 0 to 1e6",
+            ),
+            (
+                json!({ "observation_noise": [0.1, 0.1, 0.1] }),
+                "observation_noise",
+                "has 3 numbers; an observation has 4",
+            ),
+        ] {
+            let error = cartpole(given.clone()).unwrap_err();
+            assert_eq!(error, ParameterError::at(key, message), "{given}");
+        }
+        let nan = TaskConfig {
+            observation_noise: Some(ObservationNoise::All(f64::NAN)),
+            ..TaskConfig::default()
+        };
+        assert!(Registry::default().get("cartpole").unwrap().task(&nan).is_err());
+    }
+
+    #[test]
+    fn a_generic_key_of_another_kind_says_what_it_takes() {
+        let message =
+            |value: Value| serde_json::from_value::<TaskConfig>(value).unwrap_err().to_string();
+        let noise =
+            "must be a number such as 0.01, or an array with one for each number of an observation";
+        assert_eq!(message(json!({ "observation_noise": "loud" })), noise);
+        let delay = "must be a whole number of steps, { uniform = [0, 3] } or { choice = [0, 2] }";
+        for wrong in
+            [json!(-1), json!(1.5), json!({ "uniform": [1] }), json!({ "log_uniform": [1, 2] })]
+        {
+            assert_eq!(message(json!({ "action_delay": wrong })), delay);
+        }
+        let both = json!({ "uniform": [0, 1], "choice": [1] });
+        assert_eq!(message(json!({ "action_delay": both })), delay);
+    }
+
+    #[test]
+    fn what_was_read_is_written_the_same() {
+        let given = json!({
+            "parameters": { "force": { "uniform": [8.0, 12.0] } },
+            "max_episode_steps": 100,
+            "observation_noise": [0.1, 0.0, 0.1, 0.0],
+            "action_delay": { "choice": [0, 2] },
+            "action_repeat": 2,
+        });
+        assert_eq!(serde_json::to_value(config(given.clone())).unwrap(), given);
+    }
+
+    #[test]
+    fn the_fingerprint_tells_tasks_apart_and_nothing_else() {
+        let print = |value: Value| cartpole(value).unwrap().fingerprint();
+        let plain = print(json!({}));
+        // Another way to write the same.
+        assert_eq!(
+            plain,
+            print(json!({ "parameters": { "force": 10 }, "max_episode_steps": 500 }))
+        );
+        let all = [
+            json!({ "parameters": { "force": 11 } }),
+            json!({ "parameters": { "force": { "uniform": [10, 11] } } }),
+            json!({ "parameters": { "force": { "uniform": [10, 12] } } }),
+            json!({ "parameters": { "force": { "log_uniform": [10, 12] } } }),
+            json!({ "parameters": { "force": { "choice": [10, 12] } } }),
+            json!({ "max_episode_steps": 501 }),
+            json!({ "observation_noise": 0.1 }),
+            json!({ "observation_noise": [0.1, 0, 0, 0] }),
+            json!({ "action_delay": 1 }),
+            json!({ "action_delay": { "uniform": [0, 1] } }),
+            json!({ "action_repeat": 2 }),
+        ];
+        let mut prints: Vec<String> = all.into_iter().map(print).collect();
+        prints.push(plain.clone());
+        let count = prints.len();
+        prints.sort();
+        prints.dedup();
+        assert_eq!(prints.len(), count);
+        let pendulum = Registry::default().get("pendulum").unwrap();
+        assert_ne!(pendulum.task(&TaskConfig::default()).unwrap().fingerprint(), plain);
+
+        // Written out once: it is in checkpoints.
+        assert_eq!(
+            plain,
+            r#"{"action_delay":null,"action_repeat":1,"action_space":{"n":2},"costs":[],"max_episode_steps":500,"name":"cartpole","observation_noise":[],"observation_space":{"high":[4.800000190734863,"inf",0.41887903213500977,"inf"],"low":[-4.800000190734863,"-inf",-0.41887903213500977,"-inf"]},"parameters":{"cart_mass":1.0,"force":10.0,"gravity":9.8,"max_angle":0.20943951023931953,"max_position":2.4,"pole_half_length":0.5,"pole_mass":0.1,"reset_bound":0.05,"time_step":0.02},"reports_success":false,"reward_terms":[]}"#
+        );
+    }
+
+    #[test]
+    fn errors_of_parameters_and_of_generic_keys_have_keys_below_env() {
+        let error = cartpole(json!({ "parameters": { "force": -1 } })).unwrap_err();
+        assert_eq!(error.to_string(), "parameters.force: is -1; must be a number from 0 to 100000");
+        let error = cartpole(json!({ "parameters": { "forse": 1 } })).unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("parameters.forse"));
+        assert_eq!(error.known.len(), 9);
+    }
+}
