@@ -1,6 +1,8 @@
 //! The environments with their default parameters against numbers that were recorded when they had no
 //! parameters yet: every step gives the same bits.
 
+#![allow(clippy::expect_used)]
+
 use envs::{Environment, Registry, Stream, TaskConfig, stream};
 
 /// A line for each reset and each step: `reset NAME STATE`, and
