@@ -1,30 +1,82 @@
 //! The environments that Backburn trains on, and the trait to add one.
 //!
 //! No tensor library in here: states are `f64`, observations `f32`, randomness an explicit stream.
-//! [`Environment`] is one copy of a task, [`VectorEnv`] is many of them with automatic resets, and
-//! [`Registry`] finds a task by its name.
+//! [`Environment`] is one copy of a task, and its [`Spec`] says what it is. [`Registry`] finds an
+//! environment by its name; an [`Entry`] with the parameters of a [`TaskConfig`] is a [`Task`]; and
+//! [`VectorEnv`] is many copies of a task with automatic resets.
 
 mod cartpole;
 mod cliff;
 mod drawing;
 mod normalize;
+mod parameters;
 mod pendulum;
+mod randomized;
 mod reach;
 mod registry;
 mod rng;
 mod space;
+mod task;
 mod vector;
+mod wrapper;
 
-pub use cartpole::CartPole;
-pub use cliff::Cliff;
+pub use cartpole::{CartPole, CartPoleParameters};
+pub use cliff::{Cliff, CliffParameters};
 pub use drawing::{Color, Drawing, Shape};
 pub use normalize::{ObservationNormalizer, RewardNormalizer, RunningMeanStd};
-pub use pendulum::Pendulum;
-pub use reach::Reach;
+pub use parameters::{ParameterError, Parametric};
+pub use pendulum::{Pendulum, PendulumParameters};
+pub use reach::{Reach, ReachParameters};
 pub use registry::{Entry, Registry};
 pub use rng::{Rng, Stream, stream};
 pub use space::{Action, Space};
+pub use task::{ActionDelay, ObservationNoise, Task, TaskConfig};
 pub use vector::{Episode, Transition, VectorEnv, VectorEnvState, VectorStateError};
+
+/// What an environment is, said once: everything about it that does not change while it runs.
+///
+/// ```
+/// use envs::{Space, Spec};
+///
+/// // Four observations without bounds, two actions, 500 steps; the rest as most environments have it.
+/// let spec = Spec {
+///     reports_success: true,
+///     ..Spec::new(Space::symmetric_box(4, f32::INFINITY), Space::Discrete { n: 2 }, 500)
+/// };
+/// assert_eq!(spec.observation_space.width(), 4);
+/// assert!(spec.reward_terms.is_empty() && spec.costs.is_empty());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// The bounds of an observation: always a [`Space::Box`].
+    pub observation_space: Space,
+    /// The actions that [`Environment::step`] takes.
+    pub action_space: Space,
+    /// Steps after which an episode is truncated.
+    pub max_episode_steps: u32,
+    /// Whether [`Step::success`] is given: in every step, or in none.
+    pub reports_success: bool,
+    /// Names of the terms that the reward is the sum of, in the order of
+    /// [`Environment::reward_terms`]; empty where it has only one.
+    pub reward_terms: Vec<String>,
+    /// Names of the costs beside the reward, in the order of [`Environment::costs`].
+    pub costs: Vec<String>,
+}
+
+impl Spec {
+    /// An environment that reports no success, whose reward has one term, and without costs.
+    #[must_use]
+    pub fn new(observation_space: Space, action_space: Space, max_episode_steps: u32) -> Spec {
+        Spec {
+            observation_space,
+            action_space,
+            max_episode_steps,
+            reports_success: false,
+            reward_terms: Vec::new(),
+            costs: Vec::new(),
+        }
+    }
+}
 
 /// What one step of an environment led to. The new observation is read with
 /// [`Environment::observe`].
@@ -35,7 +87,7 @@ pub struct Step {
     /// The task ended in the new state: nothing can be earned after it, its value is 0.
     pub terminated: bool,
     /// The episode was cut short although the task goes on: the new state keeps its value. The time
-    /// limit of [`Environment::max_episode_steps`] is kept by [`VectorEnv`], not here.
+    /// limit of [`Spec::max_episode_steps`] is kept by [`VectorEnv`], not here.
     pub truncated: bool,
     /// Whether the task is solved in the new state; `None` where success is not a notion.
     pub success: Option<bool>,
@@ -45,29 +97,79 @@ pub struct Step {
 ///
 /// The runner calls `reset`, then `observe`, then `step` and `observe` in turn until the episode
 /// ends. `step` and `observe` must not allocate. All randomness comes from the stream that is
-/// handed in, so that the same stream gives the same episode.
+/// handed in, so that the same stream gives the same episode. An environment that can be changed from
+/// a configuration is [`Parametric`] too.
+///
+/// ```
+/// use envs::{Action, Environment, Rng, Space, Spec, StateError, Step, Stream, stream};
+/// use rand::RngExt;
+///
+/// /// Guess a coin: right earns 1.
+/// #[derive(Default)]
+/// struct Coin {
+///     heads: bool,
+/// }
+///
+/// impl Environment for Coin {
+///     fn spec(&self) -> Spec {
+///         Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 10)
+///     }
+///
+///     fn reset(&mut self, rng: &mut Rng) {
+///         self.heads = rng.random_bool(0.5);
+///     }
+///
+///     fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step {
+///         let reward = if (action.index() == 1) == self.heads { 1.0 } else { 0.0 };
+///         self.reset(rng);
+///         Step { reward, ..Step::default() }
+///     }
+///
+///     fn observe(&self, observation: &mut [f32]) {
+///         observation[0] = 0.0; // The coin is not seen.
+///     }
+///
+///     fn state(&self) -> Vec<f64> {
+///         vec![f64::from(u8::from(self.heads))]
+///     }
+///
+///     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
+///         let [heads] = StateError::read(state)?;
+///         self.heads = heads == 1.0;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut rng = stream(1, Stream::Environment(0));
+/// let mut coin = Coin::default();
+/// coin.reset(&mut rng);
+/// let guess = usize::from(coin.heads);
+/// assert_eq!(coin.step(Action::Discrete(guess), &mut rng).reward, 1.0);
+/// ```
 pub trait Environment: Send {
-    /// The bounds of an observation: always a [`Space::Box`].
-    fn observation_space(&self) -> Space;
-
-    /// The actions that `step` takes.
-    fn action_space(&self) -> Space;
-
-    /// Steps after which an episode is truncated.
-    fn max_episode_steps(&self) -> u32;
+    /// What the environment is. The same whenever it is asked.
+    fn spec(&self) -> Spec;
 
     /// Starts a new episode.
     fn reset(&mut self, rng: &mut Rng);
 
     /// Advances by one step.
     ///
-    /// A continuous action arrives clipped to the bounds of [`Environment::action_space`] when it
-    /// comes through [`VectorEnv`].
+    /// A continuous action arrives clipped to the bounds of [`Spec::action_space`] when it comes
+    /// through [`VectorEnv`].
     fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step;
 
     /// Writes the observation of the current state into `observation`, which has the length of the
     /// observation space.
     fn observe(&self, observation: &mut [f32]);
+
+    /// Writes the terms of the last step's reward into `terms`, in the order of
+    /// [`Spec::reward_terms`]. They sum to the reward.
+    fn reward_terms(&self, _terms: &mut [f64]) {}
+
+    /// Writes the costs of the last step into `costs`, in the order of [`Spec::costs`]; each is 0 or
+    /// more.
+    fn costs(&self, _costs: &mut [f64]) {}
 
     /// Everything that the next steps depend on, for a checkpoint.
     fn state(&self) -> Vec<f64>;
@@ -116,5 +218,17 @@ impl StateError {
     /// When `state` has another length.
     pub fn read<const N: usize>(state: &[f64]) -> Result<[f64; N], StateError> {
         state.try_into().map_err(|_| StateError::Length { expected: N, found: state.len() })
+    }
+
+    /// The same error of a state that begins `offset` numbers earlier.
+    pub(crate) fn moved(self, offset: usize) -> StateError {
+        match self {
+            StateError::Length { expected, found } => {
+                StateError::Length { expected: expected + offset, found: found + offset }
+            }
+            StateError::Value { index, found, expected } => {
+                StateError::Value { index: index + offset, found, expected }
+            }
+        }
     }
 }
