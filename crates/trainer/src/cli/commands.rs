@@ -73,8 +73,8 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             let only = config.backend;
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
-            let entry = session::entry(&experiment, registry)?;
-            bench(&experiment, &entry, &source, only, loud(result))
+            let task = session::task(&experiment, registry)?;
+            bench(&experiment, &task, &source, only, loud(result))
         }
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
@@ -157,12 +157,12 @@ fn eval(
     output: Output,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let Trained { experiment, entry, agent, checkpoint } =
+    let Trained { experiment, task, agent, checkpoint } =
         Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
     let (seed, greedy) = (seed.unwrap_or(experiment.seed), !stochastic);
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
-        agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
+        agents::evaluate(agent.actor(), &task, episodes, seed, greedy).map_err(Error::Agent)?;
     let summary = EvalSummary::new(&evaluation);
     let checkpoint = checkpoint.display().to_string();
     let result = Played { checkpoint, seed, greedy, summary: &summary };
@@ -178,10 +178,10 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
         return sweep::check(source, output, registry);
     }
     let experiment = Experiment::parse(source, registry)?;
-    let entry = session::entry(&experiment, registry)?;
+    let task = session::task(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
-    let mut agent = session::agent(&experiment, &entry, source, Backend::Flex)?;
-    session::warm_start(&mut agent, &experiment, &entry, source)?;
+    let mut agent = session::agent(&experiment, &task, source, Backend::Flex)?;
+    session::warm_start(&mut agent, &experiment, &task, source)?;
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);
     Ok(())

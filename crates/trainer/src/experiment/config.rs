@@ -65,8 +65,9 @@ impl Experiment {
         let Some(algorithm) = registry.algorithms.get(&name) else {
             return Err(source.error("agent.algorithm", &format!("there is no `{name}`")));
         };
-        let experiment = Experiment::from_table(source, table, algorithm, registry)?;
+        let mut experiment = Experiment::from_table(source, table, algorithm, registry)?;
         experiment.validate(source)?;
+        experiment.resolve_parameters(source, registry)?;
         Ok(experiment)
     }
 
@@ -97,6 +98,22 @@ impl Experiment {
                 keep: file.checkpoint.keep,
             },
         })
+    }
+}
+
+impl Experiment {
+    /// Fills in every parameter of the environment, and checks them.
+    fn resolve_parameters(&mut self, source: &Source, registry: &Registry) -> Result<(), Error> {
+        let Some(entry) = registry.environments.get(&self.env.name) else {
+            return Err(source.error("env.name", &format!("there is no `{}`", self.env.name)));
+        };
+        let task = entry.task(&self.env.task_config()).map_err(|error| {
+            let key = error.key.as_deref().unwrap_or("parameters");
+            let message = format!("{}{}", error.message, explain::hint(&error));
+            source.error(&format!("env.{key}"), &message)
+        })?;
+        self.env.parameters = task.parameters().clone();
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::config::Experiment;
 use super::config::keys::flattened;
 use crate::error::Error;
-use envs::Entry;
+use envs::Task;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -29,10 +29,10 @@ impl Fingerprint {
     ///
     /// # Errors
     /// When the configuration can't be written as TOML, which validation rules out.
-    pub fn new(experiment: &Experiment, entry: &Entry) -> Result<Fingerprint, Error> {
+    pub fn new(experiment: &Experiment, task: &Task) -> Result<Fingerprint, Error> {
         let mut settings = flattened(&experiment.to_table()?);
         settings.retain(|key, _| KEPT.iter().any(|kept| is_within(key, kept)));
-        Ok(Fingerprint { settings, task: task_fingerprint(entry) })
+        Ok(Fingerprint { settings, task: task.fingerprint() })
     }
 
     /// What differs between the checkpoint that has this fingerprint and a run that has the other: each
@@ -73,18 +73,6 @@ fn is_within(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The task behind an environment's name: what is observed and done in it, and for how long.
-fn task_fingerprint(entry: &Entry) -> String {
-    let env = entry.make();
-    format!(
-        "{}, observations {:?}, actions {:?}, at most {} steps",
-        entry.name,
-        env.observation_space(),
-        env.action_space(),
-        env.max_episode_steps()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -98,8 +86,8 @@ mod tests {
         let text = format!("env.name = 'pendulum'\nagent.algorithm = 'ppo'\n{lines}");
         let source = Source::new(Path::new("x.toml"), text, &[]);
         let experiment = Experiment::parse(&source, &Registry::default()).unwrap();
-        let entry = envs::Registry::default().get("pendulum").unwrap();
-        Fingerprint::new(&experiment, &entry).unwrap()
+        let task = session::task(&experiment, &Registry::default()).unwrap();
+        Fingerprint::new(&experiment, &task).unwrap()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
-use crate::experiment::config::{Experiment, Source};
+use crate::experiment::config::{Experiment, Source, explain};
 use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
@@ -11,15 +11,15 @@ use crate::terminal::command;
 use agents::policy::Policy;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
 use crate::registry::Registry;
-use envs::{Action, Entry, Space, Stream, VectorEnv};
+use envs::{Task, VectorEnv};
 use std::path::{Path, PathBuf};
 
 /// Everything that a run needs while it goes on.
 pub struct Session {
     /// What is to be done.
     pub experiment: Experiment,
-    /// The environment's entry in the registry.
-    pub entry: Entry,
+    /// The environment with all that holds around it.
+    pub task: Task,
     /// Actor and critic.
     pub agent: Agent,
     /// The training environments.
@@ -47,10 +47,10 @@ impl Session {
         source: &Source,
         registry: &Registry,
     ) -> Result<Session, Error> {
-        let entry = entry(&experiment, registry)?;
-        let mut agent = agent(&experiment, &entry, source, experiment.backend)?;
-        warm_start(&mut agent, &experiment, &entry, source)?;
-        Session::new(experiment, entry, agent)
+        let task = task(&experiment, registry)?;
+        let mut agent = agent(&experiment, &task, source, experiment.backend)?;
+        warm_start(&mut agent, &experiment, &task, source)?;
+        Session::new(experiment, task, agent)
     }
 
     /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one.
@@ -66,9 +66,9 @@ impl Session {
         let Some((path, checkpoint)) = run.load(Which::Latest)? else {
             return Session::begin(experiment, source, registry);
         };
-        let entry = entry(&experiment, registry)?;
-        let agent = agent(&experiment, &entry, source, experiment.backend)?;
-        let mut session = Session::new(experiment, entry, agent)?;
+        let task = task(&experiment, registry)?;
+        let agent = agent(&experiment, &task, source, experiment.backend)?;
+        let mut session = Session::new(experiment, task, agent)?;
         session.restore(path, checkpoint)?;
         Ok(session)
     }
@@ -79,18 +79,18 @@ impl Session {
     /// When an environment's first observation is not finite.
     pub(crate) fn new(
         experiment: Experiment,
-        entry: Entry,
+        task: Task,
         mut agent: Agent,
     ) -> Result<Session, Error> {
         let Experiment { seed, env, .. } = &experiment;
-        let envs = VectorEnv::new(&entry, *seed, 0, env.num_envs);
+        let envs = VectorEnv::new(&task, *seed, 0, env.num_envs);
         let collector =
             Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
         Ok(Session {
-            fingerprint: Fingerprint::new(&experiment, &entry)?,
-            reports_success: reports_success(&entry, *seed),
+            fingerprint: Fingerprint::new(&experiment, &task)?,
+            reports_success: task.spec().reports_success,
             experiment,
-            entry,
+            task,
             agent,
             collector,
             progress: Progress::default(),
@@ -158,17 +158,20 @@ impl Session {
     /// When an observation, a reward or an action is not finite.
     pub fn evaluate(&self) -> Result<Evaluation, AgentError> {
         let Experiment { seed, eval, .. } = &self.experiment;
-        agents::evaluate(self.agent.actor(), &self.entry, eval.episodes, *seed, true)
+        agents::evaluate(self.agent.actor(), &self.task, eval.episodes, *seed, true)
     }
 }
 
-/// The environment that the experiment names.
+/// The environment that the experiment names, with its parameters and all that holds around it.
 ///
 /// # Errors
-/// When the registry does not know it.
-pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Error> {
+/// When the registry does not know it, or a parameter does not fit it.
+pub fn task(experiment: &Experiment, registry: &Registry) -> Result<Task, Error> {
     let name = &experiment.env.name;
-    registry.environments.get(name).ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
+    let entry = registry.environments.get(name);
+    let entry = entry.ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))?;
+    let task = entry.task(&experiment.env.task_config());
+    task.map_err(|error| Error::Usage(format!("env.{error}{}", explain::hint(&error))))
 }
 
 /// A new agent for the experiment's environment.
@@ -177,17 +180,16 @@ pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Erro
 /// When the backend has no device, or the settings do not fit the environment.
 pub fn agent(
     experiment: &Experiment,
-    entry: &Entry,
+    task: &Task,
     source: &Source,
     backend: Backend,
 ) -> Result<Agent, Error> {
-    let env = entry.make();
     Agent::new(
         &experiment.agent,
         &experiment.network,
         experiment.env.normalize_observations,
-        &env.observation_space(),
-        &env.action_space(),
+        &task.spec().observation_space,
+        &task.spec().action_space,
         experiment.seed,
         backend.open()?,
     )
@@ -201,9 +203,9 @@ pub fn agent(
 ///
 /// # Errors
 /// When they do not (`network.squash` without finite action bounds).
-pub fn must_fit(experiment: &Experiment, entry: &Entry, source: &Source) -> Result<(), Error> {
-    let env = entry.make();
-    Policy::new(&env.observation_space(), &env.action_space(), &experiment.network)
+pub fn must_fit(experiment: &Experiment, task: &Task, source: &Source) -> Result<(), Error> {
+    let spec = task.spec();
+    Policy::new(&spec.observation_space, &spec.action_space, &experiment.network)
         .map(drop)
         .map_err(|error| source.error(&error.key, &error.message))
 }
@@ -215,7 +217,7 @@ pub fn must_fit(experiment: &Experiment, entry: &Entry, source: &Source) -> Resu
 pub fn warm_start(
     agent: &mut Agent,
     experiment: &Experiment,
-    entry: &Entry,
+    task: &Task,
     source: &Source,
 ) -> Result<(), Error> {
     let Some(path) = &experiment.warm_start else {
@@ -231,7 +233,7 @@ pub fn warm_start(
     } else {
         Checkpoint::read(path).map_err(|error| wrong(error.to_string()))?
     };
-    let own = Fingerprint::new(experiment, entry)?;
+    let own = Fingerprint::new(experiment, task)?;
     let differences = checkpoint.fingerprint.differences_of_policy(&own);
     if !differences.is_empty() {
         return Err(wrong(format!(
@@ -266,8 +268,8 @@ fn must_be_of(
 pub struct Trained {
     /// The run's configuration.
     pub experiment: Experiment,
-    /// The environment's entry in the registry.
-    pub entry: Entry,
+    /// The environment with all that holds around it.
+    pub task: Task,
     /// Actor and critic, on the CPU, whatever the run was trained on.
     pub agent: Agent,
     /// The checkpoint's file.
@@ -291,8 +293,8 @@ impl Trained {
     pub(crate) fn load(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
         run.must_hold_a_run()?;
         let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
-        let entry = entry(&experiment, registry)?;
-        let mut agent = agent(&experiment, &entry, &source, Backend::Flex)?;
+        let task = task(&experiment, registry)?;
+        let mut agent = agent(&experiment, &task, &source, Backend::Flex)?;
         let Some((path, checkpoint)) = run.load(which)? else {
             return Err(Error::Usage(format!(
                 "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
@@ -301,30 +303,13 @@ impl Trained {
                 command("resume", run.path())
             )));
         };
-        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &entry)?, &path)?;
+        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
         agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
-        Ok(Trained { experiment, entry, agent, checkpoint: path })
+        Ok(Trained { experiment, task, agent, checkpoint: path })
     }
 }
 
 /// The error of a checkpoint whose state does not fit.
 fn foreign(error: AgentError, path: &Path) -> Error {
     Problem::Mismatch(error.to_string()).of(path).into()
-}
-
-/// Whether success is a notion in this environment: one step tells.
-pub fn reports_success(entry: &Entry, seed: u64) -> bool {
-    let mut env = entry.make();
-    // An evaluation stream that no evaluation gets to: nothing else is disturbed.
-    let mut rng = envs::stream(seed, Stream::Evaluation(u32::MAX));
-    env.reset(&mut rng);
-    let step = match env.action_space() {
-        Space::Discrete { .. } => env.step(Action::Discrete(0), &mut rng),
-        Space::Box { low, high } => {
-            let middle: Vec<f32> =
-                low.iter().zip(&high).map(|(l, h)| 0.0_f32.max(*l).min(*h)).collect();
-            env.step(Action::Continuous(&middle), &mut rng)
-        }
-    };
-    step.success.is_some()
 }

@@ -181,9 +181,9 @@ mod tests {
         std::fs::write(&path, config).unwrap();
         let (experiment, source): (Experiment, Source) =
             Experiment::read(&path, &[], &registry).unwrap();
-        let entry = session::entry(&experiment, &registry).unwrap();
-        let agent = session::agent(&experiment, &entry, &source, Backend::Flex).unwrap();
-        let mut session = Session::new(experiment, entry, agent).unwrap();
+        let task = session::task(&experiment, &registry).unwrap();
+        let agent = session::agent(&experiment, &task, &source, Backend::Flex).unwrap();
+        let mut session = Session::new(experiment, task, agent).unwrap();
         let error = session.iterate().unwrap_err();
         assert!(matches!(&error, AgentError::Fault(text) if text == "a spring broke"), "{error:?}");
         assert_eq!(session.progress.iterations, 0);

@@ -260,11 +260,11 @@ impl Sweep {
         let mut table = Spanned::new(base.span(), base.get_ref().clone());
         source.put_overrides(table.get_mut())?;
         let experiment = Experiment::parse_table(source, table, registry)?;
-        let entry = session::entry(&experiment, registry)?;
-        session::must_fit(&experiment, &entry, source)?;
+        let task = session::task(&experiment, registry)?;
+        session::must_fit(&experiment, &task, source)?;
         let objective = |message: &str| Err(source.error("sweep.objective", message));
         if self.objective == Objective::SuccessRate
-            && !session::reports_success(&entry, experiment.seed)
+            && !task.spec().reports_success
         {
             let env = &experiment.env.name;
             return objective(&format!("{env} does not say whether an episode succeeded"));

@@ -5,6 +5,7 @@ use super::sweep::SweepTable;
 use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use crate::error::Error;
 use agents::{Algorithms, NetworkConfig, RegisteredAlgorithm, keys};
+use envs::ParameterError;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -79,6 +80,17 @@ fn elsewhere(
         }
     }
     format!("{hint}; there is: {}", known.join(", "))
+}
+
+/// What to add to an error about a parameter of an environment: the key that was probably meant, and
+/// those that there are.
+pub fn hint(error: &ParameterError) -> String {
+    if error.known.is_empty() {
+        return String::new();
+    }
+    let known: Vec<&str> = error.known.iter().map(String::as_str).collect();
+    let name = error.key.as_deref().and_then(|key| key.rsplit('.').next()).unwrap_or_default();
+    format!("{}; there is: {}", did_you_mean(name, &known), known.join(", "))
 }
 
 /// ", did you mean `x`?", or nothing when no name is close.

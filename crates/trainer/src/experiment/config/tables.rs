@@ -3,9 +3,11 @@
 use super::sweep::SweepTable;
 use crate::error::Error;
 use agents::{AgentConfig, Backend, NetworkConfig};
+use envs::{ActionDelay, ObservationNoise, TaskConfig};
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// Steps of a run: beyond what any machine gets through, within what TOML can write.
@@ -40,7 +42,7 @@ pub struct Experiment {
 }
 
 /// The table `[env]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvConfig {
     /// A name that `trainer list` shows.
@@ -55,11 +57,49 @@ pub struct EnvConfig {
     /// Whether rewards are scaled by the running deviation of the discounted return.
     #[serde(default)]
     pub normalize_rewards: bool,
+    /// The agent's steps after which an episode is truncated, instead of the environment's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 500)]
+    pub max_episode_steps: Option<u32>,
+    /// Standard deviation of the Gaussian noise on observations: a number, or one for each number of
+    /// an observation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.01)]
+    pub observation_noise: Option<ObservationNoise>,
+    /// Steps by which actions arrive late: a whole number, or a distribution from which each episode
+    /// draws. Until the first one arrives the environment receives 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1)]
+    pub action_delay: Option<ActionDelay>,
+    /// Steps of the environment in each of the agent's, with the same action; rewards are summed.
+    #[serde(default = "EnvConfig::default_action_repeat")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub action_repeat: u32,
+    /// The environment's own parameters; a number may be a distribution, from which each episode
+    /// draws.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub parameters: Map<String, Value>,
 }
 
 impl EnvConfig {
     const fn default_num_envs() -> usize {
         8
+    }
+
+    const fn default_action_repeat() -> u32 {
+        1
+    }
+
+    /// What makes a task of the environment.
+    #[must_use]
+    pub fn task_config(&self) -> TaskConfig {
+        TaskConfig {
+            parameters: self.parameters.clone(),
+            max_episode_steps: self.max_episode_steps,
+            observation_noise: self.observation_noise.clone(),
+            action_delay: self.action_delay.clone(),
+            action_repeat: self.action_repeat,
+        }
     }
 }
 
