@@ -2,6 +2,7 @@
 
 mod collect;
 mod command;
+mod draw;
 mod plan;
 mod progress;
 mod prune;
