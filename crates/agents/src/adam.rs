@@ -1,8 +1,8 @@
 //! Adam over one flat parameter vector (Kingma and Ba 2015).
 
 use crate::error::AgentError;
-use crate::minibatch::read;
 use crate::ops::{AdamStep, Bounds, adam, norm_and_scale, sum_of_squares};
+use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 

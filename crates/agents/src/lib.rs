@@ -10,6 +10,7 @@
 pub mod adam;
 mod agent;
 mod algorithm;
+mod algorithms;
 mod backend;
 mod batch;
 mod config;
@@ -29,13 +30,12 @@ pub mod ppo;
 mod rollout;
 mod schedule;
 mod threads;
+mod transfer;
 pub mod trpo;
 
 pub use agent::{Agent, AgentState};
-pub use algorithm::{
-    AgentConfig, Algorithm, AlgorithmConfig, AlgorithmState, Algorithms, RegisteredAlgorithm,
-    Rollout,
-};
+pub use algorithm::{AgentConfig, Algorithm, AlgorithmConfig, AlgorithmState, Rollout};
+pub use algorithms::{Algorithms, RegisteredAlgorithm};
 pub use backend::{Backend, BackendError};
 pub use batch::{Batch, Signal};
 pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
@@ -50,4 +50,5 @@ pub use ppo::{KlPenalty, PpoConfig};
 pub use rollout::{Collector, CollectorState};
 pub use schedule::Schedule;
 pub use threads::Threads;
+pub use transfer::read;
 pub use trpo::TrpoConfig;

@@ -186,7 +186,8 @@ impl Collector {
                 next_values[i] = value;
             }
         }
-        batch.estimate_advantages(agent.critics())?;
+        let discounts = agent.critics().iter().map(|critic| (critic.gamma, critic.gae_lambda));
+        batch.estimate_advantages(discounts)?;
         Ok(batch)
     }
 

@@ -1,6 +1,6 @@
 //! The policy's loss: a surrogate of the return around the policy that acted, with its derivative.
 
-use super::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
+use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use crate::distribution::LN_2PI;
 use crate::metrics::PolicyMetrics;
 use burn::backend::tensor::FloatTensor;

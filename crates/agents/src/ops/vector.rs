@@ -1,7 +1,8 @@
 //! What is done with flat vectors and columns: gathering rows, standardising a column, the gradient's
 //! norm, Adam.
 
-use super::{Array, Expr, contiguous, flex_body, kernel, slice_of, tensor_of};
+use super::kernel::{self, AdamStep, Bounds};
+use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Tensor};
@@ -37,30 +38,6 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
 pub fn norm_and_scale(squares: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1>) {
     let (norm, scale) = <Dispatch as VectorOps>::norm_and_scale(squares.into_dispatch(), max_norm);
     (Tensor::from_dispatch(norm), Tensor::from_dispatch(scale))
-}
-
-/// Constants of one step of Adam.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// Decay of the first and the second moment.
-    pub betas: [f64; 2],
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Learning rate.
-    pub rate: f64,
-    /// Where some parameters must stay.
-    pub bounds: Option<Bounds>,
-}
-
-/// The interval in which the last parameters of a vector are kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bounds {
-    /// Index of the first parameter that is kept in the interval.
-    pub first: usize,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
 }
 
 /// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient: the new parameters, first moment `m`

@@ -7,7 +7,7 @@ use crate::experiment::session::{self, Session};
 use crate::experiment::train::Iteration;
 use crate::terminal::Output;
 use agents::{Agent, Backend};
-use envs::{Task, Space, VectorEnv};
+use envs::{Space, Task, VectorEnv};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 

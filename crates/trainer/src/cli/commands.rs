@@ -10,6 +10,7 @@ use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::{self, Session, Trained};
 use crate::experiment::summary::EvalSummary;
 use crate::files;
+use crate::registry::Registry;
 use crate::results;
 use crate::results::compare::compare;
 use crate::results::export::export;
@@ -20,7 +21,6 @@ use crate::results::watch::watch;
 use crate::sweep::{self, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
-use crate::registry::Registry;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -245,7 +245,8 @@ struct Devices {
 
 fn list(registry: &Registry, output: Output) {
     let choice = |(name, description)| Choice { name, description };
-    let environments = registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
+    let environments =
+        registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
     let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let backends = Backend::ALL.into_iter();
     let list = List {

@@ -15,8 +15,8 @@ pub use tables::{CheckpointConfig, EnvConfig, EvalConfig, Experiment, default_se
 pub use validate::validate_head;
 
 use crate::error::Error;
-use agents::RegisteredAlgorithm;
 use crate::registry::Registry;
+use agents::RegisteredAlgorithm;
 use serde::Deserialize;
 use std::path::Path;
 use tables::File;
@@ -109,8 +109,7 @@ impl Experiment {
         };
         let task = entry.task(&self.env.task_config()).map_err(|error| {
             let key = error.key.as_deref().unwrap_or("parameters");
-            let message = format!("{}{}", error.message, explain::hint(&error));
-            source.error(&format!("env.{key}"), &message)
+            source.error(&format!("env.{key}"), &explain::parameter(&error))
         })?;
         self.env.parameters = task.parameters().clone();
         Ok(())

@@ -11,9 +11,9 @@ use super::summary::Summary;
 use super::train::train;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
+use crate::registry::Registry;
 use crate::terminal::Output;
 use agents::Backend;
-use crate::registry::Registry;
 use std::path::PathBuf;
 
 /// What a run tells, and what stops it.

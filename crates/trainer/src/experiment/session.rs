@@ -3,14 +3,14 @@
 use crate::error::Error;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
-use crate::experiment::config::{Experiment, Source, explain};
+use crate::experiment::config::{Experiment, Source};
 use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
+use crate::registry::Registry;
 use crate::terminal::command;
 use agents::policy::Policy;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
-use crate::registry::Registry;
 use envs::{Task, VectorEnv};
 use std::path::{Path, PathBuf};
 
@@ -171,7 +171,7 @@ pub fn task(experiment: &Experiment, registry: &Registry) -> Result<Task, Error>
     let entry = registry.environments.get(name);
     let entry = entry.ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))?;
     let task = entry.task(&experiment.env.task_config());
-    task.map_err(|error| Error::Usage(format!("env.{error}{}", explain::hint(&error))))
+    task.map_err(|error| Error::Usage(format!("env.{error}")))
 }
 
 /// A new agent for the experiment's environment.

@@ -128,8 +128,8 @@ mod tests {
     use super::*;
     use crate::experiment::config::{Experiment, Source};
     use crate::experiment::session;
-    use agents::Backend;
     use crate::registry::Registry;
+    use agents::Backend;
     use envs::{Action, Entry, Environment, Rng, Space, StateError, Step};
 
     /// An environment that breaks in its third step.
@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_panic_in_an_environment_is_an_error_with_its_message() {
-        let registry = Registry::default().with_environment(Entry::of::<Brittle>("brittle", "breaks"));
+        let registry =
+            Registry::default().with_environment(Entry::of::<Brittle>("brittle", "breaks"));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("brittle.toml");
         let config = "[env]\nname = 'brittle'\n[agent]\nalgorithm = 'ppo'\n";

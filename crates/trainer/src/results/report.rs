@@ -6,13 +6,13 @@ mod layers;
 
 use crate::error::Error;
 use crate::files;
+use crate::registry::Registry;
 use crate::results::compare::{self, Estimate, Row, compare};
 use crate::results::plot::{self, Axis};
 use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
 use crate::terminal::{count, say};
 use data::{Data, MAX_STEPS, SweepPicture, replays};
-use crate::registry::Registry;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

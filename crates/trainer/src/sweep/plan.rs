@@ -7,8 +7,8 @@ use crate::experiment::config::{
     Experiment, Override, Source, default_seed, explain, validate_head,
 };
 use crate::experiment::session;
-use agents::Algorithms;
 use crate::registry::Registry;
+use agents::Algorithms;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -263,9 +263,7 @@ impl Sweep {
         let task = session::task(&experiment, registry)?;
         session::must_fit(&experiment, &task, source)?;
         let objective = |message: &str| Err(source.error("sweep.objective", message));
-        if self.objective == Objective::SuccessRate
-            && !task.spec().reports_success
-        {
+        if self.objective == Objective::SuccessRate && !task.spec().reports_success {
             let env = &experiment.env.name;
             return objective(&format!("{env} does not say whether an episode succeeded"));
         }

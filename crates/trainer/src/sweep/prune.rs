@@ -123,9 +123,9 @@ mod tests {
 
     use super::*;
     use crate::experiment::config::{Experiment, Source};
+    use crate::registry::Registry;
     use crate::sweep::plan::Trial;
     use crate::sweep::trial::{Figures, RunState};
-    use crate::registry::Registry;
     use std::path::Path;
 
     /// Trials of 1000 steps that ended with these returns, by the straight way.

@@ -82,15 +82,15 @@ fn elsewhere(
     format!("{hint}; there is: {}", known.join(", "))
 }
 
-/// What to add to an error about a parameter of an environment: the key that was probably meant, and
-/// those that there are.
-pub fn hint(error: &ParameterError) -> String {
+/// What is wrong with a parameter of an environment; with the key that was probably meant where there is
+/// none of that name.
+pub fn parameter(error: &ParameterError) -> String {
     if error.known.is_empty() {
-        return String::new();
+        return error.message.clone();
     }
     let known: Vec<&str> = error.known.iter().map(String::as_str).collect();
     let name = error.key.as_deref().and_then(|key| key.rsplit('.').next()).unwrap_or_default();
-    format!("{}; there is: {}", did_you_mean(name, &known), known.join(", "))
+    format!("is no key here{}; there is: {}", did_you_mean(name, &known), known.join(", "))
 }
 
 /// ", did you mean `x`?", or nothing when no name is close.

@@ -1,12 +1,12 @@
 //! The JSON Schema of a configuration file, and a file to start from that is written after it.
 
 use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
-use agents::{NetworkConfig, RegisteredAlgorithm, keys};
 use crate::registry::Registry;
+use agents::{NetworkConfig, RegisteredAlgorithm, keys};
 use envs::Entry;
-use schemars::{Schema, SchemaGenerator};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
