@@ -1,10 +1,11 @@
 //! Cart-pole: keep a pole upright by pushing its cart left or right.
 
+use crate::drawing::{Color, Drawing};
+use crate::environment::{Environment, Spec, StateError, Step};
+use crate::parameters::{ParameterError, Parametric};
+use crate::rng::Rng;
 use crate::rng::symmetric;
-use crate::{
-    Action, Color, Drawing, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError,
-    Step,
-};
+use crate::space::{Action, Space};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,10 @@
 //! Cliff walking: a grid world small enough to be solved exactly.
 
-use crate::{
-    Action, Color, Drawing, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError,
-    Step,
-};
+use crate::drawing::{Color, Drawing};
+use crate::environment::{Environment, Spec, StateError, Step};
+use crate::parameters::{ParameterError, Parametric};
+use crate::rng::Rng;
+use crate::space::{Action, Space};
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

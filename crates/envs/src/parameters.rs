@@ -1,7 +1,7 @@
 //! Parameters of environments: declared by a struct, given by a configuration, checked by the struct's
 //! schema.
 
-use crate::Environment;
+use crate::environment::Environment;
 use crate::randomized::{Distribution, Draw};
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;

@@ -1,9 +1,11 @@
 //! Domain randomisation: parameters that each episode draws for itself.
 
+use crate::drawing::Drawing;
+use crate::environment::{Environment, Spec, StateError, Step};
+use crate::parameters::{ParameterError, Parametric};
 use crate::parameters::{Resolved, check, expected, parse, shown};
-use crate::{
-    Action, Drawing, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError, Step,
-};
+use crate::rng::Rng;
+use crate::space::{Action, Space};
 use rand::RngExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

@@ -7,10 +7,11 @@ use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Action, Color, Drawing, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError,
-    Step,
-};
+use crate::drawing::{Color, Drawing};
+use crate::environment::{Environment, Spec, StateError, Step};
+use crate::parameters::{ParameterError, Parametric};
+use crate::rng::Rng;
+use crate::space::{Action, Space};
 
 /// What can be changed of [`Reach`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,12 +1,15 @@
 //! Environments by name.
 
+use crate::cartpole::CartPole;
+use crate::cliff::Cliff;
+use crate::environment::{Environment, Spec};
 use crate::parameters::{self, NoParameters, Resolved, parse};
+use crate::parameters::{ParameterError, Parametric};
+use crate::pendulum::Pendulum;
 use crate::randomized::Randomized;
+use crate::reach::Reach;
 use crate::task::Maker;
-use crate::{
-    CartPole, Cliff, Environment, ParameterError, Parametric, Pendulum, Reach, Spec, Task,
-    TaskConfig,
-};
+use crate::task::{Task, TaskConfig};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 

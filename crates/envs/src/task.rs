@@ -1,7 +1,9 @@
 //! A task: an environment with its parameters and all that holds around it, ready to be run.
 
+use crate::environment::{Environment, Spec};
+use crate::parameters::ParameterError;
+use crate::space::Space;
 use crate::wrapper::{Wrapper, Wrapping};
-use crate::{Environment, ParameterError, Space, Spec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

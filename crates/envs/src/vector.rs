@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Environment, Rng, Space, Spec, StateError, Stream, Task, stream};
+use crate::environment::{Environment, Spec, StateError};
+use crate::rng::{Rng, Stream, stream};
+use crate::space::{Action, Space};
+use crate::task::Task;
 
 /// What is known of an episode once it has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]

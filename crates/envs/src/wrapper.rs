@@ -1,6 +1,10 @@
 //! What may stand between an agent and its environment: noise, delay, repeated actions.
 
-use crate::{Action, ActionDelay, Drawing, Environment, Rng, Space, Spec, StateError, Step};
+use crate::drawing::Drawing;
+use crate::environment::{Environment, Spec, StateError, Step};
+use crate::rng::Rng;
+use crate::space::{Action, Space};
+use crate::task::ActionDelay;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use std::collections::VecDeque;
