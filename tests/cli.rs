@@ -174,6 +174,10 @@ fn files_that_are_no_configuration() {
     refused("[env]\nname = cartpole\n", &["bad.toml:2:"]);
     refused("[env]\nname = \"cliff\"\nname = \"reach\"\n", &["bad.toml:3:", "duplicate key"]);
     refused(format!("x = {}{}", "[".repeat(9999), "]".repeat(9999)), &["bad.toml:1:"]);
+    let deep = vec!["a"; 200].join(".");
+    for line in [format!("{deep} = 1"), format!("[{deep}]"), format!("x = {{ {deep} = 1 }}")] {
+        refused(format!("{GOOD}{line}\n[eval]\n"), &[":9: a key has too many parts"]);
+    }
 
     let place = Place::new();
     place.trainer(&["check", "nowhere.toml"]).expect(
@@ -212,6 +216,17 @@ fn overrides() {
     refused_flags(&["--set", "env.name=atari"], &["--set env.name=atari: env.name", "cliff"]);
     refused_flags(&["--set", "env=3"], &["--set env=3: env: "]);
     refused_flags(&["--set", "agent.max_kl=1"], &["--set agent.max_kl=1: ", "is a TRPO key"]);
+    // A table takes the place of the file's: half of one is not made whole by it.
+    refused_flags(
+        &[
+            "--set",
+            "agent.clip_range={ start = 0.3, end = 0.1 }",
+            "--set",
+            "agent.clip_range={ start = 0.2 }",
+        ],
+        &["--set agent.clip_range={ start = 0.2 }: agent.clip_range: missing field `end`"],
+    );
+    refused_flags(&["--set", "agent={ epochs = 3 }"], &["agent.algorithm: is missing"]);
     // The override that is wrong is named, not the one beside it.
     let flags = ["--set", "seed=3", "--set", "total_steps=1", "--set", "agent.gamma=0.9"];
     refused_flags(&flags, &["--set total_steps=1: total_steps: "]);
@@ -385,6 +400,17 @@ fn a_reader_that_goes_away_is_no_panic() {
         assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
         assert_eq!(status.code(), Some(0), "{arguments:?}: {stderr}");
     }
+}
+
+/// Mesa's Vulkan looks for a display, and libwayland complains where no session has one.
+#[test]
+fn without_a_session_nothing_is_said_of_a_display() {
+    let place = Place::new();
+    let mut list = place.command(&["list"]);
+    let list = list.env_remove("XDG_RUNTIME_DIR").env_remove("WAYLAND_DISPLAY").output().unwrap();
+    assert_eq!(list.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&list.stderr), "");
+    assert!(String::from_utf8_lossy(&list.stdout).contains("wgpu"), "{list:?}");
 }
 
 #[test]

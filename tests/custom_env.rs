@@ -2,7 +2,9 @@
 //! comments are included there. The tests below hold it to what the page says.
 
 // ANCHOR: environment
-use envs::{Action, Color, Drawing, Entry, Environment, Registry, Rng, Space, StateError, Step};
+use envs::{
+    Action, Color, Drawing, Entry, Environment, Registry, Rng, Space, Spec, StateError, Step,
+};
 use rand::RngExt;
 use std::process::ExitCode;
 
@@ -20,23 +22,18 @@ use std::process::ExitCode;
 /// episode terminates, with success, when the trolley stands at the mark. Observation: `(x, v)`.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Trolley {
+    parameters: TrolleyParameters,
     position: f64,
     velocity: f64,
 }
 
 impl Trolley {
-    /// Mass, kg.
-    const MASS: f64 = 1.0;
-    /// Viscous friction, N s/m.
-    const FRICTION: f64 = 0.1;
     /// Largest force, N.
     const MAX_FORCE: f64 = 1.0;
     /// Time of a step, s.
     const TIME_STEP: f64 = 0.1;
     /// Distance from the mark to each bumper, m.
     const RAIL: f64 = 2.0;
-    /// No velocity is larger, m/s: the force moves nothing faster than `MAX_FORCE / FRICTION`.
-    const MAX_SPEED: f64 = Self::MAX_FORCE / Self::FRICTION;
     /// The trolley starts this far from the mark at most, m.
     const RESET_DISTANCE: f64 = 1.5;
     /// It stands at the mark when it is this near, m ...
@@ -46,27 +43,24 @@ impl Trolley {
 }
 
 impl Environment for Trolley {
-    fn observation_space(&self) -> Space {
-        let (rail, speed) = (Self::RAIL as f32, Self::MAX_SPEED as f32);
-        Space::Box { low: vec![-rail, -speed], high: vec![rail, speed] }
-    }
-
-    fn action_space(&self) -> Space {
-        Space::symmetric_box(1, Self::MAX_FORCE as f32)
-    }
-
-    fn max_episode_steps(&self) -> u32 {
-        100
+    fn spec(&self) -> Spec {
+        // The force moves nothing faster than this, m/s.
+        let speed = (Self::MAX_FORCE / self.parameters.friction) as f32;
+        let rail = Self::RAIL as f32;
+        let observation_space = Space::Box { low: vec![-rail, -speed], high: vec![rail, speed] };
+        let action_space = Space::symmetric_box(1, Self::MAX_FORCE as f32);
+        Spec { reports_success: true, ..Spec::new(observation_space, action_space, 100) }
     }
 
     fn reset(&mut self, rng: &mut Rng) {
-        let position = rng.random_range(-Self::RESET_DISTANCE..Self::RESET_DISTANCE);
-        *self = Trolley { position, velocity: 0.0 };
+        self.position = rng.random_range(-Self::RESET_DISTANCE..Self::RESET_DISTANCE);
+        self.velocity = 0.0;
     }
 
     fn step(&mut self, action: Action<'_>, _rng: &mut Rng) -> Step {
         let force = f64::from(action.values()[0]);
-        self.velocity += (force - Self::FRICTION * self.velocity) / Self::MASS * Self::TIME_STEP;
+        let TrolleyParameters { mass, friction } = self.parameters;
+        self.velocity += (force - friction * self.velocity) / mass * Self::TIME_STEP;
         self.position += self.velocity * Self::TIME_STEP;
         if self.position.abs() > Self::RAIL {
             self.position = self.position.clamp(-Self::RAIL, Self::RAIL);
@@ -91,8 +85,7 @@ impl Environment for Trolley {
     }
 
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
-        let [position, velocity] = StateError::read(state)?;
-        *self = Trolley { position, velocity };
+        [self.position, self.velocity] = StateError::read(state)?;
         Ok(())
     }
     // ANCHOR_END: environment
@@ -116,10 +109,43 @@ impl Environment for Trolley {
     // ANCHOR_END: picture
 }
 
+// ANCHOR: parameters
+use envs::{ParameterError, Parametric};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What can be changed of [`Trolley`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct TrolleyParameters {
+    /// Mass of the trolley.
+    #[schemars(range(min = 0.1, max = 10.0), extend("unit" = "kg"))]
+    mass: f64,
+    /// Viscous friction.
+    #[schemars(range(min = 0.01, max = 1.0), extend("unit" = "N s/m"))]
+    friction: f64,
+}
+
+impl Default for TrolleyParameters {
+    fn default() -> Self {
+        TrolleyParameters { mass: 1.0, friction: 0.1 }
+    }
+}
+
+impl Parametric for Trolley {
+    type Parameters = TrolleyParameters;
+
+    fn new(parameters: TrolleyParameters) -> Result<Self, ParameterError> {
+        Ok(Trolley { parameters, ..Trolley::default() })
+    }
+}
+// ANCHOR_END: parameters
+
 // ANCHOR: main
 /// Every environment of this program.
 fn registry() -> Registry {
-    Registry::default().with(Entry::of::<Trolley>("trolley", "stop a trolley at a mark"))
+    let trolley = Entry::with_parameters::<Trolley>("trolley", "stop a trolley at a mark");
+    Registry::default().with(trolley)
 }
 
 fn main() -> ExitCode {
@@ -146,14 +172,14 @@ learning_rate = { start = 1e-3, end = 0.0 }
 
 // ANCHOR: loop
 use agents::{Agent, Collector};
-use envs::VectorEnv;
+use envs::{Task, VectorEnv};
 use std::error::Error;
 use trainer::Experiment;
 
 /// What `trainer run` does, without its files: act, judge, improve.
-fn train(experiment: &Experiment, entry: &Entry) -> Result<Agent, Box<dyn Error>> {
+fn train(experiment: &Experiment, task: &Task) -> Result<Agent, Box<dyn Error>> {
     let Experiment { seed, env, network, agent, backend, .. } = experiment;
-    let envs = VectorEnv::new(entry, *seed, 0, env.num_envs);
+    let envs = VectorEnv::new(task, *seed, 0, env.num_envs);
     let mut agent = Agent::new(
         agent,
         network,
@@ -178,17 +204,21 @@ fn train(experiment: &Experiment, entry: &Entry) -> Result<Agent, Box<dyn Error>
 mod tests {
     use super::*;
     use agents::{evaluate, record};
-    use envs::{Stream, stream};
+    use envs::{Stream, TaskConfig, stream};
     use std::path::Path;
     use trainer::Source;
+
+    fn at(position: f64, velocity: f64) -> Trolley {
+        Trolley { position, velocity, ..Trolley::default() }
+    }
 
     #[test]
     fn one_push_from_rest() {
         // v = (1 - 0) 0.1, x = 1 + 0.1 v.
         let mut rng = stream(0, Stream::Environment(0));
-        let mut env = Trolley { position: 1.0, velocity: 0.0 };
+        let mut env = at(1.0, 0.0);
         let step = env.step(Action::Continuous(&[1.0]), &mut rng);
-        assert_eq!(env, Trolley { position: 1.0 + 0.1 * 0.1, velocity: 0.1 });
+        assert_eq!(env, at(1.0 + 0.1 * 0.1, 0.1));
         assert!((step.reward + 1.01 + 0.01).abs() < 1e-12);
         assert!(!step.terminated && step.success == Some(false));
     }
@@ -196,26 +226,27 @@ mod tests {
     #[test]
     fn standing_at_the_mark_ends_the_episode_and_passing_it_does_not() {
         let mut rng = stream(0, Stream::Environment(0));
-        let mut at = |velocity| {
-            Trolley { position: 0.0, velocity }.step(Action::Continuous(&[0.0]), &mut rng)
-        };
-        assert!(at(0.05).terminated && at(0.05).success == Some(true));
-        assert!(!at(0.5).terminated && at(0.5).success == Some(false));
+        let mut moving = |velocity| at(0.0, velocity).step(Action::Continuous(&[0.0]), &mut rng);
+        assert!(moving(0.05).terminated && moving(0.05).success == Some(true));
+        assert!(!moving(0.5).terminated && moving(0.5).success == Some(false));
     }
 
     #[test]
     fn a_bumper_stops_the_trolley() {
         let mut rng = stream(0, Stream::Environment(0));
-        let mut env = Trolley { position: 1.95, velocity: 3.0 };
+        let mut env = at(1.95, 3.0);
         env.step(Action::Continuous(&[1.0]), &mut rng);
-        assert_eq!(env, Trolley { position: 2.0, velocity: 0.0 });
+        assert_eq!(env, at(2.0, 0.0));
     }
 
     #[test]
     fn observations_stay_in_their_space_and_a_saved_state_goes_on_the_same() {
         let entry = registry().get("trolley").expect("it is registered");
-        let mut envs = VectorEnv::new(&entry, 3, 0, 4);
-        let mut copy = VectorEnv::new(&entry, 4, 0, 4);
+        let drawn = serde_json::json!({ "mass": { "uniform": [0.5, 2.0] }, "friction": 0.2 });
+        let parameters = drawn.as_object().expect("a table").clone();
+        let task = entry.task(&TaskConfig { parameters, ..TaskConfig::default() }).expect("a task");
+        let mut envs = VectorEnv::new(&task, 3, 0, 4);
+        let mut copy = VectorEnv::new(&task, 4, 0, 4);
         let Space::Box { low, high } = envs.observation_space().clone() else {
             panic!("observations are a box")
         };
@@ -246,13 +277,14 @@ mod tests {
         let experiment =
             Experiment::parse(&source, &registry.clone().into()).expect("a configuration");
         let entry = registry.get(&experiment.env.name).expect("it is registered");
-        let agent = train(&experiment, &entry).expect("nothing fails");
+        let task = entry.task(&TaskConfig::default()).expect("a task");
+        let agent = train(&experiment, &task).expect("nothing fails");
 
         let evaluation =
-            evaluate(agent.actor(), &entry, 100, experiment.seed, true).expect("finite episodes");
+            evaluate(agent.actor(), &task, 100, experiment.seed, true).expect("finite episodes");
         let rate = evaluation.success_rate().expect("success is a notion here");
         let recording =
-            record(agent.actor(), &entry, experiment.seed, 0, true, 100).expect("a finite episode");
+            record(agent.actor(), &task, experiment.seed, 0, true, 100).expect("a finite episode");
         assert_eq!(recording.drawings.len(), recording.observations.len(), "a picture a moment");
         assert!(rate >= 0.95, "stops in {rate} of the episodes, {:.2}", evaluation.mean_return());
     }

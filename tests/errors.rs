@@ -125,8 +125,8 @@ fn directories_of_sweeps() {
     ended.expect(2, &["--backend: ", "sweep.toml"]);
 
     // Another process has it.
-    let file = File::open(place.path("sweep/sweep.toml")).expect("the sweep's file");
-    file.lock().expect("a lock");
+    let file = File::open(place.path("sweep/.lock")).expect("the sweep's lock");
+    file.lock().expect("it is locked");
     let busy = ["sweep: another process is working on this sweep", "--out DIR"];
     run("sweep", &["--overwrite"]).expect(2, &busy);
     place.trainer(&["resume", "sweep"]).expect(2, &busy);

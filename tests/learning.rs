@@ -3,38 +3,22 @@
 
 use std::path::Path;
 
-use agents::{Agent, Collector, Evaluation, evaluate};
-use envs::VectorEnv;
-use trainer::{Experiment, Override, Registry};
+use agents::Evaluation;
+use trainer::{Experiment, Override, Registry, Session};
 
 /// Trains as `trainer run configs/NAME.toml --seed SEED` does, and evaluates as it does at the end.
 fn train(name: &str, seed: u64) -> Evaluation {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.toml"));
     let registry = Registry::default();
     let overrides = [Override::flag("seed", seed)];
-    let (experiment, _) = Experiment::read(&path, &overrides, &registry).unwrap();
-    let Experiment { env, eval, .. } = &experiment;
-    assert_eq!(eval.episodes, 100, "{name}: episodes of the evaluation");
+    let (experiment, source) = Experiment::read(&path, &overrides, &registry).unwrap();
+    assert_eq!(experiment.eval.episodes, 100, "{name}: episodes of the evaluation");
 
-    let entry = registry.environments.get(&env.name).unwrap();
-    let envs = VectorEnv::new(&entry, seed, 0, env.num_envs);
-    let mut agent = Agent::new(
-        &experiment.agent,
-        &experiment.network,
-        env.normalize_observations,
-        envs.observation_space(),
-        envs.action_space(),
-        seed,
-        experiment.backend.open().unwrap(),
-    )
-    .unwrap();
-    let mut collector = Collector::new(envs, &mut agent, env.normalize_rewards, seed).unwrap();
-    for iteration in 0..experiment.iterations() {
-        collector.collect(&mut agent).unwrap();
-        let progress = iteration as f64 / experiment.iterations() as f64;
-        agent.update(collector.batch(&agent).unwrap(), progress).unwrap();
+    let mut session = Session::begin(experiment, &source, &registry).unwrap();
+    while !session.is_finished() {
+        session.iterate().unwrap();
     }
-    evaluate(agent.actor(), &entry, eval.episodes, seed, true).unwrap()
+    session.evaluate().unwrap()
 }
 
 /// The mean return over the evaluation must be at least `bar`.

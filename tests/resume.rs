@@ -301,7 +301,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         bytes[position] ^= 0x10;
         bytes
     };
-    let newer = [&latest[..8], &2_u32.to_le_bytes(), &latest[12..]].concat();
+    let newer = [&latest[..8], &3_u32.to_le_bytes(), &latest[12..]].concat();
     let longer = [&latest[..], b"x"].concat();
     let middle = latest.len() / 2;
     let damages: [(Vec<u8>, &str); 10] = [
@@ -314,7 +314,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         (flipped(21), "is damaged"),
         (longer, "is damaged"),
         (b"PK\x03\x04 an archive of another program".to_vec(), "is no Backburn checkpoint"),
-        (newer, "has format 2; this program reads format 1"),
+        (newer, "has format 3; this program reads format 2"),
     ];
     for (bytes, message) in &damages {
         fs::remove_file(whole.join("summary.json")).expect("it is removed");
@@ -347,24 +347,228 @@ fn a_checkpoint_of_another_configuration_is_refused() {
     let path = place.path("whole/config.toml");
     let resolved = fs::read_to_string(&path).expect("the resolved configuration");
     let changes = [
-        ("hidden = [64, 64]", "hidden = [8]"),
-        ("num_envs = 8", "num_envs = 4"),
-        ("rollout_steps = 256", "rollout_steps = 128"),
-        ("name = \"pendulum\"", "name = \"reach\""),
-        ("normalize_observations = false", "normalize_observations = true"),
-        ("normalize_rewards = false", "normalize_rewards = true"),
+        ("hidden = [64, 64]", "hidden = [8]", "network.hidden is [64, 64] there and [8] here"),
+        ("num_envs = 8", "num_envs = 4", "env.num_envs is 8 there and 4 here"),
+        ("rollout_steps = 256", "rollout_steps = 128", "agent.rollout_steps is 256 there and 128"),
+        ("name = \"pendulum\"", "name = \"reach\"", "env.name is pendulum there and reach here"),
+        (
+            "normalize_observations = false",
+            "normalize_observations = true",
+            "env.normalize_observations is false there and true here",
+        ),
+        ("normalize_rewards = false", "normalize_rewards = true", "env.normalize_rewards is false"),
+        // What no length gives away.
+        ("seed = 1", "seed = 2", "seed is 1 there and 2 here"),
+        ("gamma = 0.99", "gamma = 0.9", "agent.gamma is 0.99 there and 0.9 here"),
+        ("\"tanh\"", "\"relu\"", "network.activation is tanh there and relu here"),
+        ("squash = false", "squash = true", "network.squash is false there and true here"),
     ];
-    for (from, to) in &changes {
+    for (from, to, difference) in &changes {
         let changed = resolved.replace(from, to);
         assert_ne!(changed, resolved, "{from}");
         fs::write(&path, changed).expect("it is changed");
-        let ended = place.trainer(&["resume", "whole"]);
-        ended.expect(2, &["step-000000006144.ckpt: belongs to another configuration"]);
+        let cure = "change config.toml back";
+        let message = "step-000000006144.ckpt: belongs to another configuration: ";
+        for verb in ["resume", "eval"] {
+            place.trainer(&[verb, "whole"]).expect(2, &[message, difference, cure]);
+        }
     }
-    // A longer run is welcome.
-    fs::write(&path, resolved.replace("= 6144", "= 8192")).expect("it is changed");
+    // All that differs is named.
+    let both = resolved.replace("gamma = 0.99", "gamma = 0.9").replace("\"tanh\"", "\"relu\"");
+    fs::write(&path, both).expect("it is changed");
+    place.trainer(&["resume", "whole"]).expect(2, &["agent.gamma is", "network.activation is"]);
+    // A longer run is welcome, and so is another way to go on.
+    let other = [
+        ("= 6144", "= 8192"),
+        ("name = \"config\"", "name = \"longer\""),
+        ("learning_rate = 0.0003", "learning_rate = 0.0001"),
+        ("gae_lambda = 0.95", "gae_lambda = 0.9"),
+        ("epochs = 3", "epochs = 2"),
+        ("episodes = 2", "episodes = 3"),
+        ("every_steps = 2048", "every_steps = 4096"),
+        ("keep = 5", "keep = 2"),
+    ];
+    let changed = other.iter().fold(resolved, |text, (from, to)| {
+        assert!(text.contains(from), "{from} in {text}");
+        text.replace(from, to)
+    });
+    fs::write(&path, changed).expect("it is changed");
     place.trainer(&["resume", "whole", "--quiet"]).expect(0, &[]);
     assert_eq!(timeless_csv(&place.path("whole")).len(), 1 + 4);
+    place.trainer(&["eval", "whole"]).expect(0, &[]);
+}
+
+/// A run of `config.toml` with these flags whose `summary.json` says so many steps.
+#[track_caller]
+fn assert_summary_of(place: &Place, run: &str, steps: u64) {
+    let text = fs::read_to_string(place.path(run).join("summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(summary["steps"], steps);
+}
+
+#[test]
+fn a_summary_is_about_the_steps_that_are_done() {
+    let config = short("ppo");
+    let place = place_with_whole_run(&config, &[]);
+    let whole = place.path("whole");
+    assert_summary_of(&place, "whole", 6144);
+    let old = fs::read(whole.join("summary.json")).expect("a summary");
+    let path = whole.join("config.toml");
+    let resolved = fs::read_to_string(&path).expect("the resolved configuration");
+
+    // A run that goes on is not finished, and what is compared knows that.
+    fs::write(&path, resolved.replace("= 6144", "= 1000000000")).expect("it is changed");
+    let mut running = Running::start(&place, &["resume", "whole", "--quiet"]);
+    let begun = Instant::now();
+    while timeless_csv(&whole).len() < 1 + 4 {
+        assert!(begun.elapsed() < PATIENCE, "it does not go on");
+        assert!(running.0.try_wait().expect("its state").is_none(), "it goes on");
+        sleep(Duration::from_millis(1));
+    }
+    running.kill();
+    assert!(!whole.join("summary.json").exists(), "the summary of fewer steps");
+    place.trainer(&["compare", "whole"]).expect(2, &["whole: no run is finished"]);
+
+    // One that is left from before, as by a process that was killed when it wrote the new one.
+    fs::write(&path, resolved.replace("= 6144", "= 65536")).expect("it is changed");
+    place.trainer(&["resume", "whole", "--quiet"]).expect(0, &[]);
+    assert_summary_of(&place, "whole", 65536);
+    fs::write(whole.join("summary.json"), old).expect("it is put back");
+    let ended = place.trainer(&["resume", "whole", "--json"]).expect(0, &[]);
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(json["steps"], 65536);
+    assert_summary_of(&place, "whole", 65536);
+}
+
+#[test]
+fn an_editor_that_replaces_the_configuration_does_not_let_a_second_process_in() {
+    let place = Place::new();
+    place.write("config.toml", TRPO);
+    let endless = ["--set", "total_steps=1_000_000_000"];
+    let mut running = Running::start(&place, &run("edited", &endless));
+    let edited = place.path("edited");
+    assert!(running.reaches_checkpoint(&edited, None));
+    // As editors save: a new file under the old name.
+    let text = fs::read_to_string(edited.join("config.toml")).expect("the configuration");
+    place.write("edited/config.toml.new", text);
+    fs::rename(edited.join("config.toml.new"), edited.join("config.toml")).expect("it is saved");
+    let busy = place.trainer(&["resume", "edited", "--quiet"]);
+    busy.expect(2, &["edited: another process is working on this run", "--out DIR"]);
+    running.kill();
+}
+
+#[test]
+fn of_runs_that_begin_in_one_directory_at_once_one_goes_on() {
+    let place = Place::new();
+    // An iteration in a few milliseconds.
+    let config = PPO.replace("total_steps = 30_000", "total_steps = 1_280");
+    place.write("config.toml", config);
+    for round in 0..20 {
+        let out = format!("new-{round}");
+        let begun: Vec<Running> = (0..6).map(|_| Running::start(&place, &run(&out, &[]))).collect();
+        let ended: Vec<Ended> = begun.into_iter().map(Running::end).collect();
+        let (done, refused): (Vec<_>, Vec<_>) =
+            ended.into_iter().partition(|ended| ended.code == Some(0));
+        assert_eq!((done.len(), refused.len()), (1, 5), "{refused:#?}");
+        for ended in refused {
+            let working = ended.stderr.contains("another process is working on this run");
+            let done = ended.stderr.contains("holds a run already");
+            assert!(ended.code == Some(2) && (working || done), "{ended:#?}");
+        }
+        assert_eq!(timeless_csv(&place.path(&out)).len(), 1 + 10, "a row an iteration");
+    }
+}
+
+#[test]
+fn a_directory_of_a_run_that_never_began_is_taken() {
+    let place = Place::new();
+    place.write("config.toml", PPO.replace("total_steps = 30_000", "total_steps = 1_280"));
+    // What is left by a process that was killed, or had no room on the disk, at its very beginning.
+    fs::create_dir_all(place.path("new/checkpoints")).expect("a directory");
+    place.write("new/.tmp-config.toml", "half of");
+    let ended = place.trainer(&["resume", "new"]);
+    ended.expect(2, &["new: holds no config.toml"]);
+    place.trainer(&run("new", &[])).expect(0, &[]);
+    assert!(!place.path("new/.tmp-config.toml").exists(), "what was unfinished is gone");
+    // Whenever a process is killed, either `run` takes the directory or it says truly that `resume` does.
+    for pause in 0..20 {
+        let out = format!("killed-{pause}");
+        let running = Running::start(&place, &run(&out, &[]));
+        sleep(Duration::from_millis(pause));
+        running.kill();
+        let again = place.trainer(&run(&out, &[]));
+        if again.code != Some(0) {
+            again.expect(2, &["holds a run already; go on with it"]);
+            place.trainer(&["resume", &out, "--quiet"]).expect(0, &[]);
+        }
+    }
+    // But results are not thrown away because a file is missing.
+    fs::remove_file(place.path("new/config.toml")).expect("it is removed");
+    let refused = ["new: holds what a run has left, without its config.toml", "--overwrite"];
+    place.trainer(&run("new", &[])).expect(2, &refused);
+    assert!(!checkpoints(&place.path("new")).is_empty());
+    place.trainer(&run("new", &["--overwrite"])).expect(0, &[]);
+}
+
+#[test]
+fn no_more_checkpoints_are_kept_than_asked_for_after_a_kill_either() {
+    let place = place_with_whole_run(PPO, &["--set", "total_steps=5000"]);
+    let whole = place.path("whole");
+    let kept = checkpoints(&whole);
+    assert_eq!(kept.len(), 3);
+    // Killed between the new one and the oldest one's end.
+    let older = kept[0].with_file_name("step-000000000128.ckpt");
+    fs::copy(&kept[0], &older).expect("a copy");
+    place.trainer(&["resume", "whole", "--quiet"]).expect(0, &[]);
+    assert_eq!(checkpoints(&whole), kept);
+}
+
+/// Every checkpoint of a run with something about it changed, as JSON.
+fn forge(run: &Path, change: impl Fn(&mut serde_json::Value)) {
+    for path in checkpoints(run) {
+        let mut json = serde_json::to_value(Checkpoint::read(&path).expect("a whole one")).unwrap();
+        change(&mut json);
+        let forged: Checkpoint = serde_json::from_value(json).expect("a checkpoint's form");
+        forged.write(&path).expect("it is written");
+    }
+}
+
+#[test]
+fn checkpoints_that_no_run_can_have_saved_are_refused() {
+    let place = Place::new();
+    place.write("config.toml", PPO);
+    let far = f64::from(f32::MAX) * 10.0;
+    let forgeries: [(&str, serde_json::Value, &str); 9] = [
+        ("/agent/observation_normalizer/statistics/variance", [0.0; 0].into(), "statistics"),
+        ("/agent/observation_normalizer/statistics/variance/0", (-1.0).into(), "statistics"),
+        ("/agent/observation_normalizer/statistics/count", 0.0.into(), "statistics"),
+        ("/agent/policy/3", far.into(), "policy's parameters"),
+        ("/agent/critic/3", far.into(), "critic's parameters"),
+        ("/agent/algorithm/Ppo/policy_optimizer/second/1", (-1.0).into(), "optimisers' moments"),
+        ("/agent/algorithm/Ppo/critic_optimizer/first/1", far.into(), "optimisers' moments"),
+        ("/progress/elapsed_seconds", (-1.0).into(), "seconds"),
+        (
+            "/recent/episodes",
+            vec![(1.0, 1, ()); 101]
+                .into_iter()
+                .map(|(a, b, ())| serde_json::json!([a, b, null]))
+                .collect(),
+            "recent episodes",
+        ),
+    ];
+    for (at, value, what) in forgeries {
+        place.trainer(&run("forged", &["--set", "total_steps=1280", "--overwrite"])).expect(0, &[]);
+        forge(&place.path("forged"), |json| {
+            *json.pointer_mut(at).unwrap_or_else(|| panic!("no {at}")) = value.clone();
+        });
+        let config = place.path("forged/config.toml");
+        let longer = fs::read_to_string(&config).expect("text").replace("= 1280", "= 2560");
+        fs::write(&config, longer).expect("it is changed");
+        for verb in ["resume", "eval"] {
+            let ended = place.trainer(&[verb, "forged"]);
+            ended.expect(2, &["step-000000001280.ckpt: holds what no run can have saved: ", what]);
+        }
+    }
 }
 
 #[cfg(unix)]
@@ -464,6 +668,17 @@ fn a_warm_start_takes_over_the_policy() {
     };
     assert_eq!(policy("warm"), policy("whole"));
     assert_ne!(policy("cold"), policy("whole"));
+
+    // The same numbers in another network are another policy.
+    for (key, difference) in [
+        ("network.activation=relu", "network.activation is tanh there and relu here"),
+        ("network.hidden=[8]", "network.hidden is [16] there and [8] here"),
+        ("env.normalize_observations=false", "env.normalize_observations is true there and false"),
+    ] {
+        let other = [&still[..], &warm, &["--set", key]].concat();
+        let refused = ["--set warm_start=whole: warm_start: whole: its policy", difference];
+        place.trainer(&run("other", &other)).expect(2, &refused);
+    }
 }
 
 #[test]

@@ -29,7 +29,8 @@ pub fn trainer_binary() -> &'static Path {
     })
 }
 
-/// A Python with the packages of `tests/requirements.txt`.
+/// A Python with the packages of `tests/requirements.txt`: the one that `BACKBURN_PYTHON` names, that of
+/// `./test`, or the system's.
 pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(find_python)
@@ -37,18 +38,18 @@ pub fn python() -> &'static Path {
 
 fn find_python() -> PathBuf {
     let named = std::env::var_os("BACKBURN_PYTHON").map(PathBuf::from);
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python/bin/python");
     let works = |path: &PathBuf| {
         let mut imports = Command::new(path);
         imports.args(["-c", "import gymnasium, jsonschema, numpy, onnxruntime, safetensors"]);
         imports.stdout(Stdio::null()).stderr(Stdio::null());
         imports.status().is_ok_and(|status| status.success())
     };
-    named.into_iter().chain([here, "python3".into()]).find(works).unwrap_or_else(|| {
+    named.into_iter().chain([made, "python3".into()]).find(works).unwrap_or_else(|| {
         panic!(
-            "no Python with the packages of tests/requirements.txt was found: install them \
-             (python3 -m venv .venv && .venv/bin/pip install -r tests/requirements.txt), or name \
-             the interpreter in the variable BACKBURN_PYTHON"
+            "no Python with the packages of tests/requirements.txt was found: ./test installs what \
+             the tests need (./test --setup only that); or name an interpreter in the variable \
+             BACKBURN_PYTHON"
         )
     })
 }

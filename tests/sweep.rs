@@ -205,6 +205,24 @@ fn what_is_wrong_is_named_before_anything_starts() {
     refused("[sweep.grid]\n\"agent..x\" = [1]", 2, &["`agent..x` is not a key"]);
     let twice = "[sweep.grid]\n\"agent.gamma\" = [0.9]\nagent.gamma = [0.5]";
     refused(twice, 3, &["agent.gamma", "given twice"]);
+    let comment = "[sweep.grid]\n\"agent.gamma = 0.5 #\" = [0.9]";
+    refused(comment, 2, &["`agent.gamma = 0.5 #` is not a key"]);
+    // What is no value of a single experiment is none of a sweep's, although its trials get another.
+    for (line, fragments) in [
+        ("seed = \"abc\"", ["seed: ", "expected a whole number"]),
+        ("seed = -3", ["seed: ", "`-3`"]),
+        ("seed = 1.5", ["seed: ", "`1.5`"]),
+        ("seed = true", ["seed: ", "`true`"]),
+        ("seed = 18446744073709551615", ["seed: ", "9223372036854775807"]),
+        ("name = 5", ["name: ", "a text in quotes"]),
+        ("name = \"a/b\"", ["name: ", "a directory name can't have"]),
+    ] {
+        let place = Place::new();
+        let rest = TINY.replace("name = \"tiny\"\n", "");
+        place.write("head.toml", format!("\n{line}\n{rest}[sweep]\nseeds = 2\n"));
+        let fragments = ["head.toml:2: ", fragments[0], fragments[1]];
+        place.trainer(&["check", "head.toml"]).expect(2, &fragments);
+    }
     // What does not go together is named with the trial that it does not go together in.
     let lines = "[sweep.grid]\n\"env.num_envs\" = [4]\n\"agent.rollout_steps\" = [32, 2]";
     place(lines).trainer(&["check", "sweep.toml"]).expect(
@@ -232,6 +250,36 @@ fn what_is_wrong_is_named_before_anything_starts() {
     let cartpole = TINY.replace("cliff", "cartpole") + "[sweep]\nobjective = \"success_rate\"\n";
     place.write("cartpole.toml", cartpole);
     place.trainer(&["check", "cartpole.toml"]).expect(2, &["cartpole.toml:17:", "succeeded"]);
+}
+
+#[test]
+fn a_seed_is_read_as_everywhere_else() {
+    let place = Place::new();
+    place.write("hex.toml", format!("seed = 0x10\n{TINY}[sweep.grid]\n\"agent.gamma\" = [0.9]\n"));
+    let checked = place.trainer(&["check", "hex.toml", "--json"]).expect(0, &[]);
+    let json: serde_json::Value = serde_json::from_str(&checked.stdout).expect("JSON");
+    assert_eq!(json["configuration"]["sweep"]["seeds"], serde_json::json!([16]));
+}
+
+/// The bounds are far from what it takes, and as far from what it took when every value was compared with
+/// every other, and the whole file was read again for every trial.
+#[test]
+fn large_sweeps_are_checked_in_no_time() {
+    let timed = |lines: &str, code: i32, fragments: &[&str]| {
+        let place = place(lines);
+        let begun = Instant::now();
+        place.trainer(&["check", "sweep.toml"]).expect(code, fragments);
+        begun.elapsed()
+    };
+    let values = |count: usize| -> String {
+        (0..count).map(|i| format!("0.{i:06}")).collect::<Vec<_>>().join(", ")
+    };
+    let many = format!("[sweep.grid]\n\"agent.gamma\" = [{}]", values(200_000));
+    let time = timed(&many, 2, &["sweep.grid.agent.gamma", "has more than 100000 values"]);
+    assert!(time < Duration::from_secs(5), "refused after {time:?}");
+    let trials = format!("[sweep.grid]\n\"agent.gamma\" = [{}]", values(10_000));
+    let time = timed(&trials, 0, &[]);
+    assert!(time < Duration::from_secs(4), "checked in {time:?}");
 }
 
 #[test]

@@ -15,14 +15,15 @@ use agents::{
 use backburn_tests::textbook::{self, PolicyLoss, discounted_returns, gradient, k_step_returns};
 use backburn_tests::{assert_match, numbers, rows};
 use burn::tensor::{Device, Tensor};
-use envs::{Reach, Registry, Rng, Space, Stream, VectorEnv, stream};
+use envs::{Reach, Registry, Rng, Space, Stream, TaskConfig, VectorEnv, stream};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
 #[test]
 fn reward_of_the_reaching_task() {
-    assert_match(&[Reach::reward(0.20, 3.0, false)], &[-0.23], 1e-12, "no grasp");
-    assert_match(&[Reach::reward(0.04, 1.0, true)], &[9.95], 1e-12, "grasp");
+    let arm = Reach::default();
+    assert_match(&[arm.reward(0.20, 3.0, false)], &[-0.23], 1e-12, "no grasp");
+    assert_match(&[arm.reward(0.04, 1.0, true)], &[9.95], 1e-12, "grasp");
 }
 
 /// An episode of one environment that terminates with its last reward.
@@ -363,7 +364,7 @@ fn coefs_under_a_penalty(epochs: usize, minibatch_size: usize, rate: f64) -> Vec
     });
     let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
     let entry = Registry::default().get("cartpole").unwrap();
-    let envs = VectorEnv::new(&entry, 1, 0, 2);
+    let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
     let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());
     let mut agent =
         Agent::new(&config, &network, false, &observations, &actions, 1, Device::flex()).unwrap();

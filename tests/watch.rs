@@ -45,8 +45,8 @@ fn draws_once_into_a_pipe() {
     assert!(columns(0) > columns(curve.len() - 1), "{shown}");
 
     // A process works on it as long as it holds the lock.
-    let config = std::fs::File::open(place.path("runs/p/1/config.toml")).expect("it is there");
-    config.try_lock().expect("nobody else has it");
+    let lock = std::fs::File::create(place.path("runs/p/1/.lock")).expect("it is made");
+    lock.try_lock().expect("nobody else has it");
     let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
     assert!(shown.contains("980 steps/s") && shown.contains("  1 running"), "{shown}");
 

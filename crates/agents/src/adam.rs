@@ -1,7 +1,8 @@
 //! Adam over one flat parameter vector (Kingma and Ba 2015).
 
 use crate::error::AgentError;
-use crate::ops::{AdamStep, Bounds, adam, sum_of_squares};
+use crate::ops::{AdamStep, Bounds, adam, norm_and_scale, sum_of_squares};
+use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -92,16 +93,31 @@ impl Adam {
         [self.params, self.m, self.v] = adam(vectors, gradient, scale.clone(), step);
     }
 
-    /// Parameters and moments, to be read from the device in this order.
-    #[must_use]
-    pub fn into_tensors(self) -> [Tensor<1>; 3] {
-        [self.params, self.m, self.v]
-    }
-
-    /// Steps taken.
-    #[must_use]
-    pub fn steps(&self) -> u64 {
-        self.steps
+    /// Reads parameter vectors and their optimisers back from the device, and the numbers of
+    /// `metrics` first, all in one transfer. Messages name the vectors as given.
+    ///
+    /// # Errors
+    /// When the device fails or a parameter is not finite.
+    pub fn read_all(
+        metrics: Tensor<1>,
+        adams: Vec<(&str, Adam)>,
+    ) -> Result<(Vec<f32>, Vec<(Vec<f32>, AdamState)>), AgentError> {
+        let vectors =
+            adams.iter().flat_map(|(_, adam)| [&adam.params, &adam.m, &adam.v].map(Clone::clone));
+        let mut vectors = read([metrics].into_iter().chain(vectors))?.into_iter();
+        let mut next = || {
+            let failed = || AgentError::Device("a transfer came back incomplete".into());
+            vectors.next().ok_or_else(failed)
+        };
+        let metrics = next()?;
+        let read = adams.iter().map(|(name, adam)| {
+            let (params, m, v) = (next()?, next()?, next()?);
+            let sum = params.iter().sum::<f32>();
+            AgentError::check_finite(&format!("{name}'s parameters"), sum.into())?;
+            Ok((params, AdamState { m, v, steps: adam.steps }))
+        });
+        let read = read.collect::<Result<_, AgentError>>()?;
+        Ok((metrics, read))
     }
 }
 
@@ -113,11 +129,8 @@ impl Adam {
 #[must_use]
 pub fn clip(gradients: &[&Tensor<1>], max_norm: f64) -> (Tensor<1>, Tensor<1>) {
     let squares = gradients.iter().map(|gradient| sum_of_squares(gradient));
-    let norm = squares.reduce(|sum, square| sum + square).unwrap_or_else(|| panic!("no gradient")).sqrt();
-    // `min` would hide a norm that is not a number; 0 times it shows again.
-    let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
-    let scale = scale + norm.clone().mul_scalar(0.0);
-    (norm, scale)
+    let squares = squares.reduce(|sum, square| sum + square);
+    norm_and_scale(squares.unwrap_or_else(|| unreachable!("an actor has a gradient")), max_norm)
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
-//! What an algorithm is, and those that can be asked for by name.
+//! What an algorithm is, and its settings.
 
 use crate::batch::Batch;
 use crate::config::{Check, ConfigError};
 use crate::error::AgentError;
 use crate::learner::Learner;
 use crate::metrics::Metrics;
-use crate::ppo::PpoConfig;
-use crate::trpo::TrpoConfig;
 use envs::Rng;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use std::any::Any;
@@ -94,9 +92,18 @@ pub struct Rollout {
 }
 
 /// An algorithm's settings: the keys of `[agent]` as a struct, with documentation, defaults and ranges.
-/// One type like this, named in [`Algorithms`], is all that an algorithm is to the trainer.
+/// One type like this, named in [`Algorithms`](crate::Algorithms), is all that an algorithm is to the trainer.
 pub trait AlgorithmConfig:
-    Serialize + DeserializeOwned + JsonSchema + Default + PartialEq + Debug + Clone + Send + Sync + 'static
+    Serialize
+    + DeserializeOwned
+    + JsonSchema
+    + Default
+    + PartialEq
+    + Debug
+    + Clone
+    + Send
+    + Sync
+    + 'static
 {
     /// The value of `agent.algorithm`.
     const NAME: &'static str;
@@ -243,95 +250,5 @@ impl Serialize for AgentConfig {
             settings: &'a dyn erased_serde::Serialize,
         }
         Named { algorithm: self.name(), settings: self.0.settings() }.serialize(serializer)
-    }
-}
-
-/// One algorithm that can be asked for by name.
-#[derive(Clone, Copy, Debug)]
-pub struct RegisteredAlgorithm {
-    /// The value of `agent.algorithm`.
-    pub name: &'static str,
-    /// What people call it.
-    pub title: &'static str,
-    /// One line for `trainer list`.
-    pub description: &'static str,
-    keys: fn() -> &'static [&'static str],
-    schema: fn(&mut SchemaGenerator) -> Schema,
-    parse: fn(toml::Deserializer<'_>) -> Result<AgentConfig, toml::de::Error>,
-}
-
-impl RegisteredAlgorithm {
-    fn of<C: AlgorithmConfig>() -> RegisteredAlgorithm {
-        RegisteredAlgorithm {
-            name: C::NAME,
-            title: C::TITLE,
-            description: C::DESCRIPTION,
-            keys: crate::config::keys::<C>,
-            schema: C::json_schema,
-            parse: |table| C::deserialize(table).map(AgentConfig::new),
-        }
-    }
-
-    /// The keys of its settings, without `algorithm`.
-    #[must_use]
-    pub fn keys(&self) -> &'static [&'static str] {
-        (self.keys)()
-    }
-
-    /// The JSON schema of its settings, without `algorithm`.
-    #[must_use]
-    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
-        (self.schema)(generator)
-    }
-
-    /// Reads its settings from a table without `algorithm`.
-    ///
-    /// # Errors
-    /// The first key that is not known or whose value has another type, with its place in the file.
-    pub fn parse(&self, table: toml::Deserializer<'_>) -> Result<AgentConfig, toml::de::Error> {
-        (self.parse)(table)
-    }
-}
-
-/// The algorithms that can be asked for by name.
-///
-/// ```
-/// use agents::Algorithms;
-///
-/// let algorithms = Algorithms::default();
-/// let names: Vec<&str> = algorithms.all().iter().map(|algorithm| algorithm.name).collect();
-/// assert_eq!(names, ["ppo", "trpo"]);
-/// ```
-#[derive(Clone, Debug)]
-pub struct Algorithms {
-    all: Vec<RegisteredAlgorithm>,
-}
-
-impl Default for Algorithms {
-    /// The built-in algorithms: one line each.
-    fn default() -> Self {
-        Algorithms { all: Vec::new() }.with::<PpoConfig>().with::<TrpoConfig>()
-    }
-}
-
-impl Algorithms {
-    /// These and one more; one of the same name is replaced.
-    #[must_use]
-    pub fn with<C: AlgorithmConfig>(mut self) -> Algorithms {
-        self.all.retain(|known| known.name != C::NAME);
-        self.all.push(RegisteredAlgorithm::of::<C>());
-        self
-    }
-
-    /// All of them, in the order of registration.
-    #[must_use]
-    pub fn all(&self) -> &[RegisteredAlgorithm] {
-        &self.all
-    }
-
-    /// The one of that name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<RegisteredAlgorithm> {
-        self.all.iter().find(|algorithm| algorithm.name == name).copied()
     }
 }

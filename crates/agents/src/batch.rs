@@ -2,7 +2,6 @@
 
 use crate::error::AgentError;
 use crate::gae::{Trajectory, gae};
-use crate::learner::Critic;
 
 /// One iteration's experience, all arrays `[time][env]` and then the row.
 #[derive(Clone, Debug, Default)]
@@ -89,13 +88,16 @@ impl Batch {
         &self.signals[0]
     }
 
-    /// Advantages and returns of every signal, from its values and its critic's discounts.
+    /// Advantages and returns of every signal, from its values and its discounts `(gamma, lambda)`.
     ///
     /// # Errors
     /// When a value is not finite.
-    pub(crate) fn estimate_advantages(&mut self, critics: &[Critic]) -> Result<(), AgentError> {
+    pub(crate) fn estimate_advantages(
+        &mut self,
+        discounts: impl Iterator<Item = (f64, f64)>,
+    ) -> Result<(), AgentError> {
         let Batch { terminated, truncated, num_envs, signals, .. } = self;
-        for (signal, critic) in signals.iter_mut().zip(critics) {
+        for (signal, (gamma, gae_lambda)) in signals.iter_mut().zip(discounts) {
             let Signal { rewards, values, next_values, advantages, returns } = signal;
             if values.iter().chain(&*next_values).any(|value| !value.is_finite()) {
                 return Err(AgentError::NonFinite("critic's value".into()));
@@ -108,7 +110,7 @@ impl Batch {
                 truncated,
                 num_envs: *num_envs,
             };
-            gae(&trajectory, critic.gamma, critic.gae_lambda, advantages);
+            gae(&trajectory, gamma, gae_lambda, advantages);
             for ((target, advantage), value) in returns.iter_mut().zip(&*advantages).zip(&*values) {
                 *target = advantage + value;
             }

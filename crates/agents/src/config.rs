@@ -95,7 +95,12 @@ impl NetworkConfig {
         let (low, high) = (self.log_std_min, self.log_std_max);
         check.range("log_std_min", low, -20.0, 20.0)?;
         check.range("log_std_max", high, -20.0, 20.0)?;
-        check.that("log_std_max", low < high, high, &format!("above log_std_min, which is {low}"))?;
+        check.that(
+            "log_std_max",
+            low < high,
+            high,
+            &format!("above log_std_min, which is {low}"),
+        )?;
         check.range("log_std_init", self.log_std_init, low, high)
     }
 }

@@ -75,9 +75,9 @@ impl Critic {
         }
     }
 
-    /// The critic's parameters on their way down the value loss.
+    /// The critic's parameters on their way down the value loss; `epsilon` is Adam's.
     #[must_use]
-    pub fn descent(&self, epsilon: f64, device: &Device) -> Adam {
+    pub fn adam(&self, epsilon: f64, device: &Device) -> Adam {
         Adam::new(&self.state.params, &self.state.optimizer, epsilon, None, device)
     }
 
@@ -100,22 +100,4 @@ impl CriticState {
         AgentError::check_saved("critic", self.params.iter().all(|x| x.is_finite()))?;
         self.optimizer.check("critic's optimiser", expected)
     }
-}
-
-/// Parameters and optimiser as they were read from the device in the order of
-/// [`Adam::into_tensors`].
-///
-/// # Errors
-/// When a parameter is not finite.
-pub fn read_back(
-    name: &str,
-    vectors: &mut impl Iterator<Item = Vec<f32>>,
-    steps: u64,
-) -> Result<(Vec<f32>, AdamState), AgentError> {
-    let mut next = || {
-        vectors.next().ok_or_else(|| AgentError::Device("a transfer came back incomplete".into()))
-    };
-    let (params, m, v) = (next()?, next()?, next()?);
-    AgentError::check_finite(&format!("{name}'s parameters"), params.iter().sum::<f32>().into())?;
-    Ok((params, AdamState { m, v, steps }))
 }

@@ -10,6 +10,7 @@
 pub mod adam;
 mod agent;
 mod algorithm;
+mod algorithms;
 mod backend;
 mod batch;
 mod config;
@@ -29,20 +30,19 @@ pub mod ppo;
 mod rollout;
 mod schedule;
 mod threads;
+mod transfer;
 pub mod trpo;
 
 pub use agent::{Agent, AgentState};
-pub use algorithm::{
-    AgentConfig, Algorithm, AlgorithmConfig, AlgorithmState, Algorithms, RegisteredAlgorithm,
-    Rollout,
-};
+pub use algorithm::{AgentConfig, Algorithm, AlgorithmConfig, AlgorithmState, Rollout};
+pub use algorithms::{Algorithms, RegisteredAlgorithm};
 pub use backend::{Backend, BackendError};
 pub use batch::{Batch, Signal};
 pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
 pub use error::AgentError;
 pub use evaluate::{Evaluation, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
-pub use learner::{Critic, CriticState, Learner, read_back};
+pub use learner::{Critic, CriticState, Learner};
 pub use metrics::{Metric, Metrics, PolicyMetrics};
 pub use minibatch::Minibatch;
 pub use policy::Actor;
@@ -50,4 +50,5 @@ pub use ppo::{KlPenalty, PpoConfig};
 pub use rollout::{Collector, CollectorState};
 pub use schedule::Schedule;
 pub use threads::Threads;
+pub use transfer::read;
 pub use trpo::TrpoConfig;

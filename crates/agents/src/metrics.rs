@@ -1,7 +1,7 @@
 //! What an update reports.
 
 use crate::error::AgentError;
-use crate::minibatch::read;
+use crate::transfer::read;
 use burn::tensor::Tensor;
 
 /// Names and numbers of one update, the same names in every iteration of a run; those that

@@ -1,9 +1,8 @@
-//! A batch, or some of its rows, on the device; and reading results back.
+//! A batch, or some of its rows, on the device.
 
 use crate::batch::Batch;
-use crate::error::AgentError;
 use crate::ops::take_rows;
-use burn::tensor::{Device, Int, Tensor, TensorData, Transaction};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use envs::Rng;
 use rand::seq::SliceRandom;
 
@@ -103,15 +102,4 @@ impl Minibatch {
                 .collect(),
         }
     }
-}
-
-/// Reads vectors from the device, all in one transfer.
-///
-/// # Errors
-/// When the device fails.
-pub fn read(tensors: impl IntoIterator<Item = Tensor<1>>) -> Result<Vec<Vec<f32>>, AgentError> {
-    let failed = |error: &dyn std::fmt::Display| AgentError::Device(error.to_string());
-    let transaction = tensors.into_iter().fold(Transaction::default(), Transaction::register);
-    let data = transaction.try_execute().map_err(|error| failed(&error))?;
-    data.into_iter().map(|data| data.try_into_vec().map_err(|error| failed(&error))).collect()
 }

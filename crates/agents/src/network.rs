@@ -4,35 +4,13 @@
 //! the network is a linear function, and a linear function of a one-hot observation is a table.
 
 use crate::config::{Activation, Init, NetworkConfig};
-use crate::ops::{self, kernel};
+use crate::ops::kernel::{self, Layer};
+use crate::ops::network as ops;
 use burn::tensor::Tensor;
 use envs::Rng;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use std::sync::Arc;
-
-/// One layer's place in the flat parameter vector.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Layer {
-    /// Numbers that the layer reads.
-    pub inputs: usize,
-    /// Numbers that it gives.
-    pub outputs: usize,
-    /// Start of `W [inputs][outputs]`.
-    pub weights: usize,
-    /// Start of `b [outputs]`.
-    pub biases: usize,
-}
-
-impl Layer {
-    pub(crate) fn weights(self, params: &[f32]) -> &[f32] {
-        &params[self.weights..self.biases]
-    }
-
-    pub(crate) fn biases(self, params: &[f32]) -> &[f32] {
-        &params[self.biases..self.biases + self.outputs]
-    }
-}
 
 /// A multi-layer perceptron: the same nonlinearity after each hidden layer, none after the last.
 #[derive(Clone, Debug, PartialEq)]

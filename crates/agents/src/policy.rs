@@ -93,8 +93,11 @@ impl Policy {
     #[must_use]
     pub fn bounds(&self) -> Option<Bounds> {
         let [low, high] = self.log_std_range;
-        (self.head != Head::Categorical)
-            .then(|| Bounds { first: self.network.num_params(), low, high })
+        (self.head != Head::Categorical).then(|| Bounds {
+            first: self.network.num_params(),
+            low,
+            high,
+        })
     }
 
     /// Puts parameters that left their bounds back onto them.

@@ -9,9 +9,9 @@ use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
 use crate::batch::Batch;
 use crate::error::AgentError;
 use crate::gae::explained_variance;
-use crate::learner::{CriticState, Learner, read_back};
+use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
-use crate::minibatch::{Minibatch, read};
+use crate::minibatch::Minibatch;
 use crate::ops::{Surrogate, standardized, value_loss};
 use burn::tensor::Tensor;
 use envs::Rng;
@@ -92,6 +92,63 @@ impl Ppo {
     }
 }
 
+/// What stays the same during the epochs of an update.
+struct Update<'a> {
+    config: &'a PpoConfig,
+    learner: &'a Learner,
+    /// The policy that acted.
+    old_params: Tensor<1>,
+    surrogate: Surrogate,
+}
+
+/// A minibatch's gradients, and its metrics `[MinibatchMetrics::COUNT]`.
+struct Gradients {
+    policy: Tensor<1>,
+    critics: Vec<Tensor<1>>,
+    /// Factor `[1]` that clips all of them together.
+    scale: Tensor<1>,
+    policy_metrics: Tensor<1>,
+    value_loss: Tensor<1>,
+    norm: Tensor<1>,
+}
+
+impl Update<'_> {
+    /// Forward, loss and backward pass of actor and critics on a minibatch.
+    fn gradients(&self, mut minibatch: Minibatch, actor: &Adam, critics: &[Adam]) -> Gradients {
+        let Update { config, learner, old_params, surrogate } = self;
+        let policy = learner.actor.policy();
+        if config.normalize_advantages {
+            minibatch.advantages = standardized(minibatch.advantages);
+        }
+        let observations = &minibatch.observations;
+        let ((policy_metrics, policy_gradient), critics) = learner.threads.join(
+            || {
+                let network = policy.forward(&actor.params, observations);
+                let coef = config.entropy_coef;
+                let loss = policy.loss(&network, old_params, &minibatch, *surrogate, coef);
+                (loss.metrics.clone(), policy.backward(&network, loss))
+            },
+            || {
+                let critics = learner.critics.iter().zip(critics).zip(&minibatch.targets);
+                let gradients = critics.map(|((critic, adam), target)| {
+                    let network = critic.forward(&adam.params, observations);
+                    let (values, range, coef) =
+                        (network.outputs(), config.value_clip_range, config.value_coef);
+                    let loss = value_loss(values, &target.returns, &target.values, range, coef);
+                    (loss.loss, network.vjp(loss.derivative))
+                });
+                gradients.collect::<Vec<_>>()
+            },
+        );
+        let (value_losses, critics): (Vec<_>, Vec<_>) = critics.into_iter().unzip();
+        let all: Vec<&Tensor<1>> = std::iter::once(&policy_gradient).chain(&critics).collect();
+        let (norm, scale) = clip(&all, config.max_grad_norm);
+        // Of the rewards' critic, which comes first.
+        let value_loss = value_losses[0].clone();
+        Gradients { policy: policy_gradient, critics, scale, policy_metrics, value_loss, norm }
+    }
+}
+
 impl Algorithm for Ppo {
     /// Some epochs of shuffled minibatches.
     fn update(
@@ -101,68 +158,41 @@ impl Algorithm for Ppo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let Learner { actor, critics, device, threads } = learner;
+        let (device, threads) = (&learner.device, &learner.threads);
         let actor_rate = config.learning_rate.at(progress);
         let critic_rate = config.critic_learning_rate.map_or(actor_rate, |rate| rate.at(progress));
         let surrogate = self.surrogate(progress);
 
-        let all = Minibatch::upload(batch, &self.advantages(batch), device);
+        let (actor, optimizer) = (&learner.actor, &self.state.policy_optimizer);
         let policy = actor.policy();
-        let old_params = Tensor::from_floats(actor.params.as_slice(), device);
-        let mut actor_adam = Adam::new(
-            &actor.params,
-            &self.state.policy_optimizer,
-            config.adam_epsilon,
-            policy.bounds(),
-            device,
-        );
+        let (epsilon, bounds) = (config.adam_epsilon, policy.bounds());
+        let mut actor_adam = Adam::new(&actor.params, optimizer, epsilon, bounds, device);
+        let critics = learner.critics.iter();
         let mut critic_adams: Vec<Adam> =
-            critics.iter().map(|critic| critic.descent(config.adam_epsilon, device)).collect();
+            critics.map(|critic| critic.adam(epsilon, device)).collect();
+        let old_params = Tensor::from_floats(actor.params.as_slice(), device);
+        let update = Update { config, learner, old_params, surrogate };
+        let all = Minibatch::upload(batch, &self.advantages(batch), device);
         let mut shuffling = self.state.shuffling.clone();
-        let mut minibatches: Vec<Tensor<1>> = Vec::new();
-        let (mut epochs, mut count, mut last_epoch) = (0, 0, 0);
-        'epochs: while epochs < config.epochs {
+        let mut metrics = Vec::new();
+        let (mut epochs, mut minibatches, mut last_epoch) = (0_u32, 0, 0);
+        'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
-            last_epoch = count;
-            for mut minibatch in all.shuffled(config.minibatch_size, &mut shuffling) {
-                count += 1;
-                if config.normalize_advantages {
-                    minibatch.advantages = standardized(minibatch.advantages);
-                }
-                let ((policy_metrics, policy_gradient), critic_gradients) = threads.join(
-                    || {
-                        let network = policy.forward(&actor_adam.params, &minibatch.observations);
-                        let coef = config.entropy_coef;
-                        let loss = policy.loss(&network, &old_params, &minibatch, surrogate, coef);
-                        (loss.metrics.clone(), policy.backward(&network, loss))
-                    },
-                    || {
-                        let critics = critics.iter().zip(&critic_adams).zip(&minibatch.targets);
-                        let gradients = critics.map(|((critic, adam), target)| {
-                            let network = critic.forward(&adam.params, &minibatch.observations);
-                            let (clip_range, coef) = (config.value_clip_range, config.value_coef);
-                            let outputs = network.outputs();
-                            let loss =
-                                value_loss(outputs, &target.returns, &target.values, clip_range, coef);
-                            (loss.loss, network.vjp(loss.derivative))
-                        });
-                        gradients.collect::<Vec<_>>()
-                    },
-                );
-                let gradients: Vec<&Tensor<1>> = std::iter::once(&policy_gradient)
-                    .chain(critic_gradients.iter().map(|(_, gradient)| gradient))
-                    .collect();
-                let (norm, scale) = clip(&gradients, config.max_grad_norm);
-                minibatches.extend([policy_metrics.clone(), critic_gradients[0].0.clone(), norm]);
+            last_epoch = minibatches;
+            for minibatch in all.shuffled(config.minibatch_size, &mut shuffling) {
+                minibatches += 1;
+                let Gradients { policy, critics, scale, policy_metrics, value_loss, norm } =
+                    update.gradients(minibatch, &actor_adam, &critic_adams);
+                metrics.extend([policy_metrics.clone(), value_loss, norm]);
                 if let Some(target) = config.target_kl
                     && PolicyMetrics::read(policy_metrics)?.approx_kl > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
                 threads.join(
-                    || actor_adam.step(policy_gradient, &scale, actor_rate),
+                    || actor_adam.step(policy, &scale, actor_rate),
                     || {
-                        for (adam, (_, gradient)) in critic_adams.iter_mut().zip(critic_gradients) {
+                        for (adam, gradient) in critic_adams.iter_mut().zip(critics) {
                             adam.step(gradient, &scale, critic_rate);
                         }
                     },
@@ -170,43 +200,31 @@ impl Algorithm for Ppo {
             }
         }
 
-        let after_update = config.kl_penalty.map(|_| {
-            let network = policy.forward(&actor_adam.params, &all.observations);
-            policy.loss(&network, &old_params, &all, surrogate, 0.0).metrics
-        });
-        let steps: Vec<u64> =
-            std::iter::once(&actor_adam).chain(&critic_adams).map(Adam::steps).collect();
-        let vectors = [Tensor::cat(minibatches, 0)]
-            .into_iter()
-            .chain(actor_adam.into_tensors())
-            .chain(critic_adams.into_iter().flat_map(Adam::into_tensors));
-        let mut vectors = read(vectors)?.into_iter();
-        let metrics = vectors.next().unwrap_or_default();
-        let (rows, _) = metrics.as_chunks();
-        let metrics = MinibatchMetrics::means(rows, last_epoch)?;
-        let (params, policy_optimizer) = read_back("policy", &mut vectors, steps[0])?;
-        let critic_states = steps[1..]
-            .iter()
-            .map(|&steps| {
-                let (params, optimizer) = read_back("critic", &mut vectors, steps)?;
-                Ok(CriticState { params, optimizer })
-            })
-            .collect::<Result<Vec<_>, AgentError>>()?;
         let mut kl_coef = self.state.kl_coef;
         let mut kl_after_update = None;
-        if let (Some(penalty), Some(row)) = (config.kl_penalty, after_update) {
-            let kl = PolicyMetrics::read(row)?.kl;
+        if let Some(penalty) = config.kl_penalty {
+            let network = policy.forward(&actor_adam.params, &all.observations);
+            let loss = policy.loss(&network, &update.old_params, &all, surrogate, 0.0);
+            let kl = PolicyMetrics::read(loss.metrics)?.kl;
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
+        let critics = critic_adams.into_iter().map(|adam| ("critic", adam));
+        let adams = std::iter::once(("policy", actor_adam)).chain(critics).collect();
+        let (metrics, fitted) = Adam::read_all(Tensor::cat(metrics, 0), adams)?;
+        let (rows, _) = metrics.as_chunks();
+        let MinibatchMetrics { policy, value_loss, gradient_norm } =
+            MinibatchMetrics::means(rows, last_epoch)?;
 
-        actor.params = params;
-        for (critic, state) in critics.iter_mut().zip(critic_states) {
-            critic.state = state;
+        let mut fitted = fitted.into_iter();
+        if let Some((params, policy_optimizer)) = fitted.next() {
+            learner.actor.params = params;
+            self.state = PpoState { policy_optimizer, kl_coef, shuffling };
         }
-        self.state = PpoState { policy_optimizer, kl_coef, shuffling };
-        let MinibatchMetrics { policy, value_loss, gradient_norm } = metrics;
+        for (critic, (params, optimizer)) in learner.critics.iter_mut().zip(fitted) {
+            critic.state = CriticState { params, optimizer };
+        }
         let reward = batch.reward();
         let (clip_range, kl_coef) = match surrogate {
             Surrogate::Clipped { range } => (Some(range), None),
@@ -226,7 +244,7 @@ impl Algorithm for Ppo {
             clip_range,
             kl_coef,
             kl_after_update,
-            epochs: f64::from(epochs as u32),
+            epochs: epochs.into(),
         };
         Ok(metrics.into())
     }
@@ -238,7 +256,10 @@ impl Algorithm for Ppo {
     fn set_state(&mut self, state: &AlgorithmState, learner: &Learner) -> Result<(), AgentError> {
         let state: PpoState = state.read(PpoConfig::NAME)?;
         state.policy_optimizer.check("policy's optimiser", learner.actor.params.len())?;
-        AgentError::check_saved("KL coefficient", state.kl_coef.is_finite() && state.kl_coef >= 0.0)?;
+        AgentError::check_saved(
+            "KL coefficient",
+            state.kl_coef.is_finite() && state.kl_coef >= 0.0,
+        )?;
         self.state = state;
         Ok(())
     }

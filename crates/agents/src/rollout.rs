@@ -50,8 +50,7 @@ impl Collector {
         let steps = agent.rollout().steps;
         let size = num_envs * steps;
         let policy = agent.actor().policy();
-        let widths =
-            [policy.observation_width(), policy.action_width(), policy.output_width()];
+        let widths = [policy.observation_width(), policy.action_width(), policy.output_width()];
         let batch = Batch::new(num_envs, size, widths, agent.critics().len());
         let mut collector = Collector {
             observations: envs.observations().to_vec(),
@@ -187,7 +186,8 @@ impl Collector {
                 next_values[i] = value;
             }
         }
-        batch.estimate_advantages(agent.critics())?;
+        let discounts = agent.critics().iter().map(|critic| (critic.gamma, critic.gae_lambda));
+        batch.estimate_advantages(discounts)?;
         Ok(batch)
     }
 

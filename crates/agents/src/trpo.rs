@@ -10,11 +10,12 @@ use crate::batch::Batch;
 use crate::conjugate_gradient::{conjugate_gradient, dot};
 use crate::error::AgentError;
 use crate::gae::explained_variance;
-use crate::learner::{Critic, CriticState, Learner, read_back};
+use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
-use crate::minibatch::{Minibatch, read};
+use crate::minibatch::Minibatch;
 use crate::ops::{Surrogate, standardized, value_loss};
 use crate::policy::{Fisher, Policy};
+use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
@@ -189,7 +190,7 @@ impl Trpo {
         let config = &self.config;
         let mut shuffling = self.state.shuffling.clone();
         let mut adams: Vec<Adam> =
-            critics.iter().map(|critic| critic.descent(config.adam_epsilon, device)).collect();
+            critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
         let whole = Tensor::ones([1], device);
         let mut losses = Vec::new();
         for _ in 0..config.critic_epochs {
@@ -206,17 +207,13 @@ impl Trpo {
                 }
             }
         }
-        let steps: Vec<u64> = adams.iter().map(Adam::steps).collect();
-        let loss = [Tensor::cat(losses, 0).mean()].into_iter();
-        let mut vectors =
-            read(loss.chain(adams.into_iter().flat_map(Adam::into_tensors)))?.into_iter();
-        let value_loss = vectors.next().unwrap_or_default().iter().copied().sum::<f32>().into();
+        let adams = adams.into_iter().map(|adam| ("critic", adam)).collect();
+        let (loss, critics) = Adam::read_all(Tensor::cat(losses, 0).mean(), adams)?;
+        let value_loss = loss.iter().sum::<f32>().into();
         AgentError::check_finite("value loss", value_loss)?;
-        let states = steps.into_iter().map(|steps| {
-            let (params, optimizer) = read_back("critic", &mut vectors, steps)?;
-            Ok(CriticState { params, optimizer })
-        });
-        Ok(Fit { states: states.collect::<Result<_, AgentError>>()?, value_loss, shuffling })
+        let states =
+            critics.into_iter().map(|(params, optimizer)| CriticState { params, optimizer });
+        Ok(Fit { states: states.collect(), value_loss, shuffling })
     }
 }
 

@@ -5,7 +5,8 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use envs::{
-    Action, CartPole, Cliff, Environment, Pendulum, Reach, Registry, Space, Stream, VectorEnv,
+    Action, CartPole, Cliff, Environment, Pendulum, Reach, Registry, Space, Stream, TaskConfig,
+    VectorEnv,
 };
 
 fn main() {
@@ -19,7 +20,9 @@ const NUM_ENVS: usize = 8;
 fn alone<E: Environment + Default>(bencher: Bencher<'_, '_>, actions: [Action<'_>; 2]) {
     let mut env = E::default();
     let mut rng = envs::stream(1, Stream::Environment(0));
-    let mut observation = vec![0.0; env.observation_space().width()];
+    let spec = env.spec();
+    let max_episode_steps = spec.max_episode_steps;
+    let mut observation = vec![0.0; spec.observation_space.width()];
     env.reset(&mut rng);
     let mut length = 0;
     bencher.counter(ItemsCount::new(STEPS)).bench_local(|| {
@@ -27,7 +30,7 @@ fn alone<E: Environment + Default>(bencher: Bencher<'_, '_>, actions: [Action<'_
             // Two of one and two of the other: a pole falls late, an arm moves.
             let step = env.step(black_box(actions[k / 2 % 2]), &mut rng);
             length += 1;
-            if step.terminated || length == env.max_episode_steps() {
+            if step.terminated || length == max_episode_steps {
                 env.reset(&mut rng);
                 length = 0;
             }
@@ -59,8 +62,9 @@ fn cliff(bencher: Bencher<'_, '_>) {
 /// Environment steps through [`VectorEnv`], over all its copies.
 #[divan::bench(args = ["cartpole", "pendulum", "reach", "cliff"])]
 fn vector(bencher: Bencher<'_, '_>, name: &str) {
-    let Some(entry) = Registry::default().get(name) else { return };
-    let mut vector = VectorEnv::new(&entry, 1, 0, NUM_ENVS);
+    let task = Registry::default().get(name).map(|entry| entry.task(&TaskConfig::default()));
+    let Some(Ok(task)) = task else { return };
+    let mut vector = VectorEnv::new(&task, 1, 0, NUM_ENVS);
     let actions = |step: usize| match vector.action_space() {
         Space::Discrete { .. } => vec![(step % 2) as f32; NUM_ENVS],
         space @ Space::Box { .. } => vec![step as f32 - 0.4; NUM_ENVS * space.width()],

@@ -1,8 +1,62 @@
 //! Cart-pole: keep a pole upright by pushing its cart left or right.
 
-use rand::RngExt;
+use crate::drawing::{Color, Drawing};
+use crate::environment::{Environment, Spec, StateError, Step};
+use crate::parameters::{ParameterError, Parametric};
+use crate::rng::Rng;
+use crate::rng::symmetric;
+use crate::space::{Action, Space};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
+/// What can be changed of [`CartPole`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CartPoleParameters {
+    /// Gravity.
+    #[schemars(range(min = 0.0, max = 1000.0), extend("unit" = "m/s^2"))]
+    pub gravity: f64,
+    /// Mass of the cart.
+    #[schemars(range(min = 1e-3, max = 1000.0), extend("unit" = "kg"))]
+    pub cart_mass: f64,
+    /// Mass of the pole.
+    #[schemars(range(min = 1e-3, max = 1000.0), extend("unit" = "kg"))]
+    pub pole_mass: f64,
+    /// Half the length of the pole.
+    #[schemars(range(min = 1e-3, max = 100.0), extend("unit" = "m"))]
+    pub pole_half_length: f64,
+    /// Force of a push.
+    #[schemars(range(min = 0.0, max = 1e5), extend("unit" = "N"))]
+    pub force: f64,
+    /// The episode terminates when the cart is farther than this from the middle.
+    #[schemars(range(min = 1e-3, max = 1000.0), extend("unit" = "m"))]
+    pub max_position: f64,
+    /// The episode terminates when the pole leans more than this; the default is 12 degrees.
+    #[schemars(range(min = 1e-3, max = 3.0), extend("unit" = "rad"))]
+    pub max_angle: f64,
+    /// Each number of the first state is uniform in plus or minus this, in its own unit.
+    #[schemars(range(min = 0.0, max = 3.0))]
+    pub reset_bound: f64,
+    /// Time of a step.
+    #[schemars(range(min = 1e-4, max = 1.0), extend("unit" = "s"))]
+    pub time_step: f64,
+}
+
+impl Default for CartPoleParameters {
+    fn default() -> Self {
+        CartPoleParameters {
+            gravity: 9.8,
+            cart_mass: 1.0,
+            pole_mass: 0.1,
+            pole_half_length: 0.5,
+            force: 10.0,
+            max_position: 2.4,
+            max_angle: 12.0 * 2.0 * std::f64::consts::PI / 360.0,
+            reset_bound: 0.05,
+            time_step: 0.02,
+        }
+    }
+}
 
 /// Gymnasium's CartPole-v1, to the last bit.
 ///
@@ -22,84 +76,83 @@ use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
 /// Source: Barto, Sutton and Anderson, "Neuronlike adaptive elements that can solve difficult
 /// learning control problems" (1983); equations of Florian, "Correct equations for the dynamics of
 /// the cart-pole system" (2007), without friction.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CartPole {
+    parameters: CartPoleParameters,
+    /// `M`, kg.
+    total_mass: f64,
+    /// `m l`, kg m.
+    pole_mass_length: f64,
     state: [f64; 4],
 }
 
 impl CartPole {
-    /// Gravity, m/s^2.
-    pub const GRAVITY: f64 = 9.8;
-    /// Mass of the cart, kg.
-    pub const CART_MASS: f64 = 1.0;
-    /// Mass of the pole, kg.
-    pub const POLE_MASS: f64 = 0.1;
-    /// Half the length of the pole, m.
-    pub const POLE_HALF_LENGTH: f64 = 0.5;
-    /// Force of a push, N.
-    pub const FORCE: f64 = 10.0;
-    /// Time of a step, s.
-    pub const TIME_STEP: f64 = 0.02;
-    /// The episode terminates when the cart is farther than this from the middle, m.
-    pub const MAX_POSITION: f64 = 2.4;
-    /// The episode terminates when the pole leans more than this, rad (12 degrees).
-    pub const MAX_ANGLE: f64 = 12.0 * 2.0 * std::f64::consts::PI / 360.0;
-    /// Each number of the first state is uniform in plus or minus this.
-    pub const RESET_BOUND: f64 = 0.05;
     /// Steps after which an episode is truncated.
     pub const MAX_EPISODE_STEPS: u32 = 500;
+
+    /// Upright, at rest, in the middle.
+    fn with(parameters: CartPoleParameters) -> CartPole {
+        CartPole {
+            total_mass: parameters.pole_mass + parameters.cart_mass,
+            pole_mass_length: parameters.pole_mass * parameters.pole_half_length,
+            parameters,
+            state: [0.0; 4],
+        }
+    }
+}
+
+impl Default for CartPole {
+    fn default() -> Self {
+        CartPole::with(CartPoleParameters::default())
+    }
+}
+
+impl Parametric for CartPole {
+    type Parameters = CartPoleParameters;
+
+    fn new(parameters: CartPoleParameters) -> Result<Self, ParameterError> {
+        Ok(CartPole::with(parameters))
+    }
 }
 
 impl Environment for CartPole {
-    fn observation_space(&self) -> Space {
+    fn spec(&self) -> Spec {
         // Twice the limits, as in Gymnasium, so that a failing state is still inside.
-        let position = (2.0 * Self::MAX_POSITION) as f32;
-        let angle = (2.0 * Self::MAX_ANGLE) as f32;
-        Space::Box {
+        let position = (2.0 * self.parameters.max_position) as f32;
+        let angle = (2.0 * self.parameters.max_angle) as f32;
+        let observation_space = Space::Box {
             low: vec![-position, f32::NEG_INFINITY, -angle, f32::NEG_INFINITY],
             high: vec![position, f32::INFINITY, angle, f32::INFINITY],
-        }
-    }
-
-    fn action_space(&self) -> Space {
-        Space::Discrete { n: 2 }
-    }
-
-    fn max_episode_steps(&self) -> u32 {
-        Self::MAX_EPISODE_STEPS
+        };
+        Spec::new(observation_space, Space::Discrete { n: 2 }, Self::MAX_EPISODE_STEPS)
     }
 
     fn reset(&mut self, rng: &mut Rng) {
         for number in &mut self.state {
-            *number = rng.random_range(-Self::RESET_BOUND..Self::RESET_BOUND);
+            *number = symmetric(rng, self.parameters.reset_bound);
         }
     }
 
     fn step(&mut self, action: Action<'_>, _rng: &mut Rng) -> Step {
-        const TOTAL_MASS: f64 = CartPole::POLE_MASS + CartPole::CART_MASS;
-        const POLE_MASS_LENGTH: f64 = CartPole::POLE_MASS * CartPole::POLE_HALF_LENGTH;
-
+        let CartPole { total_mass, pole_mass_length, ref parameters, .. } = *self;
+        let &CartPoleParameters { gravity, pole_mass, pole_half_length, time_step, .. } =
+            parameters;
         let [x, x_dot, theta, theta_dot] = self.state;
-        let force = if action.index() == 1 { Self::FORCE } else { -Self::FORCE };
+        let force = if action.index() == 1 { parameters.force } else { -parameters.force };
         let (sin, cos) = theta.sin_cos();
 
         // The order of the operations is Gymnasium's: an upright pole is unstable, so that one
         // rounding error becomes a different trajectory within 500 steps.
-        let temp = (force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sin) / TOTAL_MASS;
-        let theta_acc = (Self::GRAVITY * sin - cos * temp)
-            / (Self::POLE_HALF_LENGTH * (4.0 / 3.0 - Self::POLE_MASS * (cos * cos) / TOTAL_MASS));
-        let x_acc = temp - POLE_MASS_LENGTH * theta_acc * cos / TOTAL_MASS;
+        let temp = (force + pole_mass_length * (theta_dot * theta_dot) * sin) / total_mass;
+        let theta_acc = (gravity * sin - cos * temp)
+            / (pole_half_length * (4.0 / 3.0 - pole_mass * (cos * cos) / total_mass));
+        let x_acc = temp - pole_mass_length * theta_acc * cos / total_mass;
 
-        let x = x + Self::TIME_STEP * x_dot;
-        let theta = theta + Self::TIME_STEP * theta_dot;
-        self.state =
-            [x, x_dot + Self::TIME_STEP * x_acc, theta, theta_dot + Self::TIME_STEP * theta_acc];
-        Step {
-            reward: 1.0,
-            terminated: x.abs() > Self::MAX_POSITION || theta.abs() > Self::MAX_ANGLE,
-            truncated: false,
-            success: None,
-        }
+        let x = x + time_step * x_dot;
+        let theta = theta + time_step * theta_dot;
+        let terminated = x.abs() > parameters.max_position || theta.abs() > parameters.max_angle;
+        self.state = [x, x_dot + time_step * x_acc, theta, theta_dot + time_step * theta_acc];
+        Step { reward: 1.0, terminated, ..Step::default() }
     }
 
     fn observe(&self, observation: &mut [f32]) {
@@ -118,16 +171,18 @@ impl Environment for CartPole {
     }
 
     fn draw(&self, action: Option<Action<'_>>) -> Option<Drawing> {
-        const TRACK: f64 = CartPole::MAX_POSITION;
+        let track = self.parameters.max_position;
+        let length = 2.0 * self.parameters.pole_half_length;
         let [x, _, theta, _] = self.state;
-        let mut drawing = Drawing::new([-2.9, -0.45], [2.9, 1.45], Self::TIME_STEP);
-        drawing.line(&[[-TRACK, 0.0], [TRACK, 0.0]], 0.02, Color::Quiet);
-        for end in [-TRACK, TRACK] {
+        let side = track + 0.5;
+        let mut drawing =
+            Drawing::new([-side, -0.45], [side, length + 0.45], self.parameters.time_step);
+        drawing.line(&[[-track, 0.0], [track, 0.0]], 0.02, Color::Quiet);
+        for end in [-track, track] {
             drawing.line(&[[end, -0.12], [end, 0.12]], 0.04, Color::Danger);
         }
         drawing.rectangle([x - 0.25, -0.12], [x + 0.25, 0.14], Color::Text);
         let (sin, cos) = theta.sin_cos();
-        let length = 2.0 * Self::POLE_HALF_LENGTH;
         drawing.line(&[[x, 0.14], [x + length * sin, 0.14 + length * cos]], 0.09, Color::Accent);
         drawing.disc([x, 0.14], 0.05, Color::Soft);
         if let Some(push) = action {
@@ -146,7 +201,7 @@ mod tests {
     use crate::{Stream, stream};
 
     fn step_from(state: [f64; 4], action: usize) -> (Vec<f64>, Step) {
-        let mut env = CartPole { state };
+        let mut env = CartPole { state, ..CartPole::default() };
         let step = env.step(Action::Discrete(action), &mut stream(0, Stream::Environment(0)));
         (env.state(), step)
     }
@@ -171,12 +226,46 @@ mod tests {
     #[test]
     fn terminates_beyond_the_limits_only() {
         let at = |x, theta| step_from([x, 0.0, theta, 0.0], 0).1.terminated;
-        assert!(!at(CartPole::MAX_POSITION, 0.0));
+        assert!(!at(2.4, 0.0));
         assert!(at(2.4000001, 0.0));
         assert!(at(-2.4000001, 0.0));
-        assert!(!at(0.0, CartPole::MAX_ANGLE));
+        assert!(!at(0.0, CartPoleParameters::default().max_angle));
         assert!(at(0.0, 0.2094396));
         assert!(at(0.0, -0.2094396));
+    }
+
+    #[test]
+    fn every_parameter_is_where_the_equations_have_it() {
+        // g 5, M = 2 + 0.5, l 0.8, F 3: one push from a pole at 0.1 rad that turns at 0.7 rad/s.
+        let parameters = CartPoleParameters {
+            gravity: 5.0,
+            cart_mass: 2.0,
+            pole_mass: 0.5,
+            pole_half_length: 0.8,
+            force: 3.0,
+            max_position: 1.0,
+            max_angle: 0.2,
+            reset_bound: 0.01,
+            time_step: 0.1,
+        };
+        let mut rng = stream(0, Stream::Environment(0));
+        let mut env = CartPole::new(parameters).unwrap();
+        env.reset(&mut rng);
+        assert!(env.state.iter().all(|number| number.abs() <= 0.01));
+        env.state = [0.95, 0.4, 0.1, 0.7];
+        let step = env.step(Action::Discrete(0), &mut rng);
+        let (sin, cos) = 0.1_f64.sin_cos();
+        let temp = (-3.0 + 0.4 * 0.49 * sin) / 2.5;
+        let theta_acc = (5.0 * sin - cos * temp) / (0.8 * (4.0 / 3.0 - 0.2 * cos * cos));
+        let x_acc = temp - 0.4 * theta_acc * cos / 2.5;
+        let expected = [0.99, 0.4 + 0.1 * x_acc, 0.17, 0.7 + 0.1 * theta_acc];
+        for (found, expected) in env.state.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-14, "{found} is not {expected}");
+        }
+        assert!(!step.terminated);
+        assert!(env.step(Action::Discrete(0), &mut rng).terminated, "0.17 + 0.1 * 0.7 is over 0.2");
+        let Space::Box { high, .. } = env.spec().observation_space else { panic!("a box") };
+        assert_eq!([high[0], high[2]], [2.0, 0.4]);
     }
 
     #[test]

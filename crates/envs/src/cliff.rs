@@ -1,6 +1,34 @@
 //! Cliff walking: a grid world small enough to be solved exactly.
 
-use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
+use crate::drawing::{Color, Drawing};
+use crate::environment::{Environment, Spec, StateError, Step};
+use crate::parameters::{ParameterError, Parametric};
+use crate::rng::Rng;
+use crate::space::{Action, Space};
+use rand::RngExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What can be changed of [`Cliff`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CliffParameters {
+    /// The reward of a move.
+    #[schemars(range(min = -1e6, max = 1e6))]
+    pub move_reward: f64,
+    /// The reward of a move into the cliff.
+    #[schemars(range(min = -1e6, max = 1e6))]
+    pub fall_reward: f64,
+    /// How likely a move goes to one side instead, to each with half of it.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub slip_probability: f64,
+}
+
+impl Default for CliffParameters {
+    fn default() -> Self {
+        CliffParameters { move_reward: -1.0, fall_reward: -100.0, slip_probability: 0.0 }
+    }
+}
 
 /// The cliff walk of Sutton and Barto, "Reinforcement Learning: An Introduction" (2nd edition,
 /// 2018), example 6.6.
@@ -16,9 +44,11 @@ use crate::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
 /// [`Cliff::RIGHT`], [`Cliff::DOWN`] and [`Cliff::LEFT`]; a move off the grid stays. A move earns
 /// -1; a move into the cliff earns -100 and leads back to the start, and the episode goes on. It
 /// terminates at the goal. The observation is one-hot over the cells, so that a linear function of
-/// it is a table.
+/// it is a table. Rewards can be changed, and moves made slippery as in Gymnasium's `CliffWalking`
+/// ([`CliffParameters`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cliff {
+    parameters: CliffParameters,
     cell: usize,
 }
 
@@ -41,17 +71,13 @@ impl Cliff {
     pub const DOWN: usize = 2;
     /// The action that moves a column left.
     pub const LEFT: usize = 3;
-    /// The reward of a move.
-    pub const MOVE_REWARD: f64 = -1.0;
-    /// The reward of a move into the cliff.
-    pub const FALL_REWARD: f64 = -100.0;
     /// Steps after which an episode is truncated.
     pub const MAX_EPISODE_STEPS: u32 = 200;
 
-    /// Where `action` leads from `cell`: the next cell, the reward, and whether that terminates the
-    /// episode. The whole model of the task, for dynamic programming.
+    /// Where a move that does not slip leads from `cell`: the next cell, the reward, and whether that
+    /// terminates the episode. Without slipping the whole model of the task, for dynamic programming.
     #[must_use]
-    pub fn transition(cell: usize, action: usize) -> (usize, f64, bool) {
+    pub fn transition(&self, cell: usize, action: usize) -> (usize, f64, bool) {
         let (row, column) = (cell / Self::COLUMNS, cell % Self::COLUMNS);
         let (row, column) = match action {
             Self::UP => (row.saturating_sub(1), column),
@@ -61,38 +87,56 @@ impl Cliff {
         };
         let next = row * Self::COLUMNS + column;
         if (Self::START + 1..Self::GOAL).contains(&next) {
-            (Self::START, Self::FALL_REWARD, false)
+            (Self::START, self.parameters.fall_reward, false)
         } else {
-            (next, Self::MOVE_REWARD, next == Self::GOAL)
+            (next, self.parameters.move_reward, next == Self::GOAL)
+        }
+    }
+
+    /// The action that comes of one on slippery ground.
+    #[cold]
+    fn slipped(&self, action: usize, rng: &mut Rng) -> usize {
+        // One draw: the first half of the probability is a slip to one side, the second to the other.
+        let slip = self.parameters.slip_probability;
+        match rng.random::<f64>() {
+            draw if draw >= slip => action,
+            draw if draw < 0.5 * slip => (action + 1) % 4,
+            _ => (action + 3) % 4,
         }
     }
 }
 
 impl Default for Cliff {
     fn default() -> Self {
-        Cliff { cell: Self::START }
+        Cliff { parameters: CliffParameters::default(), cell: Self::START }
+    }
+}
+
+impl Parametric for Cliff {
+    type Parameters = CliffParameters;
+
+    fn new(parameters: CliffParameters) -> Result<Self, ParameterError> {
+        Ok(Cliff { parameters, cell: Self::START })
     }
 }
 
 impl Environment for Cliff {
-    fn observation_space(&self) -> Space {
-        Space::Box { low: vec![0.0; Self::CELLS], high: vec![1.0; Self::CELLS] }
-    }
-
-    fn action_space(&self) -> Space {
-        Space::Discrete { n: 4 }
-    }
-
-    fn max_episode_steps(&self) -> u32 {
-        Self::MAX_EPISODE_STEPS
+    fn spec(&self) -> Spec {
+        let observation_space =
+            Space::Box { low: vec![0.0; Self::CELLS], high: vec![1.0; Self::CELLS] };
+        Spec::new(observation_space, Space::Discrete { n: 4 }, Self::MAX_EPISODE_STEPS)
     }
 
     fn reset(&mut self, _rng: &mut Rng) {
         self.cell = Self::START;
     }
 
-    fn step(&mut self, action: Action<'_>, _rng: &mut Rng) -> Step {
-        let (cell, reward, terminated) = Self::transition(self.cell, action.index());
+    fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step {
+        let mut action = action.index();
+        if self.parameters.slip_probability > 0.0 {
+            action = self.slipped(action, rng);
+        }
+        let (cell, reward, terminated) = self.transition(self.cell, action);
         self.cell = cell;
         Step { reward, terminated, ..Step::default() }
     }
@@ -149,7 +193,7 @@ mod tests {
 
     #[test]
     fn moves_one_cell_and_stays_on_the_grid() {
-        let to = |cell, action| Cliff::transition(cell, action);
+        let to = |cell, action| Cliff::default().transition(cell, action);
         assert_eq!(to(36, Cliff::UP), (24, -1.0, false));
         assert_eq!(to(24, Cliff::RIGHT), (25, -1.0, false));
         assert_eq!(to(24, Cliff::DOWN), (36, -1.0, false));
@@ -163,10 +207,10 @@ mod tests {
 
     #[test]
     fn the_cliff_leads_back_to_the_start_and_the_goal_ends() {
-        assert_eq!(Cliff::transition(36, Cliff::RIGHT), (36, -100.0, false));
-        assert_eq!(Cliff::transition(34, Cliff::DOWN), (36, -100.0, false));
-        assert_eq!(Cliff::transition(25, Cliff::DOWN), (36, -100.0, false));
-        assert_eq!(Cliff::transition(35, Cliff::DOWN), (47, -1.0, true));
+        assert_eq!(Cliff::default().transition(36, Cliff::RIGHT), (36, -100.0, false));
+        assert_eq!(Cliff::default().transition(34, Cliff::DOWN), (36, -100.0, false));
+        assert_eq!(Cliff::default().transition(25, Cliff::DOWN), (36, -100.0, false));
+        assert_eq!(Cliff::default().transition(35, Cliff::DOWN), (47, -1.0, true));
     }
 
     #[test]
@@ -179,6 +223,40 @@ mod tests {
             way.iter().map(|&action| env.step(Action::Discrete(action), &mut rng)).collect();
         assert_eq!(steps.iter().map(|step| step.reward).sum::<f64>(), -13.0);
         assert!(steps[12].terminated && steps[..12].iter().all(|step| !step.terminated));
+    }
+
+    #[test]
+    fn rewards_are_those_of_the_parameters() {
+        let parameters =
+            CliffParameters { move_reward: 0.5, fall_reward: -7.0, ..CliffParameters::default() };
+        let cliff = Cliff::new(parameters).unwrap();
+        assert_eq!(cliff.transition(0, Cliff::RIGHT), (1, 0.5, false));
+        assert_eq!(cliff.transition(36, Cliff::RIGHT), (36, -7.0, false));
+        assert_eq!(cliff.transition(35, Cliff::DOWN), (47, 0.5, true));
+    }
+
+    #[test]
+    fn slips_go_to_both_sides_and_never_back() {
+        let parameters = CliffParameters { slip_probability: 0.4, ..CliffParameters::default() };
+        let mut env = Cliff::new(parameters).unwrap();
+        let mut rng = stream(1, Stream::Environment(0));
+        let mut ends = [0_u32; Cliff::CELLS];
+        for _ in 0..10_000 {
+            env.set_state(&[17.0]).unwrap();
+            env.step(Action::Discrete(Cliff::UP), &mut rng);
+            ends[env.cell] += 1;
+        }
+        // 60 % up, 20 % to each side, within 4 standard deviations of 40 and 49.
+        let [up, right, left] = [5, 18, 16].map(|cell| ends[cell]);
+        assert_eq!(up + right + left, 10_000);
+        assert!(up.abs_diff(6000) < 200 && right.abs_diff(2000) < 160, "{up} {right} {left}");
+    }
+
+    #[test]
+    fn without_slipping_nothing_is_drawn() {
+        let mut rng = stream(1, Stream::Environment(0));
+        Cliff::default().step(Action::Discrete(Cliff::UP), &mut rng);
+        assert_eq!(rng, stream(1, Stream::Environment(0)));
     }
 
     #[test]

@@ -2,6 +2,16 @@
 
 /// A picture of one moment, in the task's own units, `x` to the right and `y` up. Later shapes cover
 /// earlier ones. What is seen and for how long is the same during an episode.
+///
+/// ```
+/// use envs::{Color, Drawing, Shape};
+///
+/// let mut drawing = Drawing::new([-1.0, -1.0], [1.0, 1.0], 0.02);
+/// drawing.disc([0.0, 0.5], 0.1, Color::Accent);
+/// drawing.line(&[[-1.0, 0.0], [1.0, 0.0]], 0.02, Color::Quiet);
+/// assert!(matches!(drawing.shapes[0], Shape::Disc { radius: 0.1, .. }));
+/// assert_eq!(drawing.shapes[1].points().len(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawing {
     /// The lower left corner of what is seen.
@@ -193,7 +203,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{Action, Registry, Space, Stream, stream};
+    use crate::{Action, Registry, Space, Stream, TaskConfig, stream};
 
     #[test]
     fn an_arrow_has_a_shaft_and_two_barbs() {
@@ -216,9 +226,9 @@ mod tests {
     fn built_in_environments_move_inside_their_picture() {
         for entry in Registry::default().entries() {
             let mut rng = stream(1, Stream::Environment(0));
-            let mut env = entry.make();
+            let mut env = entry.task(&TaskConfig::default()).unwrap().make();
             env.reset(&mut rng);
-            let space = env.action_space();
+            let space = env.spec().action_space;
             let high = match &space {
                 Space::Box { high, .. } => high.clone(),
                 Space::Discrete { .. } => Vec::new(),

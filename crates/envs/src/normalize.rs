@@ -13,6 +13,15 @@ const CLIP: f64 = 10.0;
 ///
 /// Starts as if a tiny batch ([`RunningMeanStd::PRIOR_COUNT`]) of mean 0 and variance 1 had been
 /// seen, so that it can be used before the first update.
+///
+/// ```
+/// use envs::RunningMeanStd;
+///
+/// let mut statistics = RunningMeanStd::new(1);
+/// statistics.update(&[1.0, 3.0]);
+/// assert!((statistics.mean()[0] - 2.0).abs() < 1e-3);
+/// assert!((statistics.variance()[0] - 1.0).abs() < 1e-3);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunningMeanStd {
     mean: Vec<f64>,
@@ -94,6 +103,16 @@ impl RunningMeanStd {
 
 /// Shifts and scales observations to mean 0 and variance 1, number by number, clipped to plus or
 /// minus 10.
+///
+/// ```
+/// use envs::ObservationNormalizer;
+///
+/// let mut normalizer = ObservationNormalizer::new(2);
+/// normalizer.update(&[0.0, 5.0, 4.0, 7.0]);
+/// let mut row = [4.0, 6.0];
+/// normalizer.normalize(&mut row);
+/// assert!((row[0] - 1.0).abs() < 1e-3 && row[1].abs() < 1e-3);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObservationNormalizer {
     statistics: RunningMeanStd,
@@ -144,6 +163,15 @@ impl ObservationNormalizer {
 
 /// Scales rewards by the standard deviation of the running discounted return, clipped to plus or
 /// minus 10. The mean is not subtracted: that would change which policy is best.
+///
+/// ```
+/// use envs::RewardNormalizer;
+///
+/// let mut normalizer = RewardNormalizer::new(2, 0.99);
+/// let mut rewards = [300.0, -300.0]; // Of deviation 300.
+/// normalizer.normalize(&mut rewards, &[false, true]);
+/// assert!((rewards[0] - 1.0).abs() < 1e-3 && (rewards[1] + 1.0).abs() < 1e-3);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardNormalizer {
     statistics: RunningMeanStd,

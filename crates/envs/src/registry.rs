@@ -1,15 +1,48 @@
 //! Environments by name.
 
-use crate::{CartPole, Cliff, Environment, Pendulum, Reach};
+use crate::cartpole::CartPole;
+use crate::cliff::Cliff;
+use crate::environment::{Environment, Spec};
+use crate::parameters::{self, NoParameters, Resolved, parse};
+use crate::parameters::{ParameterError, Parametric};
+use crate::pendulum::Pendulum;
+use crate::randomized::Randomized;
+use crate::reach::Reach;
+use crate::task::Maker;
+use crate::task::{Task, TaskConfig};
+use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// One registered environment.
+///
+/// ```
+/// use envs::{CartPole, Entry, TaskConfig};
+/// use serde_json::json;
+///
+/// let entry = Entry::with_parameters::<CartPole>("pole", "a pole of one's own");
+/// assert_eq!(entry.defaults()["pole_mass"], 0.1);
+/// assert_eq!(entry.schema()["properties"]["pole_mass"]["unit"], "kg");
+///
+/// let parameters = json!({ "pole_mass": 0.2 }).as_object().unwrap().clone();
+/// let task = entry.task(&TaskConfig { parameters, ..TaskConfig::default() })?;
+/// assert_eq!((task.name(), &task.parameters()["pole_mass"]), ("pole", &json!(0.2)));
+///
+/// let parameters = json!({ "pole_mas": 0.2 }).as_object().unwrap().clone();
+/// let error = entry.task(&TaskConfig { parameters, ..TaskConfig::default() }).unwrap_err();
+/// assert_eq!(error.key.as_deref(), Some("parameters.pole_mas"));
+/// assert!(error.known.contains(&"pole_mass".to_owned()));
+/// # Ok::<(), envs::ParameterError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The name that `env.name` gives in a configuration.
     pub name: &'static str,
     /// One line for `trainer list`.
     pub description: &'static str,
-    make: fn() -> Box<dyn Environment>,
+    schema: fn() -> Value,
+    defaults: fn() -> Map<String, Value>,
+    resolve: fn(&Map<String, Value>) -> Result<Resolved, ParameterError>,
+    build: fn(Resolved) -> Result<(Maker, Spec), ParameterError>,
 }
 
 impl Entry {
@@ -19,17 +52,84 @@ impl Entry {
         name: &'static str,
         description: &'static str,
     ) -> Entry {
-        Entry { name, description, make: || Box::new(E::default()) }
+        Entry {
+            name,
+            description,
+            schema: parameters::schema::<NoParameters>,
+            defaults: Map::new,
+            resolve: Resolved::new::<NoParameters>,
+            build: |_| Ok((Arc::new(|| Box::new(E::default())), E::default().spec())),
+        }
     }
 
-    /// Makes one copy of the environment.
+    /// An entry for the environment type `E`, which takes parameters.
     #[must_use]
-    pub fn make(&self) -> Box<dyn Environment> {
-        (self.make)()
+    pub fn with_parameters<E: Parametric>(name: &'static str, description: &'static str) -> Entry {
+        Entry {
+            name,
+            description,
+            schema: parameters::schema::<E::Parameters>,
+            defaults: parameters::defaults::<E::Parameters>,
+            resolve: Resolved::new::<E::Parameters>,
+            build: |resolved| {
+                if resolved.draws.is_empty() {
+                    Ok(copies_of(E::new(parse(&resolved.values)?)?))
+                } else {
+                    Ok(copies_of(Randomized::<E>::new(resolved)?))
+                }
+            },
+        }
+    }
+
+    /// The JSON Schema of the parameters, one property each: `description`, `type`, `default`, range,
+    /// and `unit` where it has one. Nothing is referred to, everything is inside.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        (self.schema)()
+    }
+
+    /// The JSON Schema of `[env.parameters]` in a configuration: that of [`Entry::schema`], and each
+    /// value may be a distribution.
+    #[must_use]
+    pub fn schema_with_distributions(&self) -> Value {
+        parameters::with_distributions(self.schema())
+    }
+
+    /// Every parameter with its default; one that is off by default is left out.
+    #[must_use]
+    pub fn defaults(&self) -> Map<String, Value> {
+        (self.defaults)()
+    }
+
+    /// The environment with parameters and all that holds around it.
+    ///
+    /// # Errors
+    /// The first key that is unknown, of another type, out of its range, or does not go together with
+    /// the others. Its key is one below `[env]`: `parameters.pole_mass`, `action_delay`.
+    pub fn task(&self, config: &TaskConfig) -> Result<Task, ParameterError> {
+        let inside = |error: ParameterError| error.inside("parameters");
+        let resolved = (self.resolve)(&config.parameters).map_err(inside)?;
+        let table = resolved.table();
+        let (maker, spec) = (self.build)(resolved).map_err(inside)?;
+        Task::new(self.name, table, maker, spec, config)
     }
 }
 
+/// Makes copies of an environment.
+fn copies_of<E: Environment + Clone + Sync + 'static>(environment: E) -> (Maker, Spec) {
+    let spec = environment.spec();
+    (Arc::new(move || Box::new(environment.clone())), spec)
+}
+
 /// The environments that can be asked for by name.
+///
+/// ```
+/// use envs::{Entry, Reach, Registry};
+///
+/// let registry = Registry::default().with(Entry::with_parameters::<Reach>("arm", "one more arm"));
+/// assert!(registry.get("cartpole").is_some() && registry.get("moon").is_none());
+/// assert_eq!(registry.entries().last().map(|entry| entry.name), Some("arm"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Registry {
     entries: Vec<Entry>,
@@ -39,19 +139,19 @@ impl Default for Registry {
     /// The built-in environments: one line each.
     fn default() -> Self {
         Registry { entries: Vec::new() }
-            .with(Entry::of::<CartPole>(
+            .with(Entry::with_parameters::<CartPole>(
                 "cartpole",
                 "keep a pole upright on a cart (Gymnasium's CartPole-v1)",
             ))
-            .with(Entry::of::<Pendulum>(
+            .with(Entry::with_parameters::<Pendulum>(
                 "pendulum",
                 "swing a pendulum up and hold it (Gymnasium's Pendulum-v1)",
             ))
-            .with(Entry::of::<Reach>(
+            .with(Entry::with_parameters::<Reach>(
                 "reach",
                 "move a two-link arm's gripper to an object and grasp it",
             ))
-            .with(Entry::of::<Cliff>(
+            .with(Entry::with_parameters::<Cliff>(
                 "cliff",
                 "the 4x12 cliff walk of Sutton and Barto, one-hot observations",
             ))

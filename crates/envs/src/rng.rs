@@ -1,6 +1,6 @@
 //! Random streams: one seed, one independent stream for each use.
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 
 /// The generator behind every random draw: ChaCha with 8 rounds, which has 2^64 independent streams
 /// a seed, gives the same numbers on every machine, and can be saved.
@@ -22,6 +22,16 @@ pub enum Stream {
 }
 
 /// The stream of `seed` for one use.
+///
+/// ```
+/// use envs::{Stream, stream};
+/// use rand::RngExt;
+///
+/// let draw = |seed, use_of| stream(seed, use_of).random_range(0.0..1.0);
+/// assert_eq!(draw(1, Stream::Environment(3)), draw(1, Stream::Environment(3)));
+/// assert_ne!(draw(1, Stream::Environment(3)), draw(1, Stream::Environment(4)));
+/// assert_ne!(draw(1, Stream::Environment(3)), draw(2, Stream::Environment(3)));
+/// ```
 #[must_use]
 pub fn stream(seed: u64, stream: Stream) -> Rng {
     let mut rng = Rng::seed_from_u64(seed);
@@ -33,4 +43,9 @@ pub fn stream(seed: u64, stream: Stream) -> Rng {
         Stream::Evaluation(index) => (2 << 32) | u64::from(index),
     });
     rng
+}
+
+/// Draws uniformly from plus or minus `bound`; without a bound there is nothing to draw.
+pub(crate) fn symmetric(rng: &mut Rng, bound: f64) -> f64 {
+    if bound > 0.0 { rng.random_range(-bound..bound) } else { 0.0 }
 }

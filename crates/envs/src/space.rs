@@ -1,6 +1,18 @@
 //! Spaces: what an action or an observation can be.
 
 /// The set that an action or an observation comes from.
+///
+/// ```
+/// use envs::{Action, Space};
+///
+/// let torques = Space::symmetric_box(2, 1.5);
+/// assert_eq!(torques.width(), 2);
+/// assert_eq!(torques.action(&[0.5, -1.0]), Action::Continuous(&[0.5, -1.0]));
+///
+/// let moves = Space::Discrete { n: 4 };
+/// assert_eq!(moves.width(), 1);
+/// assert_eq!(moves.action(&[3.0]).index(), 3);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Space {
     /// One of `n` choices, numbered from 0.
@@ -31,6 +43,16 @@ impl Space {
         match self {
             Space::Discrete { .. } => 1,
             Space::Box { low, .. } => low.len(),
+        }
+    }
+
+    /// The action that is written down in `numbers`, which has the space's width: for a choice its
+    /// index as a whole number.
+    #[must_use]
+    pub fn action<'a>(&self, numbers: &'a [f32]) -> Action<'a> {
+        match self {
+            Space::Discrete { .. } => Action::Discrete(numbers[0] as usize),
+            Space::Box { .. } => Action::Continuous(numbers),
         }
     }
 }

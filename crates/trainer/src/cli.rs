@@ -5,6 +5,7 @@ pub mod commands;
 mod init;
 
 use crate::experiment::run_dir::Which;
+use crate::registry::Registry;
 use crate::results::export::ExportFormat;
 use crate::results::plot::Axis;
 use crate::sweep::Shard;
@@ -12,7 +13,6 @@ use agents::Backend;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use crate::registry::Registry;
 use std::path::PathBuf;
 
 /// Trains reinforcement-learning policies with PPO and TRPO.
@@ -37,7 +37,8 @@ Exit codes:
 /// The command line of a program with these environments and algorithms.
 #[must_use]
 pub fn command(registry: &Registry) -> clap::Command {
-    let environments = registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
+    let environments =
+        registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
     let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let (environments, algorithms) = (names(environments), names(algorithms));
     Cli::command().mut_subcommand("init", |init| {

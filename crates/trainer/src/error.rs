@@ -1,6 +1,6 @@
 //! One error for the whole program, with the exit code it leads to.
 
-use crate::experiment::checkpoint::CheckpointError;
+use crate::experiment::checkpoint::problem::CheckpointError;
 use crate::terminal::command;
 use agents::{AgentError, BackendError};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ pub enum Error {
     /// A configuration, an override or an argument that can't be used.
     #[error("{0}")]
     Usage(String),
+    /// What the program itself could not do, whatever it was asked for: draw or encode something.
+    #[error("{0}")]
+    Failed(String),
     /// A checkpoint that can't be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -103,6 +106,7 @@ impl Error {
             Error::Training { .. }
             | Error::Agent(_)
             | Error::Drawing { .. }
+            | Error::Failed(_)
             | Error::Io { .. }
             | Error::TrialsFailed { .. } => 1,
             Error::Interrupted { .. } | Error::SweepInterrupted { .. } => 130,

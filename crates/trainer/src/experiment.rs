@@ -2,8 +2,10 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod fingerprint;
+pub mod lock;
 pub mod metrics;
-pub mod progress;
+pub mod run;
 pub mod run_dir;
 pub mod session;
 pub mod summary;

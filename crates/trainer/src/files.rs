@@ -80,7 +80,10 @@ pub fn write_csv(path: &Path, lines: &[Vec<String>]) -> Result<(), Error> {
 }
 
 /// Brings renamed and removed names to the disk, where the system can.
-fn sync_directory(directory: &Path) -> std::io::Result<()> {
+///
+/// # Errors
+/// When it refuses.
+pub fn sync_directory(directory: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 

@@ -1,7 +1,8 @@
 //! The trainer: a configuration in, a run directory out. No maths in here.
 //!
 //! [`main`] is the whole program for the environments of a registry, so that a crate with
-//! environments of its own is one line: `trainer::main(Registry::default().with_environment(...))`.
+//! environments of its own is one line:
+//! `trainer::main(envs::Registry::default().with(...))`.
 
 mod cli;
 mod error;
@@ -14,25 +15,32 @@ mod sweep;
 mod terminal;
 
 pub use error::Error;
-pub use registry::Registry;
-pub use experiment::checkpoint::{Checkpoint, CheckpointError, Problem, Progress};
+pub use experiment::checkpoint::Checkpoint;
+pub use experiment::checkpoint::problem::{CheckpointError, Problem};
 pub use experiment::config::{
     CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
 };
-pub use experiment::metrics::RecentEpisodes;
-pub use experiment::session::Trained;
+pub use experiment::metrics::{Progress, RecentEpisodes};
+pub use experiment::session::{Session, Trained};
+pub use experiment::train::Iteration;
+pub use registry::Registry;
 pub use results::export::ExportFormat;
 pub use sweep::Sweep;
 
 use clap::FromArgMatches;
 use std::process::ExitCode;
+#[cfg(target_os = "linux")]
+use std::{path::Path, process::Command};
 
-/// The program: reads the command line, does what it asks for with these environments.
+/// The program: reads the command line, does what it asks for with these environments. To be called
+/// first in `main`: outside of a desktop session on Linux, it starts the program a second time.
 #[must_use]
 pub fn main(registry: impl Into<Registry>) -> ExitCode {
     let registry = registry.into();
     let matches = cli::command(&registry).get_matches();
     let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    #[cfg(target_os = "linux")]
+    say_there_is_no_display();
     match cli::commands::execute(cli.command, &registry) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,4 +48,26 @@ pub fn main(registry: impl Into<Registry>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Starts the program anew, in the same process, with a Wayland display that is nowhere, unless a session
+/// says where it is. Mesa's Vulkan looks for one, also for a program without a window, since `wgpu` may
+/// open windows; without a session libwayland then complains on stderr. It reads the environment only, and
+/// to change that of a running program is unsafe.
+#[cfg(target_os = "linux")]
+fn say_there_is_no_display() {
+    use std::os::unix::process::CommandExt;
+    let is_path =
+        |name| std::env::var_os(name).is_some_and(|value| Path::new(&value).is_absolute());
+    if is_path("XDG_RUNTIME_DIR") || is_path("WAYLAND_DISPLAY") {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) else {
+        return;
+    };
+    let mut again = Command::new(program);
+    again.arg0(name).args(arguments).env("WAYLAND_DISPLAY", "/nonexistent");
+    // Comes back only if it failed: then there is a line too many on stderr.
+    let _ = again.exec();
 }

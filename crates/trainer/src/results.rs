@@ -11,6 +11,7 @@ pub mod stats;
 pub mod watch;
 
 use crate::error::Error;
+use crate::experiment::config::keys::flattened;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::summary::Summary;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,8 +54,7 @@ impl Run {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             Error::Usage(format!("{}: {}", file.display(), error.message()))
         })?;
-        let mut config = BTreeMap::new();
-        flatten("", &table, &mut config);
+        let mut config = flattened(&table);
         let name = table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
         let seed = table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default();
         config.retain(|key, _| key != "name" && key != "seed");
@@ -206,24 +206,6 @@ fn short(value: &str) -> String {
     match schedule.and_then(|schedule| Some((schedule.get("start")?, schedule.get("end")?))) {
         Some((start, end)) => format!("{start} to {end}"),
         None => value.to_owned(),
-    }
-}
-
-fn flatten(prefix: &str, table: &toml::Table, config: &mut BTreeMap<String, String>) {
-    for (key, value) in table {
-        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        match value {
-            // A schedule is one value.
-            toml::Value::Table(inside) if !inside.contains_key("start") => {
-                flatten(&key, inside, config);
-            }
-            toml::Value::String(text) => {
-                config.insert(key, text.clone());
-            }
-            value => {
-                config.insert(key, value.to_string());
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Writing to the terminal without a panic when nobody reads, in colour only where that is wanted.
 
 use console::{StyledObject, Term, style};
+use indicatif::ProgressStyle;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
@@ -43,6 +44,14 @@ pub fn quoted(word: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn draws_in_place(term: &Term) -> bool {
     term.is_term() && !console::is_dumb()
+}
+
+/// The style of a progress bar, without a colour, so that there is nothing for NO_COLOR to take away.
+#[must_use]
+pub fn bar_style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 /// What is printed of a command's outcome.

@@ -5,9 +5,54 @@
 //! x86-64, NEON on ARM); elsewhere the same code runs without fused multiply-add. Sums run in a
 //! fixed order, so results do not depend on the number of threads.
 
-use super::{AdamStep, Bounds};
 use crate::config::Activation;
-use crate::network::Layer;
+
+/// One layer's place in the flat parameter vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layer {
+    /// Numbers that the layer reads.
+    pub inputs: usize,
+    /// Numbers that it gives.
+    pub outputs: usize,
+    /// Start of `W [inputs][outputs]`.
+    pub weights: usize,
+    /// Start of `b [outputs]`.
+    pub biases: usize,
+}
+
+impl Layer {
+    pub(crate) fn weights(self, params: &[f32]) -> &[f32] {
+        &params[self.weights..self.biases]
+    }
+
+    pub(crate) fn biases(self, params: &[f32]) -> &[f32] {
+        &params[self.biases..self.biases + self.outputs]
+    }
+}
+
+/// Constants of one step of Adam.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Decay of the first and the second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Where some parameters must stay.
+    pub bounds: Option<Bounds>,
+}
+
+/// The interval in which the last parameters of a vector are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// Index of the first parameter that is kept in the interval.
+    pub first: usize,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
 
 /// Buffers of a kernel, kept between calls so that nothing is allocated.
 #[derive(Clone, Debug, Default)]
@@ -257,7 +302,14 @@ fn backward_body<const FMA: bool>(
                 next.clear();
                 next.resize(block.len() * layer.inputs, 0.0);
                 let left = Left { data: &current, stride: layer.outputs, transposed: false };
-                multiply::<FMA>(left, layer.outputs, transposed, &mut next, layer.inputs, workspace);
+                multiply::<FMA>(
+                    left,
+                    layer.outputs,
+                    transposed,
+                    &mut next,
+                    layer.inputs,
+                    workspace,
+                );
                 descend(activation, &mut next, input);
                 std::mem::swap(&mut current, &mut next);
             }

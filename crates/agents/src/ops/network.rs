@@ -1,9 +1,10 @@
 //! A whole network as one operation: forward, backward and forward-mode derivative. On `flex` they are
 //! the kernels of [`super::kernel`]. Autodiff records one node for the network, whatever its depth.
 
-use super::{Array, contiguous, flex_body, kernel, slice_of, tensor_of};
+use super::kernel::{self, Layer};
+use super::tensors::{Array, contiguous, flex_body, slice_of, tensor_of};
 use crate::config::Activation;
-use crate::network::{Layer, Mlp};
+use crate::network::Mlp;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -204,11 +205,7 @@ thread_local! {
 }
 
 impl NetworkOps for Flex {
-    fn mlp_forward(
-        observations: Array,
-        params: Array,
-        network: Mlp,
-    ) -> (Array, Array) {
+    fn mlp_forward(observations: Array, params: Array, network: Mlp) -> (Array, Array) {
         flex_body!("mlp_forward");
         let rows = observations.shape()[0];
         let [observations, params] = [observations, params].map(contiguous);

@@ -1,12 +1,10 @@
 //! The policy's loss: a surrogate of the return around the policy that acted, with its derivative.
 
-use super::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
+use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use crate::distribution::LN_2PI;
 use crate::metrics::PolicyMetrics;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension,
-};
+use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
 /// The distribution of actions that a network's outputs stand for.
@@ -252,8 +250,7 @@ fn gaussian<B: Backend>(
     let precision = inverse.clone().square();
     let distance = actions.clone() - mean.clone();
     let noise = distance.clone() * inverse.clone();
-    let log_prob =
-        (noise.clone().square() * -0.5 - log_std.clone() + -0.5 * LN_2PI).sum_of_rows();
+    let log_prob = (noise.clone().square() * -0.5 - log_std.clone() + -0.5 * LN_2PI).sum_of_rows();
     // KL(old, new) per sample: sum of ln(new / old) + (moved^2 + old variance) / (2 new variance) - 1/2.
     let moved = mean - old_mean.clone();
     let old_variance = (old_log_std.clone() * 2.0).exp();
@@ -301,8 +298,8 @@ impl SurrogateOps for Flex {
         terms: LossTerms,
     ) -> (Array, Array, Array) {
         flex_body!("surrogate_loss");
-        let arrays =
-            [outputs, params, old_params, old_outputs, actions, log_probs, advantages].map(contiguous);
+        let arrays = [outputs, params, old_params, old_outputs, actions, log_probs, advantages]
+            .map(contiguous);
         let [outputs, params, old_params, old_outputs, actions, log_probs, advantages] =
             arrays.each_ref().map(slice_of);
         let rows = Rows { actions, log_probs, advantages, old_outputs, terms };
@@ -316,7 +313,11 @@ impl SurrogateOps for Flex {
         };
         let width = log_std.len();
         let shape = [advantages.len(), outputs.len() / advantages.len()];
-        (tensor_of(metrics.to_vec(), [5]), tensor_of(derivative, shape), tensor_of(log_std, [width]))
+        (
+            tensor_of(metrics.to_vec(), [5]),
+            tensor_of(derivative, shape),
+            tensor_of(log_std, [width]),
+        )
     }
 }
 
@@ -375,11 +376,7 @@ impl Sums {
 
 impl Rows<'_> {
     /// Metrics for logits `[samples][n]`; writes the loss's derivative with respect to them.
-    fn categorical(
-        &self,
-        logits: &[f32],
-        derivative: &mut [f32],
-    ) -> [f32; PolicyMetrics::COUNT] {
+    fn categorical(&self, logits: &[f32], derivative: &mut [f32]) -> [f32; PolicyMetrics::COUNT] {
         let size = self.advantages.len();
         let width = logits.len() / size;
         let scale = 1.0 / size as f32;

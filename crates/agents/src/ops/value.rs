@@ -1,6 +1,6 @@
 //! The critic's loss, with its derivative.
 
-use super::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
+use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, backend_extension};
 use burn::tensor::Tensor;

@@ -1,11 +1,10 @@
 //! What is done with flat vectors and columns: gathering rows, standardising a column, the gradient's
 //! norm, Adam.
 
-use super::{Array, Expr, contiguous, flex_body, kernel, slice_of, tensor_of};
+use super::kernel::{self, AdamStep, Bounds};
+use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{
-    Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension,
-};
+use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 /// Rows of a matrix `[rows, columns]` by their indices `[n]`: `[n, columns]`.
@@ -33,28 +32,12 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as VectorOps>::sum_of_squares(vector.clone().into_dispatch()))
 }
 
-/// Constants of one step of Adam.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// Decay of the first and the second moment.
-    pub betas: [f64; 2],
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Learning rate.
-    pub rate: f64,
-    /// Where some parameters must stay.
-    pub bounds: Option<Bounds>,
-}
-
-/// The interval in which the last parameters of a vector are kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bounds {
-    /// Index of the first parameter that is kept in the interval.
-    pub first: usize,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
+/// The root of a sum of squares `[1]`, and the factor `[1]` that shortens a vector of this length to
+/// `max_norm` where it is longer; both not a number where the sum is none.
+#[must_use]
+pub fn norm_and_scale(squares: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1>) {
+    let (norm, scale) = <Dispatch as VectorOps>::norm_and_scale(squares.into_dispatch(), max_norm);
+    (Tensor::from_dispatch(norm), Tensor::from_dispatch(scale))
 }
 
 /// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient: the new parameters, first moment `m`
@@ -99,6 +82,19 @@ pub trait VectorOps: Backend {
         Expr::<Self>(vector).square().sum().0
     }
 
+    /// See [`norm_and_scale`].
+    fn norm_and_scale(
+        squares: FloatTensor<Self>,
+        max_norm: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let norm = Expr::<Self>(squares).sqrt();
+        let scale = (norm.clone() + 1e-6).recip() * max_norm;
+        let scale = Expr(Self::float_clamp_max(scale.0, 1.0_f32.into()));
+        // The smaller of two would hide what is not a number; 0 times it shows it again.
+        let scale = scale + norm.clone() * 0.0;
+        (norm.0, scale.0)
+    }
+
     /// See [`adam`].
     fn adam(
         params: FloatTensor<Self>,
@@ -131,21 +127,15 @@ impl VectorOps for Flex {
     fn take_rows(matrix: Array, indices: IntTensor<Self>) -> Array {
         flex_body!("take_rows");
         let matrix = contiguous(matrix);
+        let indices = contiguous(indices);
         let [count, columns] = [indices.shape()[0], matrix.shape()[1]];
         let numbers = slice_of(&matrix);
-        let row = |index: usize| &numbers[index * columns..(index + 1) * columns];
-        let mut rows = Vec::with_capacity(count * columns);
-        let mut gather = |index: usize| match row(index) {
-            [number] => rows.push(*number),
-            row => rows.extend_from_slice(row),
-        };
         // Which integers a tensor has is the device's choice.
-        let indices = if indices.is_contiguous() { indices } else { indices.to_contiguous() };
-        match (indices.as_slice::<i64>(), indices.as_slice::<i32>()) {
-            (Some(indices), _) => indices.iter().for_each(|&index| gather(index as usize)),
-            (_, Some(indices)) => indices.iter().for_each(|&index| gather(index as usize)),
+        let rows = match (indices.as_slice::<i64>(), indices.as_slice::<i32>()) {
+            (Some(indices), _) => rows_of(numbers, columns, indices.iter().map(|&i| i as usize)),
+            (_, Some(indices)) => rows_of(numbers, columns, indices.iter().map(|&i| i as usize)),
             _ => unreachable!("indices are i32 or i64"),
-        }
+        };
         tensor_of(rows, [count, columns])
     }
 
@@ -165,6 +155,15 @@ impl VectorOps for Flex {
         flex_body!("sum_of_squares");
         let vector = contiguous(vector);
         tensor_of(vec![kernel::sum_of_squares(slice_of(&vector)) as f32], [1])
+    }
+
+    fn norm_and_scale(squares: Array, max_norm: f64) -> (Array, Array) {
+        flex_body!("norm_and_scale");
+        let norm = f64::from(slice_of(&squares)[0]).sqrt();
+        let scale = (max_norm / (norm + 1e-6)).min(1.0);
+        // The smaller of two would hide what is not a number.
+        let scale = if norm.is_finite() { scale } else { f64::NAN };
+        (tensor_of(vec![norm as f32], [1]), tensor_of(vec![scale as f32], [1]))
     }
 
     fn adam(
@@ -190,4 +189,13 @@ impl VectorOps for Flex {
         );
         (params, m, v)
     }
+}
+
+/// Rows of `numbers [..][columns]` in the order of their indices.
+fn rows_of(numbers: &[f32], columns: usize, indices: impl Iterator<Item = usize>) -> Vec<f32> {
+    if columns == 1 {
+        return indices.map(|index| numbers[index]).collect();
+    }
+    let starts = indices.map(|index| index * columns);
+    starts.flat_map(|start| numbers[start..start + columns].iter().copied()).collect()
 }

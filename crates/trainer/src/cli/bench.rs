@@ -2,10 +2,12 @@
 
 use crate::error::Error;
 use crate::experiment::config::{Experiment, Source};
+use crate::experiment::metrics::Progress;
 use crate::experiment::session::{self, Session};
+use crate::experiment::train::Iteration;
 use crate::terminal::Output;
 use agents::{Agent, Backend};
-use envs::{Entry, Space, VectorEnv};
+use envs::{Space, Task, VectorEnv};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -44,7 +46,7 @@ struct OnBackend {
 /// When an iteration fails, as in training.
 pub fn bench(
     experiment: &Experiment,
-    entry: &Entry,
+    task: &Task,
     source: &Source,
     only: Option<Backend>,
     output: Output,
@@ -54,10 +56,10 @@ pub fn bench(
         format!(
             "{} on {}, {steps} steps in an iteration; environment steps a second, medians\n",
             experiment.agent.name(),
-            entry.name
+            task.name()
         )
     });
-    let environments = environments(experiment, entry);
+    let environments = environments(experiment, task);
     output.text(|| {
         format!(
             "  {:<14} {environments:>12.0}\n  {:<14} {:>12} {:>12} {:>12}\n",
@@ -72,16 +74,16 @@ pub fn bench(
             backends.push(OnBackend { name, acting: None, update: None, training: None });
             continue;
         }
-        let agent = session::agent(experiment, entry, source, backend)?;
-        let mut session = Session::new(experiment.clone(), *entry, agent)?;
+        let agent = session::agent(experiment, task, source, backend)?;
+        let mut session = Session::new(experiment.clone(), task.clone(), agent)?;
         let (mut acting, mut updates) = (Vec::new(), Vec::new());
         // The first iteration warms up: buffers, caches, a GPU's kernels.
         iterate(&mut session)?;
         let started = Instant::now();
         while acting.len() < RUNS || started.elapsed() < TIME {
-            let (act, update) = iterate(&mut session)?;
-            acting.push(act);
-            updates.push(update);
+            let Iteration { acting_seconds, update_seconds, .. } = iterate(&mut session)?;
+            acting.push(acting_seconds);
+            updates.push(update_seconds);
         }
         let (act, update) = (median(acting), median(updates));
         let [acting, update, training] = [act, update, act + update].map(|seconds| steps / seconds);
@@ -91,7 +93,7 @@ pub fn bench(
     }
     output.json(&Throughput {
         algorithm: experiment.agent.name(),
-        environment: entry.name,
+        environment: task.name(),
         steps_per_iteration: experiment.steps_per_iteration(),
         environments,
         backends,
@@ -133,20 +135,16 @@ fn is_software(device: &str) -> bool {
     ["llvmpipe", "SwiftShader", "Basic Render"].iter().any(|name| device.contains(name))
 }
 
-/// Seconds of acting, values and advantages included, and of the update.
-fn iterate(session: &mut Session) -> Result<(f64, f64), Error> {
-    let started = Instant::now();
-    session.collector.collect(&mut session.agent).map_err(Error::Agent)?;
-    let batch = session.collector.batch(&session.agent).map_err(Error::Agent)?;
-    let act = started.elapsed().as_secs_f64();
-    session.agent.update(batch, 0.0).map_err(Error::Agent)?;
-    Ok((act, started.elapsed().as_secs_f64() - act))
+/// An iteration with the settings of the first one, however many there have been.
+fn iterate(session: &mut Session) -> Result<Iteration, Error> {
+    session.progress = Progress::default();
+    session.iterate().map_err(Error::Agent)
 }
 
 /// Steps per second of the environments alone, always with the same action.
-fn environments(experiment: &Experiment, entry: &Entry) -> f64 {
+fn environments(experiment: &Experiment, task: &Task) -> f64 {
     let num_envs = experiment.env.num_envs;
-    let mut envs = VectorEnv::new(entry, experiment.seed, 0, num_envs);
+    let mut envs = VectorEnv::new(task, experiment.seed, 0, num_envs);
     let action = match envs.action_space() {
         Space::Discrete { .. } => vec![0.0],
         Space::Box { low, high } => {

@@ -5,25 +5,22 @@ use crate::cli::init;
 use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::error::Error;
 use crate::experiment::config::{Experiment, Override, Source};
-use crate::experiment::metrics::{CsvSink, Sink, TensorBoardSink};
-use crate::experiment::progress::ProgressSink;
-use crate::experiment::run_dir::{RunDir, Which};
+use crate::experiment::run::{self, Control};
+use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::{self, Session, Trained};
-use crate::experiment::summary::{EvalSummary, Summary};
-use crate::experiment::train::train;
+use crate::experiment::summary::EvalSummary;
 use crate::files;
-use crate::interrupt::Interrupt;
+use crate::registry::Registry;
 use crate::results;
 use crate::results::compare::compare;
 use crate::results::export::export;
 use crate::results::plot;
-use crate::results::replay::replay;
+use crate::results::replay::{Chosen, replay};
 use crate::results::report::report;
 use crate::results::watch::watch;
 use crate::sweep::{self, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
-use crate::registry::Registry;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +51,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             if !sweep::is_at(&run) {
                 no_sweep(&sweep, &run)?;
                 let control = Control { output, until_stdin_ends: sweep.until_stdin_ends };
-                return resume(run, backend, control, registry);
+                return run::resume(run, backend, control, registry);
             }
             if backend.is_some() {
                 let message = "--backend: a sweep goes on with the backend of its sweep.toml";
@@ -66,21 +63,24 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             sweep::collect(&parts, out, registry, loud(result))
         }
         Command::Eval { episodes, play, result } => eval(play, episodes, loud(result), registry),
-        Command::Replay { gif, episodes, play } => replay(play, gif.as_deref(), episodes, registry),
+        Command::Replay { gif, episodes, play: PlayArgs { policy, stochastic, seed } } => {
+            let chosen = Chosen { episodes, seed, stochastic };
+            replay(&RunDir::at(policy.run), policy.checkpoint, chosen, gif.as_deref(), registry)
+        }
         Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
         Command::Bench { config, result } => {
             let only = config.backend;
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
-            let entry = session::entry(&experiment, registry)?;
-            bench(&experiment, &entry, &source, only, loud(result))
+            let task = session::task(&experiment, registry)?;
+            bench(&experiment, &task, &source, only, loud(result))
         }
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
         }
         Command::Plot { output, curves } => draw(&curves, &output),
-        Command::Watch { curves } => watch(&curves),
+        Command::Watch { curves: CurveArgs { paths, metric, x } } => watch(&paths, &metric, x),
         Command::Export { format, output, policy } => {
             export(&RunDir::at(policy.run), policy.checkpoint, format, output, registry)
         }
@@ -89,13 +89,6 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             Ok(())
         }
     }
-}
-
-/// What a run tells, and what stops it.
-#[derive(Clone, Copy)]
-struct Control {
-    output: Output,
-    until_stdin_ends: bool,
 }
 
 /// The output of verbs that can't be told to be quiet.
@@ -139,83 +132,13 @@ fn run(
     registry: &Registry,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
-    let entry = session::entry(&experiment, registry)?;
-    let mut agent = session::agent(&experiment, &entry, source, experiment.backend)?;
-    session::warm_start(&mut agent, &experiment, source)?;
+    let session = Session::begin(experiment, source, registry)?;
     if !control.output.quiet
-        && let Some(hint) = hint(&experiment, &agent)
+        && let Some(hint) = hint(&session.experiment, &session.agent)
     {
         terminal::hint(&hint);
     }
-    let session = Session::new(experiment, entry, agent)?;
-    let path = out.unwrap_or_else(|| {
-        let Experiment { name, seed, .. } = &session.experiment;
-        ["runs", name, &seed.to_string()].iter().collect()
-    });
-    let run = RunDir::at(path);
-    let _lock = run.create(&session.experiment, overwrite)?;
-    finish(session, &run, control)
-}
-
-fn resume(
-    path: PathBuf,
-    backend: Option<Backend>,
-    control: Control,
-    registry: &Registry,
-) -> Result<(), Error> {
-    let run = RunDir::at(path);
-    let _lock = run.open()?;
-    let backend: Vec<_> =
-        backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
-    let (experiment, source) = Experiment::read(&run.config(), &backend, registry)?;
-    let entry = session::entry(&experiment, registry)?;
-    let mut agent = session::agent(&experiment, &entry, &source, experiment.backend)?;
-    let checkpoint = run.load(Which::Latest)?;
-    if checkpoint.is_none() {
-        // Killed before its first checkpoint: the run begins anew.
-        session::warm_start(&mut agent, &experiment, &source)?;
-    }
-    let mut session = Session::new(experiment, entry, agent)?;
-    if let Some((path, checkpoint)) = checkpoint {
-        session.restore(path, checkpoint)?;
-    }
-    if session.is_finished() && run.summary().is_file() {
-        let summary = Summary::read(&run.summary())?;
-        control.output.result(&summary.of(run.path()), || {
-            let path = run.path().display();
-            let steps = session.progress.steps;
-            format!(
-                "{path}: finished, {steps} steps are done; see summary.json, or raise \
-                 total_steps in config.toml to train longer\n"
-            )
-        });
-        return Ok(());
-    }
-    finish(session, &run, control)
-}
-
-/// Trains to the end and writes the summary.
-fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
-    let interrupt = Interrupt::listen();
-    if control.until_stdin_ends {
-        interrupt.listen_to_stdin();
-    }
-    let progress = session.progress;
-    let mut sinks: Vec<Box<dyn Sink>> =
-        vec![Box::new(CsvSink::open(&run.metrics(), progress.iterations)?)];
-    if !session.is_finished() {
-        sinks.push(Box::new(TensorBoardSink::create(run.path(), progress.steps)?));
-    }
-    if !control.output.quiet {
-        let total = session.experiment.whole_steps();
-        sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
-    }
-    let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
-    drop(sinks);
-    let summary = Summary::new(&session, &evaluation);
-    summary.write(&run.summary())?;
-    control.output.result(&summary.of(run.path()), || summary.table(run.path()));
-    Ok(())
+    run::start(session, out, overwrite, control)
 }
 
 /// What `eval` has played, and what came of it.
@@ -234,12 +157,12 @@ fn eval(
     output: Output,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let Trained { experiment, entry, agent, checkpoint } =
+    let Trained { experiment, task, agent, checkpoint } =
         Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
     let (seed, greedy) = (seed.unwrap_or(experiment.seed), !stochastic);
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
-        agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
+        agents::evaluate(agent.actor(), &task, episodes, seed, greedy).map_err(Error::Agent)?;
     let summary = EvalSummary::new(&evaluation);
     let checkpoint = checkpoint.display().to_string();
     let result = Played { checkpoint, seed, greedy, summary: &summary };
@@ -255,10 +178,10 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
         return sweep::check(source, output, registry);
     }
     let experiment = Experiment::parse(source, registry)?;
-    let entry = session::entry(&experiment, registry)?;
+    let task = session::task(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
-    let mut agent = session::agent(&experiment, &entry, source, Backend::Flex)?;
-    session::warm_start(&mut agent, &experiment, source)?;
+    let mut agent = session::agent(&experiment, &task, source, Backend::Flex)?;
+    session::warm_start(&mut agent, &experiment, &task, source)?;
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);
     Ok(())
@@ -322,7 +245,8 @@ struct Devices {
 
 fn list(registry: &Registry, output: Output) {
     let choice = |(name, description)| Choice { name, description };
-    let environments = registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
+    let environments =
+        registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
     let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let backends = Backend::ALL.into_iter();
     let list = List {

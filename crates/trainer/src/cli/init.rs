@@ -4,9 +4,9 @@ use crate::cli;
 use crate::error::Error;
 use crate::experiment::config;
 use crate::files;
+use crate::registry::Registry;
 use crate::terminal::{command, program, say};
 use clap_complete::Shell;
-use crate::registry::Registry;
 use envs::Entry;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,10 @@ pub fn init(
     output: Option<PathBuf>,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let entry = registry.environments.get(env).ok_or_else(|| Error::Usage(format!("there is no `{env}`")))?;
+    let entry = registry
+        .environments
+        .get(env)
+        .ok_or_else(|| Error::Usage(format!("there is no `{env}`")))?;
     // An environment may be called what a file can't.
     let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = format!("{algorithm}_{env}").chars().map(plain).collect();
@@ -56,7 +59,9 @@ pub fn init(
 /// The tuned configuration of a built-in environment; `None` for one of the user's own, which may go by
 /// the name of a built-in one.
 fn tuned(entry: &Entry, algorithm: &str) -> Option<&'static str> {
-    envs::Registry::default().get(entry.name).filter(|known| known.description == entry.description)?;
+    envs::Registry::default()
+        .get(entry.name)
+        .filter(|known| known.description == entry.description)?;
     TUNED.iter().find(|one| (one.0, one.1) == (algorithm, entry.name)).map(|one| one.2)
 }
 

@@ -1,21 +1,26 @@
 //! Checkpoints: all state of a run in one file with a checksum.
 
+pub mod problem;
+
 use crate::error::Error;
+use crate::experiment::checkpoint::problem::{CheckpointError, FORMAT, Problem};
+use crate::experiment::fingerprint::Fingerprint;
+use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::files;
 use agents::{AgentState, CollectorState};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// First bytes of every checkpoint.
 const MAGIC: [u8; 8] = *b"BACKBURN";
-/// Version of the format that this program writes and reads.
-const FORMAT: u32 = 1;
 /// Magic, format, length of the payload, checksum.
 const HEADER: usize = 8 + 4 + 8 + 4;
 
 /// Everything that a run needs to go on as if nothing had happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// What it belongs to.
+    pub fingerprint: Fingerprint,
     /// Networks, optimisers, observation normaliser, shuffling stream.
     pub agent: AgentState,
     /// Environments, reward normaliser, sampling stream.
@@ -23,82 +28,7 @@ pub struct Checkpoint {
     /// How far the run is.
     pub progress: Progress,
     /// Return, length and success of the last finished episodes.
-    pub recent: crate::experiment::metrics::RecentEpisodes,
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Finished iterations; `metrics.csv` has a row for each.
-    pub iterations: u64,
-    /// Environment steps.
-    pub steps: u64,
-    /// Seconds spent in rollouts and updates.
-    pub training_seconds: f64,
-    /// Seconds spent altogether, in all processes that worked on the run.
-    pub elapsed_seconds: f64,
-    /// Best mean return of an evaluation so far.
-    pub best_return: Option<f64>,
-}
-
-/// Why a file is no usable checkpoint.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
-pub struct CheckpointError {
-    /// The file, or the directory that should hold one.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-/// What is wrong with a checkpoint.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// It can't be read at all.
-    #[error("can't be read: {0}")]
-    Unreadable(std::io::Error),
-    /// A file without content.
-    #[error("is empty, so it is no checkpoint")]
-    Empty,
-    /// A file of another program.
-    #[error("is no Backburn checkpoint")]
-    Foreign,
-    /// Written by a later version of this program.
-    #[error(
-        "has format {0}; this program reads format {FORMAT}, so use the newer one that wrote it"
-    )]
-    Newer(u32),
-    /// Written by an early version of this program.
-    #[error("has format {0}, which this program no longer reads (it reads format {FORMAT})")]
-    Older(u32),
-    /// The end is missing.
-    #[error("is truncated: {found} of {expected} bytes are there")]
-    Truncated {
-        /// Bytes that the header promises.
-        expected: u64,
-        /// Bytes that are there.
-        found: u64,
-    },
-    /// Its bytes are not those that were written.
-    #[error("is damaged: its checksum does not match its content")]
-    Damaged,
-    /// Whole, but not understood.
-    #[error("is whole, but its content is not that of a checkpoint ({0})")]
-    Undecodable(postcard::Error),
-    /// Whole, but of another run.
-    #[error("belongs to another configuration: {0}")]
-    Mismatch(String),
-    /// There is no such checkpoint.
-    #[error("{0}")]
-    Missing(String),
-}
-
-impl Problem {
-    /// The error about this file.
-    #[must_use]
-    pub fn of(self, path: &Path) -> CheckpointError {
-        CheckpointError { path: path.to_owned(), problem: self }
-    }
+    pub recent: RecentEpisodes,
 }
 
 impl Checkpoint {
@@ -107,8 +37,9 @@ impl Checkpoint {
     /// # Errors
     /// When the system refuses; an earlier file of that name is still there then.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let payload = postcard::to_stdvec(self)
-            .map_err(|error| Error::from(Problem::Undecodable(error).of(path)))?;
+        let payload = postcard::to_stdvec(self).map_err(|error| {
+            Error::Failed(format!("{}: can't be encoded: {error}", path.display()))
+        })?;
         files::write_atomically(path, &[&header(FORMAT, &payload), &payload])
     }
 
@@ -147,7 +78,11 @@ impl Checkpoint {
         if found > expected || u32::from_le_bytes([c0, c1, c2, c3]) != checksum(header, payload) {
             return Err(Problem::Damaged);
         }
-        postcard::from_bytes(payload).map_err(Problem::Undecodable)
+        let checkpoint: Checkpoint = postcard::from_bytes(payload).map_err(Problem::Undecodable)?;
+        match impossible(&checkpoint) {
+            Some(what) => Err(Problem::Impossible(what)),
+            None => Ok(checkpoint),
+        }
     }
 }
 
@@ -167,6 +102,21 @@ fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..20]), payload)
 }
 
+/// What about a run's own numbers no run can have led to. Those of the agent and of the environments are
+/// their own concern.
+fn impossible(checkpoint: &Checkpoint) -> Option<String> {
+    let Checkpoint { progress, recent, .. } = checkpoint;
+    let seconds = [progress.training_seconds, progress.elapsed_seconds];
+    let clock = seconds.iter().all(|&seconds| seconds.is_finite() && seconds >= 0.0);
+    let parts = [
+        ("the seconds it counts", clock),
+        ("its best return", progress.best_return.is_none_or(f64::is_finite)),
+        ("its recent episodes", recent.is_possible()),
+    ];
+    let (what, _) = parts.iter().find(|(_, is_possible)| !is_possible)?;
+    Some((*what).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +132,7 @@ mod tests {
         let older = problem(FORMAT - 1, b"");
         assert_eq!(
             older.to_string(),
-            "has format 0, which this program no longer reads (it reads format 1)"
+            "has format 1, which this program no longer reads (it reads format 2)"
         );
     }
 }

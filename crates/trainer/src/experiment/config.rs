@@ -1,172 +1,27 @@
 //! The experiment: one TOML file, parsed, defaulted and validated once. Everything later trusts it.
 
 pub mod explain;
+pub mod keys;
 mod schema;
 mod source;
+pub mod sweep;
+mod tables;
 mod validate;
 
 pub use explain::did_you_mean;
 pub use schema::{init, schema};
 pub use source::{Override, Source};
+pub use tables::{CheckpointConfig, EnvConfig, EvalConfig, Experiment, default_seed};
+pub use validate::validate_head;
 
 use crate::error::Error;
-use agents::{AgentConfig, Backend, NetworkConfig, RegisteredAlgorithm};
 use crate::registry::Registry;
-use schemars::JsonSchema;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use agents::RegisteredAlgorithm;
+use serde::Deserialize;
+use std::path::Path;
+use tables::File;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use validate::{MAX_SEED, MAX_STEPS};
-
-/// One training run, with every value filled in.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Experiment {
-    /// Name of the run's directory; the file's name where not given.
-    pub name: String,
-    /// Seed of every random stream.
-    pub seed: u64,
-    /// Environment steps of the run; it ends with the last iteration that fits.
-    pub total_steps: u64,
-    /// Where updates run.
-    pub backend: Backend,
-    /// Run directory or checkpoint file whose policy this run starts from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warm_start: Option<PathBuf>,
-    /// The environment and its copies.
-    pub env: EnvConfig,
-    /// The networks.
-    pub network: NetworkConfig,
-    /// The algorithm.
-    pub agent: AgentConfig,
-    /// Evaluation.
-    pub eval: EvalConfig,
-    /// Checkpoints.
-    pub checkpoint: CheckpointConfig,
-}
-
-/// The table `[env]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EnvConfig {
-    /// A name that `trainer list` shows.
-    pub name: String,
-    /// Copies that are stepped side by side.
-    #[serde(default = "EnvConfig::default_num_envs")]
-    #[schemars(range(min = 1, max = 65_536))]
-    pub num_envs: usize,
-    /// Whether observations are shifted and scaled by their running mean and deviation.
-    #[serde(default)]
-    pub normalize_observations: bool,
-    /// Whether rewards are scaled by the running deviation of the discounted return.
-    #[serde(default)]
-    pub normalize_rewards: bool,
-}
-
-impl EnvConfig {
-    const fn default_num_envs() -> usize {
-        8
-    }
-}
-
-/// The table `[eval]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct EvalConfig {
-    /// Greedy episodes in an evaluation.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub episodes: usize,
-    /// Steps from one evaluation to the next; 0: only at the end.
-    #[schemars(range(min = 0, max = MAX_STEPS))]
-    pub every_steps: u64,
-}
-
-impl Default for EvalConfig {
-    fn default() -> Self {
-        EvalConfig { episodes: 100, every_steps: 0 }
-    }
-}
-
-/// The table `[checkpoint]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CheckpointConfig {
-    /// Steps from one checkpoint to the next.
-    pub every_steps: u64,
-    /// Newest checkpoints that are kept, besides the best.
-    pub keep: usize,
-}
-
-/// The file as it is written: what may be left out is optional or has a default.
-/// Its comments are for those who write one: the schema shows them, and `trainer init` writes them.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct File {
-    /// Name of the experiment, the file's name where not given; runs are in runs/NAME.
-    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[^/\\]*[^/\\.][^/\\]*$"))]
-    name: Option<String>,
-    /// Seed of every random stream: weights, actions, shuffles, environments.
-    #[serde(default = "default_seed")]
-    #[schemars(range(min = 0, max = MAX_SEED))]
-    seed: u64,
-    /// Environment steps of the run, all copies together; it ends with the last iteration that fits.
-    #[serde(default = "default_total_steps")]
-    #[schemars(range(min = 1, max = MAX_STEPS))]
-    total_steps: u64,
-    /// Where updates run.
-    #[serde(default)]
-    backend: Backend,
-    /// Run directory or checkpoint file whose policy this run starts from.
-    #[schemars(example = "runs/before/1")]
-    warm_start: Option<PathBuf>,
-    /// The environment and its copies.
-    env: EnvConfig,
-    /// The networks of actor and critic.
-    #[serde(default)]
-    network: NetworkConfig,
-    /// The algorithm and its hyperparameters.
-    // Read by the algorithm itself.
-    #[serde(rename = "agent")]
-    #[schemars(with = "serde_json::Value")]
-    _agent: IgnoredAny,
-    /// Evaluations, always greedy.
-    #[serde(default)]
-    eval: EvalConfig,
-    /// Checkpoints.
-    #[serde(default)]
-    checkpoint: CheckpointFile,
-    /// Many runs instead of one: every combination of some values, or draws.
-    // What `Sweep` reads; a single experiment is the same without it.
-    #[serde(rename = "sweep")]
-    #[schemars(with = "Option<crate::sweep::Table>")]
-    _sweep: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct CheckpointFile {
-    /// Steps from one checkpoint to the next; a tenth of total_steps where not given.
-    #[schemars(range(min = 1, max = MAX_STEPS), example = 10_000)]
-    every_steps: Option<u64>,
-    /// Newest checkpoints that are kept, besides the best.
-    #[schemars(range(min = 2, max = 1_000_000))]
-    keep: usize,
-}
-
-impl Default for CheckpointFile {
-    fn default() -> Self {
-        CheckpointFile { every_steps: None, keep: 3 }
-    }
-}
-
-const fn default_seed() -> u64 {
-    1
-}
-
-const fn default_total_steps() -> u64 {
-    100_000
-}
 
 impl Experiment {
     /// Reads and validates a configuration file; `overrides` replace its values. The source is
@@ -189,7 +44,18 @@ impl Experiment {
     /// # Errors
     /// What is wrong, where it stands, and what would be right.
     pub fn parse(source: &Source, registry: &Registry) -> Result<Experiment, Error> {
-        let table = source.table()?;
+        Experiment::parse_table(source, source.table()?, registry)
+    }
+
+    /// The same of the source's table, less what is none of the experiment's business.
+    ///
+    /// # Errors
+    /// As [`Experiment::parse`].
+    pub fn parse_table(
+        source: &Source,
+        table: Spanned<DeTable<'_>>,
+        registry: &Registry,
+    ) -> Result<Experiment, Error> {
         explain::finite_numbers(source, table.get_ref())?;
         let names: Vec<&str> =
             registry.environments.entries().iter().map(|entry| entry.name).collect();
@@ -199,8 +65,9 @@ impl Experiment {
         let Some(algorithm) = registry.algorithms.get(&name) else {
             return Err(source.error("agent.algorithm", &format!("there is no `{name}`")));
         };
-        let experiment = Experiment::from_table(source, table, algorithm, registry)?;
+        let mut experiment = Experiment::from_table(source, table, algorithm, registry)?;
         experiment.validate(source)?;
+        experiment.resolve_parameters(source, registry)?;
         Ok(experiment)
     }
 
@@ -216,12 +83,8 @@ impl Experiment {
         };
         let agent = algorithm.parse(agent_table(&table)).map_err(explained)?;
         let file = File::deserialize(toml::Deserializer::from(table)).map_err(explained)?;
-        let name = match file.name {
-            Some(name) => name,
-            None => source.path().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        };
         Ok(Experiment {
-            name,
+            name: file.name.unwrap_or_else(|| source.name()),
             seed: file.seed,
             total_steps: file.total_steps,
             backend: file.backend,
@@ -236,33 +99,20 @@ impl Experiment {
             },
         })
     }
+}
 
-    /// The whole experiment as TOML; reading it gives the same experiment.
-    ///
-    /// # Errors
-    /// When a value can't be written in TOML, which validation rules out.
-    pub fn to_toml(&self) -> Result<String, Error> {
-        toml::to_string(self).map_err(|error| {
-            Error::Usage(format!("the configuration can't be written as TOML: {error}"))
-        })
-    }
-
-    /// Environment steps in an iteration.
-    #[must_use]
-    pub fn steps_per_iteration(&self) -> u64 {
-        self.env.num_envs as u64 * self.agent.rollout().steps as u64
-    }
-
-    /// Environment steps of the whole run, in whole iterations.
-    #[must_use]
-    pub fn whole_steps(&self) -> u64 {
-        self.iterations() * self.steps_per_iteration()
-    }
-
-    /// Iterations of the run: as many as fit into `total_steps`.
-    #[must_use]
-    pub fn iterations(&self) -> u64 {
-        self.total_steps / self.steps_per_iteration()
+impl Experiment {
+    /// Fills in every parameter of the environment, and checks them.
+    fn resolve_parameters(&mut self, source: &Source, registry: &Registry) -> Result<(), Error> {
+        let Some(entry) = registry.environments.get(&self.env.name) else {
+            return Err(source.error("env.name", &format!("there is no `{}`", self.env.name)));
+        };
+        let task = entry.task(&self.env.task_config()).map_err(|error| {
+            let key = error.key.as_deref().unwrap_or("parameters");
+            source.error(&format!("env.{key}"), &explain::parameter(&error))
+        })?;
+        self.env.parameters = task.parameters().clone();
+        Ok(())
     }
 }
 

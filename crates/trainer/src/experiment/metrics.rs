@@ -1,17 +1,29 @@
 //! One record an iteration, handed to every sink.
 
-mod csv;
-mod tensorboard;
-
-pub use self::csv::CsvSink;
-pub use tensorboard::{FILE_PREFIX, TensorBoardSink};
+pub mod csv;
+pub mod progress;
+pub mod tensorboard;
 
 use crate::error::Error;
-use crate::experiment::checkpoint::Progress;
 use agents::{Evaluation, Metrics};
 use envs::Episode;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Finished iterations; `metrics.csv` has a row for each.
+    pub iterations: u64,
+    /// Environment steps.
+    pub steps: u64,
+    /// Seconds spent in rollouts and updates.
+    pub training_seconds: f64,
+    /// Seconds spent altogether, in all processes that worked on the run.
+    pub elapsed_seconds: f64,
+    /// Best mean return of an evaluation so far.
+    pub best_return: Option<f64>,
+}
 
 /// Episodes that the rolling means look back on, as in Stable-Baselines3.
 const WINDOW: usize = 100;
@@ -31,6 +43,12 @@ impl RecentEpisodes {
             }
             self.episodes.push_back((episode.episode_return, episode.length, episode.success));
         }
+    }
+
+    /// Whether a run can have had them: finite, and no more than are looked back on.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.episodes.len() <= WINDOW && self.episodes.iter().all(|episode| episode.0.is_finite())
     }
 
     fn mean(&self, figure: impl Fn(&(f64, u32, Option<bool>)) -> f64) -> Option<f64> {

@@ -1,17 +1,17 @@
 //! The run directory: where a run's files are, and which checkpoint is which.
 
 use crate::error::Error;
-use crate::experiment::checkpoint::{Checkpoint, Problem};
+use crate::experiment::checkpoint::Checkpoint;
+use crate::experiment::checkpoint::problem::Problem;
 use crate::experiment::config::Experiment;
+use crate::experiment::lock::Lock;
+use crate::experiment::metrics::tensorboard;
 use crate::files;
-use crate::results::export::ExportFormat;
-use crate::terminal::{command, program, quoted, warn};
-use clap::ValueEnum;
-use std::fs::{self, File};
+use crate::terminal::{command, warn};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
 /// Which checkpoint of a run is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,9 @@ impl FromStr for Which {
         }
     }
 }
+
+/// What names of exported policies end in.
+pub const POLICIES: [&str; 2] = ["safetensors", "onnx"];
 
 /// A run directory. Names in it are fixed: other tools read it.
 #[derive(Clone, Debug)]
@@ -78,8 +81,8 @@ impl RunDir {
 
     /// The policy for other programs.
     #[must_use]
-    pub fn policy(&self, format: ExportFormat) -> PathBuf {
-        self.path.join("policy").with_extension(format.extension())
+    pub fn policy(&self, extension: &str) -> PathBuf {
+        self.path.join("policy").with_extension(extension)
     }
 
     /// The checkpoints.
@@ -102,28 +105,36 @@ impl RunDir {
     /// When it holds a run already, unless that is to be overwritten, or can't be written.
     pub fn create(&self, experiment: &Experiment, overwrite: bool) -> Result<Lock, Error> {
         let config = experiment.to_toml()?;
-        let checkpoints = self.checkpoints();
+        let path = self.path.display();
         if self.path.exists() && !self.path.is_dir() {
-            let path = self.path.display();
             return Err(Error::Usage(format!("{path}: is a file; a run needs a directory")));
         }
-        let holds_a_run = self.config().exists() || self.metrics().exists() || checkpoints.exists();
-        if holds_a_run && !overwrite {
-            let path = self.path.display();
-            return Err(Error::Usage(format!(
-                "{path}: holds a run already; go on with it ({}), write elsewhere (--out DIR), or \
-                 replace it (--overwrite)",
-                command("resume", &self.path)
-            )));
-        }
-        if holds_a_run {
-            // Whoever works on the old run must not lose its files.
-            let _lock = self.config().exists().then(|| self.lock()).transpose()?;
-            self.remove_run()?;
-        }
+        let checkpoints = self.checkpoints();
         fs::create_dir_all(&checkpoints).map_err(Error::io("can't be created", &checkpoints))?;
+        // Before anything is looked at or written: of two that begin here only one goes on.
+        let lock = self.lock()?;
+        let is_run = self.config().exists();
+        // Empty directories are what a process leaves that was killed before it wrote anything.
+        let has_results = self.metrics().exists() || !files::names(&checkpoints)?.is_empty();
+        match (is_run, has_results) {
+            (true, _) if !overwrite => {
+                return Err(Error::Usage(format!(
+                    "{path}: holds a run already; go on with it ({}), write elsewhere (--out DIR), \
+                     or replace it (--overwrite)",
+                    command("resume", &self.path)
+                )));
+            }
+            (false, true) if !overwrite => {
+                return Err(Error::Usage(format!(
+                    "{path}: holds what a run has left, without its config.toml; write elsewhere \
+                     (--out DIR), or replace it (--overwrite)"
+                )));
+            }
+            (false, false) => {}
+            _ => self.remove_run()?,
+        }
         files::write_atomically(&self.config(), &[config.as_bytes()])?;
-        self.lock()
+        Ok(lock)
     }
 
     /// Opens the directory of a run that is to go on, and clears away unfinished files.
@@ -135,8 +146,7 @@ impl RunDir {
         let lock = self.lock()?;
         let checkpoints = self.checkpoints();
         fs::create_dir_all(&checkpoints).map_err(Error::io("can't be created", &checkpoints))?;
-        files::remove_unfinished(&self.path)?;
-        files::remove_unfinished(&checkpoints)?;
+        self.remove_unfinished()?;
         Ok(lock)
     }
 
@@ -162,16 +172,35 @@ impl RunDir {
     }
 
     fn lock(&self) -> Result<Lock, Error> {
-        Lock::on(&self.config(), &self.path, "run")
+        Lock::on(&self.path, "run")
+    }
+
+    fn remove_unfinished(&self) -> Result<(), Error> {
+        files::remove_unfinished(&self.path)?;
+        files::remove_unfinished(&self.checkpoints())
+    }
+
+    /// Removes the summary of a run that goes on: it is about fewer steps.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn remove_summary(&self) -> Result<(), Error> {
+        let path = self.summary();
+        if !path.is_file() {
+            return Ok(());
+        }
+        fs::remove_file(&path)
+            .and_then(|()| files::sync_directory(&self.path))
+            .map_err(Error::io("can't be removed", &path))
     }
 
     /// Removes the files of a run, and nothing else that may be there.
     fn remove_run(&self) -> Result<(), Error> {
         let checkpoints = self.checkpoints();
         let mut paths = vec![self.config(), self.metrics(), self.summary()];
-        paths.extend(ExportFormat::value_variants().iter().map(|format| self.policy(*format)));
+        paths.extend(POLICIES.map(|extension| self.policy(extension)));
         for name in files::names(&self.path)? {
-            if name.starts_with(crate::experiment::metrics::FILE_PREFIX) {
+            if name.starts_with(tensorboard::FILE_PREFIX) {
                 paths.push(self.path.join(name));
             }
         }
@@ -183,7 +212,7 @@ impl RunDir {
         for path in paths.iter().filter(|path| path.exists()) {
             fs::remove_file(path).map_err(Error::io("can't be removed", path))?;
         }
-        Ok(())
+        self.remove_unfinished()
     }
 
     /// Writes a checkpoint by its number of steps, then removes the oldest beyond `keep`.
@@ -194,13 +223,23 @@ impl RunDir {
         let steps = checkpoint.progress.steps;
         let saved = self.step(steps);
         checkpoint.write(&saved)?;
+        self.remove_old(steps, keep)?;
+        Ok(saved)
+    }
+
+    /// Removes the oldest checkpoints of a run that has come to `steps`, beyond the newest `keep`. A
+    /// process that was killed may have left one too many.
+    ///
+    /// # Errors
+    /// When one can't be removed.
+    pub fn remove_old(&self, steps: u64, keep: usize) -> Result<(), Error> {
         // Files of later steps are left-overs that could not be read: they don't count.
         let kept: Vec<u64> = self.steps()?.into_iter().filter(|&step| step <= steps).collect();
         for &old in &kept[..kept.len().saturating_sub(keep)] {
             let path = self.step(old);
             fs::remove_file(&path).map_err(Error::io("can't be removed", &path))?;
         }
-        Ok(saved)
+        Ok(())
     }
 
     /// Writes the checkpoint that evaluated best so far.
@@ -265,50 +304,5 @@ impl RunDir {
         steps.retain(|&steps| self.step(steps).is_file());
         steps.sort_unstable();
         Ok(steps)
-    }
-}
-
-/// How long a look at a lock may last, at most.
-const GLANCE: Duration = Duration::from_millis(100);
-
-/// Proof that no other process works on the run, or the sweep.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Keeps other processes off as long as the lock lives; the system releases it when the process
-    /// ends in whatever way. `file` is locked in the name of the directory, which holds a `what`.
-    ///
-    /// # Errors
-    /// When another process has the lock.
-    pub fn on(file: &Path, directory: &Path, what: &str) -> Result<Lock, Error> {
-        let open = File::open(file).map_err(Error::io("can't be read", file))?;
-        let started = Instant::now();
-        loop {
-            match open.try_lock() {
-                // Somebody may only be looking.
-                Err(fs::TryLockError::WouldBlock) if started.elapsed() < GLANCE => {
-                    std::thread::sleep(GLANCE / 10);
-                }
-                Err(fs::TryLockError::WouldBlock) => {
-                    return Err(Error::Usage(format!(
-                        "{}: another process is working on this {what}; wait until it is done, or \
-                         run in another directory ({} run CONFIG --out DIR)",
-                        directory.display(),
-                        quoted(&program())
-                    )));
-                }
-                // A file system without locks is no reason not to train.
-                Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(Lock { _file: open }),
-            }
-        }
-    }
-
-    /// Whether another process has the lock.
-    pub fn is_held(file: &Path) -> bool {
-        let held = |file: File| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
-        File::open(file).is_ok_and(held)
     }
 }

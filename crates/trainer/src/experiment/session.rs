@@ -1,22 +1,25 @@
 //! A run in memory: environments, agent, and how far they are.
 
 use crate::error::Error;
-use crate::experiment::checkpoint::{Checkpoint, Problem, Progress};
+use crate::experiment::checkpoint::Checkpoint;
+use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
 use crate::experiment::config::{Experiment, Source};
-use crate::experiment::metrics::RecentEpisodes;
+use crate::experiment::fingerprint::Fingerprint;
+use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
-use crate::terminal::command;
-use agents::{Agent, AgentError, Backend, Collector, Evaluation};
 use crate::registry::Registry;
-use envs::{Action, Entry, Space, Stream, VectorEnv};
+use crate::terminal::command;
+use agents::policy::Policy;
+use agents::{Agent, AgentError, Backend, Collector, Evaluation};
+use envs::{Task, VectorEnv};
 use std::path::{Path, PathBuf};
 
 /// Everything that a run needs while it goes on.
 pub struct Session {
     /// What is to be done.
     pub experiment: Experiment,
-    /// The environment's entry in the registry.
-    pub entry: Entry,
+    /// The environment with all that holds around it.
+    pub task: Task,
     /// Actor and critic.
     pub agent: Agent,
     /// The training environments.
@@ -29,22 +32,65 @@ pub struct Session {
     pub reports_success: bool,
     /// The last checkpoint known to be good.
     pub saved: Option<PathBuf>,
+    fingerprint: Fingerprint,
 }
 
 impl Session {
+    /// A run at its beginning, with the policy of the run that it starts from, if it names one. `source`
+    /// is what the experiment was read from.
+    ///
+    /// # Errors
+    /// When the registry does not know the environment, a setting does not fit it, there is no device, no
+    /// such policy, or a first observation is not finite.
+    pub fn begin(
+        experiment: Experiment,
+        source: &Source,
+        registry: &Registry,
+    ) -> Result<Session, Error> {
+        let task = task(&experiment, registry)?;
+        let mut agent = agent(&experiment, &task, source, experiment.backend)?;
+        warm_start(&mut agent, &experiment, &task, source)?;
+        Session::new(experiment, task, agent)
+    }
+
+    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one.
+    ///
+    /// # Errors
+    /// As [`Session::begin`], and when no checkpoint is usable.
+    pub fn resume(
+        run: &RunDir,
+        experiment: Experiment,
+        source: &Source,
+        registry: &Registry,
+    ) -> Result<Session, Error> {
+        let Some((path, checkpoint)) = run.load(Which::Latest)? else {
+            return Session::begin(experiment, source, registry);
+        };
+        let task = task(&experiment, registry)?;
+        let agent = agent(&experiment, &task, source, experiment.backend)?;
+        let mut session = Session::new(experiment, task, agent)?;
+        session.restore(path, checkpoint)?;
+        Ok(session)
+    }
+
     /// A run at its beginning with an agent of [`agent`].
     ///
     /// # Errors
     /// When an environment's first observation is not finite.
-    pub fn new(experiment: Experiment, entry: Entry, mut agent: Agent) -> Result<Session, Error> {
+    pub(crate) fn new(
+        experiment: Experiment,
+        task: Task,
+        mut agent: Agent,
+    ) -> Result<Session, Error> {
         let Experiment { seed, env, .. } = &experiment;
-        let envs = VectorEnv::new(&entry, *seed, 0, env.num_envs);
+        let envs = VectorEnv::new(&task, *seed, 0, env.num_envs);
         let collector =
             Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
         Ok(Session {
-            reports_success: reports_success(&entry, *seed),
+            fingerprint: Fingerprint::new(&experiment, &task)?,
+            reports_success: task.spec().reports_success,
             experiment,
-            entry,
+            task,
             agent,
             collector,
             progress: Progress::default(),
@@ -57,7 +103,8 @@ impl Session {
     ///
     /// # Errors
     /// When it belongs to another configuration.
-    pub fn restore(&mut self, path: PathBuf, checkpoint: Checkpoint) -> Result<(), Error> {
+    fn restore(&mut self, path: PathBuf, checkpoint: Checkpoint) -> Result<(), Error> {
+        must_be_of(&checkpoint, &self.fingerprint, &path)?;
         let progress = checkpoint.progress;
         let steps = self.experiment.steps_per_iteration();
         if progress.iterations.checked_mul(steps) != Some(progress.steps) {
@@ -82,6 +129,7 @@ impl Session {
     /// When the algorithm's state can't be written down.
     pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
         Ok(Checkpoint {
+            fingerprint: self.fingerprint.clone(),
             agent: self.agent.state().map_err(Error::Agent)?,
             collector: self.collector.state(),
             progress: self.progress,
@@ -110,17 +158,20 @@ impl Session {
     /// When an observation, a reward or an action is not finite.
     pub fn evaluate(&self) -> Result<Evaluation, AgentError> {
         let Experiment { seed, eval, .. } = &self.experiment;
-        agents::evaluate(self.agent.actor(), &self.entry, eval.episodes, *seed, true)
+        agents::evaluate(self.agent.actor(), &self.task, eval.episodes, *seed, true)
     }
 }
 
-/// The environment that the experiment names.
+/// The environment that the experiment names, with its parameters and all that holds around it.
 ///
 /// # Errors
-/// When the registry does not know it.
-pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Error> {
+/// When the registry does not know it, or a parameter does not fit it.
+pub fn task(experiment: &Experiment, registry: &Registry) -> Result<Task, Error> {
     let name = &experiment.env.name;
-    registry.environments.get(name).ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
+    let entry = registry.environments.get(name);
+    let entry = entry.ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))?;
+    let task = entry.task(&experiment.env.task_config());
+    task.map_err(|error| Error::Usage(format!("env.{error}")))
 }
 
 /// A new agent for the experiment's environment.
@@ -129,17 +180,16 @@ pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Erro
 /// When the backend has no device, or the settings do not fit the environment.
 pub fn agent(
     experiment: &Experiment,
-    entry: &Entry,
+    task: &Task,
     source: &Source,
     backend: Backend,
 ) -> Result<Agent, Error> {
-    let env = entry.make();
     Agent::new(
         &experiment.agent,
         &experiment.network,
         experiment.env.normalize_observations,
-        &env.observation_space(),
-        &env.action_space(),
+        &task.spec().observation_space,
+        &task.spec().action_space,
         experiment.seed,
         backend.open()?,
     )
@@ -149,13 +199,25 @@ pub fn agent(
     })
 }
 
+/// Checks that the settings fit the environment; builds nothing, and asks no device.
+///
+/// # Errors
+/// When they do not (`network.squash` without finite action bounds).
+pub fn must_fit(experiment: &Experiment, task: &Task, source: &Source) -> Result<(), Error> {
+    let spec = task.spec();
+    Policy::new(&spec.observation_space, &spec.action_space, &experiment.network)
+        .map(drop)
+        .map_err(|error| source.error(&error.key, &error.message))
+}
+
 /// Gives the agent the policy of the run that the experiment names, if it names one.
 ///
 /// # Errors
-/// When that run has no usable checkpoint, or its policy has another shape.
+/// When that run has no usable checkpoint, or its policy is of another network.
 pub fn warm_start(
     agent: &mut Agent,
     experiment: &Experiment,
+    task: &Task,
     source: &Source,
 ) -> Result<(), Error> {
     let Some(path) = &experiment.warm_start else {
@@ -171,17 +233,43 @@ pub fn warm_start(
     } else {
         Checkpoint::read(path).map_err(|error| wrong(error.to_string()))?
     };
+    let own = Fingerprint::new(experiment, task)?;
+    let differences = checkpoint.fingerprint.differences_of_policy(&own);
+    if !differences.is_empty() {
+        return Err(wrong(format!(
+            "{}: its policy is another function: {}; give this run the same, or another warm_start",
+            path.display(),
+            differences.join(", ")
+        )));
+    }
     agent
         .warm_start(&checkpoint.agent)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))
+}
+
+/// Refuses a checkpoint that was saved by a run of another configuration or task.
+fn must_be_of(
+    checkpoint: &Checkpoint,
+    run: &Fingerprint,
+    path: &Path,
+) -> Result<(), CheckpointError> {
+    let differences = checkpoint.fingerprint.differences(run);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{}; change config.toml back, or begin another run with what it says now",
+        differences.join(", ")
+    );
+    Err(Problem::Mismatch(message).of(path))
 }
 
 /// A run's policy as a checkpoint has it.
 pub struct Trained {
     /// The run's configuration.
     pub experiment: Experiment,
-    /// The environment's entry in the registry.
-    pub entry: Entry,
+    /// The environment with all that holds around it.
+    pub task: Task,
     /// Actor and critic, on the CPU, whatever the run was trained on.
     pub agent: Agent,
     /// The checkpoint's file.
@@ -205,8 +293,8 @@ impl Trained {
     pub(crate) fn load(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
         run.must_hold_a_run()?;
         let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
-        let entry = entry(&experiment, registry)?;
-        let mut agent = agent(&experiment, &entry, &source, Backend::Flex)?;
+        let task = task(&experiment, registry)?;
+        let mut agent = agent(&experiment, &task, &source, Backend::Flex)?;
         let Some((path, checkpoint)) = run.load(which)? else {
             return Err(Error::Usage(format!(
                 "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
@@ -215,29 +303,13 @@ impl Trained {
                 command("resume", run.path())
             )));
         };
+        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
         agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
-        Ok(Trained { experiment, entry, agent, checkpoint: path })
+        Ok(Trained { experiment, task, agent, checkpoint: path })
     }
 }
 
 /// The error of a checkpoint whose state does not fit.
-pub fn foreign(error: AgentError, path: &Path) -> Error {
+fn foreign(error: AgentError, path: &Path) -> Error {
     Problem::Mismatch(error.to_string()).of(path).into()
-}
-
-/// Whether success is a notion in this environment: one step tells.
-pub fn reports_success(entry: &Entry, seed: u64) -> bool {
-    let mut env = entry.make();
-    // An evaluation stream that no evaluation gets to: nothing else is disturbed.
-    let mut rng = envs::stream(seed, Stream::Evaluation(u32::MAX));
-    env.reset(&mut rng);
-    let step = match env.action_space() {
-        Space::Discrete { .. } => env.step(Action::Discrete(0), &mut rng),
-        Space::Box { low, high } => {
-            let middle: Vec<f32> =
-                low.iter().zip(&high).map(|(l, h)| 0.0_f32.max(*l).min(*h)).collect();
-            env.step(Action::Continuous(&middle), &mut rng)
-        }
-    };
-    step.success.is_some()
 }

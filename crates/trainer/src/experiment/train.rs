@@ -25,7 +25,8 @@ pub fn train(
     let mut last_evaluation = None;
 
     while !session.is_finished() {
-        let update = iterate(session).map_err(|error| failure(session, error))?;
+        let Iteration { update, .. } =
+            session.iterate().map_err(|error| failure(session, error))?;
 
         let evaluation = session
             .is_due(session.experiment.eval.every_steps)
@@ -73,29 +74,47 @@ pub fn train(
     }
 }
 
-/// One iteration: act, judge what came of it, improve. A panic in an environment or a backend (a GPU
-/// without memory, say) ends the run like any other failure: the checkpoints are as they were.
-fn iterate(session: &mut Session) -> Result<Metrics, AgentError> {
-    catch_unwind(AssertUnwindSafe(|| attempt(session))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(AgentError::Fault(text.unwrap_or("no message").to_owned()))
-    })
+/// What one iteration came to.
+#[derive(Clone, Debug)]
+pub struct Iteration {
+    /// What the update reports.
+    pub update: Metrics,
+    /// Seconds of acting, values and advantages included.
+    pub acting_seconds: f64,
+    /// Seconds of the update.
+    pub update_seconds: f64,
 }
 
-fn attempt(session: &mut Session) -> Result<Metrics, AgentError> {
-    let started = Instant::now();
-    let done = session.progress.iterations as f64 / session.experiment.iterations() as f64;
+impl Session {
+    /// One iteration: act, judge what came of it, improve.
+    ///
+    /// # Errors
+    /// When a number is not finite or the device fails. A panic in an environment or a backend (a GPU
+    /// without memory, say) is an error like any other. The session must not be used then.
+    pub fn iterate(&mut self) -> Result<Iteration, AgentError> {
+        catch_unwind(AssertUnwindSafe(|| self.attempt())).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(AgentError::Fault(text.unwrap_or("no message").to_owned()))
+        })
+    }
 
-    let episodes = session.collector.collect(&mut session.agent)?;
-    session.recent.extend(episodes);
-    let batch = session.collector.batch(&session.agent)?;
-    let update = session.agent.update(batch, done)?;
+    fn attempt(&mut self) -> Result<Iteration, AgentError> {
+        let started = Instant::now();
+        let done = self.progress.iterations as f64 / self.experiment.iterations() as f64;
 
-    session.progress.iterations += 1;
-    session.progress.steps += session.experiment.steps_per_iteration();
-    session.progress.training_seconds += started.elapsed().as_secs_f64();
-    Ok(update)
+        let episodes = self.collector.collect(&mut self.agent)?;
+        self.recent.extend(episodes);
+        let batch = self.collector.batch(&self.agent)?;
+        let acting_seconds = started.elapsed().as_secs_f64();
+        let update = self.agent.update(batch, done)?;
+
+        let seconds = started.elapsed().as_secs_f64();
+        self.progress.iterations += 1;
+        self.progress.steps += self.experiment.steps_per_iteration();
+        self.progress.training_seconds += seconds;
+        Ok(Iteration { update, acting_seconds, update_seconds: seconds - acting_seconds })
+    }
 }
 
 fn failure(session: &Session, source: AgentError) -> Error {
@@ -109,9 +128,9 @@ mod tests {
     use super::*;
     use crate::experiment::config::{Experiment, Source};
     use crate::experiment::session;
-    use agents::Backend;
     use crate::registry::Registry;
-use envs::{Action, Entry, Environment, Rng, Space, StateError, Step};
+    use agents::Backend;
+    use envs::{Action, Entry, Environment, Rng, Space, StateError, Step};
 
     /// An environment that breaks in its third step.
     #[derive(Default)]
@@ -155,17 +174,18 @@ use envs::{Action, Entry, Environment, Rng, Space, StateError, Step};
 
     #[test]
     fn a_panic_in_an_environment_is_an_error_with_its_message() {
-        let registry = Registry::default().with_environment(Entry::of::<Brittle>("brittle", "breaks"));
+        let registry =
+            Registry::default().with_environment(Entry::of::<Brittle>("brittle", "breaks"));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("brittle.toml");
         let config = "[env]\nname = 'brittle'\n[agent]\nalgorithm = 'ppo'\n";
         std::fs::write(&path, config).unwrap();
         let (experiment, source): (Experiment, Source) =
             Experiment::read(&path, &[], &registry).unwrap();
-        let entry = session::entry(&experiment, &registry).unwrap();
-        let agent = session::agent(&experiment, &entry, &source, Backend::Flex).unwrap();
-        let mut session = Session::new(experiment, entry, agent).unwrap();
-        let error = iterate(&mut session).unwrap_err();
+        let task = session::task(&experiment, &registry).unwrap();
+        let agent = session::agent(&experiment, &task, &source, Backend::Flex).unwrap();
+        let mut session = Session::new(experiment, task, agent).unwrap();
+        let error = session.iterate().unwrap_err();
         assert!(matches!(&error, AgentError::Fault(text) if text == "a spring broke"), "{error:?}");
         assert_eq!(session.progress.iterations, 0);
     }

@@ -4,12 +4,12 @@ mod onnx;
 mod safetensors;
 
 use crate::error::Error;
-use crate::experiment::run_dir::{RunDir, Which};
+use crate::experiment::run_dir::{POLICIES, RunDir, Which};
 use crate::experiment::session::Trained;
 use crate::files;
+use crate::registry::Registry;
 use crate::terminal::{Align, columns, say};
 use agents::{Decision, GreedyPolicy};
-use crate::registry::Registry;
 use std::path::{Path, PathBuf};
 
 /// Kinds of files that a policy is exported to.
@@ -31,8 +31,8 @@ impl ExportFormat {
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
-            ExportFormat::Safetensors => "safetensors",
-            ExportFormat::Onnx => "onnx",
+            ExportFormat::Safetensors => POLICIES[0],
+            ExportFormat::Onnx => POLICIES[1],
         }
     }
 
@@ -65,10 +65,10 @@ pub fn export(
     registry: &Registry,
 ) -> Result<(), Error> {
     let trained = Trained::load(run, which, registry)?;
-    let output = output.unwrap_or_else(|| run.policy(format));
+    let output = output.unwrap_or_else(|| run.policy(format.extension()));
     files::output(&output, &[format.extension()])?;
-    let action_space = trained.entry.make().action_space();
-    let policy = trained.agent.actor().greedy(&action_space);
+    let action_space = &trained.task.spec().action_space;
+    let policy = trained.agent.actor().greedy(action_space);
     let content =
         format.encode(&policy, &known(&trained)).map_err(Error::io("can't be written", &output))?;
     files::write_atomically(&output, &[&content])?;

@@ -123,7 +123,8 @@ fn scalable(groups: &[Group], metric: &str, x: Axis, width: f64) -> Result<Strin
 /// As [`svg`].
 pub fn png(groups: &[Group], metric: &str, x: Axis) -> Result<Vec<u8>, Error> {
     let (plots, layout) = picture(groups, metric, x, WIDTH)?;
-    kuva::render_to_raster(plots, layout, PNG_SCALE).map_err(Error::Usage)
+    kuva::render_to_raster(plots, layout, PNG_SCALE)
+        .map_err(|error| Error::Failed(format!("the picture can't be drawn: {error}")))
 }
 
 /// The curves as text of so many columns and rows, their legend below; in colour by ANSI's escapes

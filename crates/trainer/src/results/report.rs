@@ -6,13 +6,13 @@ mod layers;
 
 use crate::error::Error;
 use crate::files;
+use crate::registry::Registry;
 use crate::results::compare::{self, Estimate, Row, compare};
 use crate::results::plot::{self, Axis};
 use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
 use crate::terminal::{count, say};
-use data::{Data, MAX_STEPS, Sweep, replays};
-use crate::registry::Registry;
+use data::{Data, MAX_STEPS, SweepPicture, replays};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -34,10 +34,10 @@ pub fn report(paths: &[PathBuf], output: &Path, registry: &Registry) -> Result<(
 
 fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
     let (replays, notes) = replays(groups, registry);
-    let sweep = Sweep::of(groups);
+    let sweep = SweepPicture::of(groups);
     let is_wide = sweep.is_some() || groups.len() > compare::ALL_PAIRS_UP_TO;
     let data = serde_json::to_string(&Data { sweep, replays })
-        .map_err(|error| Error::Usage(format!("the page's data can't be written: {error}")))?;
+        .map_err(|error| Error::Failed(format!("the page's data can't be written: {error}")))?;
     Ok(fill(
         include_str!("report/page.html"),
         &[

@@ -1,12 +1,12 @@
 //! Curves of experiments in the terminal, drawn anew while they go on.
 
-use crate::cli::CurveArgs;
 use crate::error::Error;
-use crate::experiment::run_dir::{Lock, RunDir};
-use crate::results::plot;
+use crate::experiment::lock::Lock;
+use crate::results::plot::{self, Axis};
 use crate::results::screen::Screen;
 use crate::results::{self, Run};
 use crate::terminal::{self, Align, say};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Time between two looks.
@@ -24,15 +24,16 @@ const SIZE: (usize, usize) = (80, 23);
 /// # Errors
 /// At the first look: when a run can't be read, or none has a value of the metric and none will have one;
 /// where stdout is no terminal, also when there is no run. What is wrong later may pass, and is shown.
-pub fn watch(curves: &CurveArgs) -> Result<(), Error> {
+pub fn watch(paths: &[PathBuf], metric: &str, x: Axis) -> Result<(), Error> {
+    let picture = |size| picture(paths, metric, x, size);
     let Some(mut screen) = Screen::open() else {
-        say(&picture(curves, SIZE)?);
+        say(&picture(SIZE)?);
         return Ok(());
     };
     let mut has_begun = false;
     loop {
-        let text = match picture(curves, screen.size()) {
-            Err(Error::Usage(problem)) if has_begun || results::find(&curves.paths).is_err() => {
+        let text = match picture(screen.size()) {
+            Err(Error::Usage(problem)) if has_begun || results::find(paths).is_err() => {
                 format!("{problem}\n\n  looking again every second\n")
             }
             text => {
@@ -48,13 +49,17 @@ pub fn watch(curves: &CurveArgs) -> Result<(), Error> {
 }
 
 /// The curves, with a line a group, and a line a run.
-fn picture(curves: &CurveArgs, (columns, rows): (usize, usize)) -> Result<String, Error> {
-    let CurveArgs { paths, metric, x } = curves;
+fn picture(
+    paths: &[PathBuf],
+    metric: &str,
+    x: Axis,
+    (columns, rows): (usize, usize),
+) -> Result<String, Error> {
     let groups = results::groups(results::find(paths)?);
     let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
     let table = table(&runs);
     let rows = rows.saturating_sub(table.lines().count() + 1);
-    match plot::text(&groups, metric, *x, columns, rows) {
+    match plot::text(&groups, metric, x, columns, rows) {
         Ok(curves) => Ok(format!("{curves}\n{table}")),
         // A run has no row before its first iteration, and no return before its first episode has ended.
         Err(_) if runs.iter().any(|run| may_have(run, metric)) => {
@@ -72,7 +77,7 @@ fn may_have(run: &Run, metric: &str) -> bool {
 /// A line for each run that is not finished, those that a process works on first: how far it is and how
 /// well it does.
 fn table(runs: &[&Run]) -> String {
-    let is_running = |run: &Run| Lock::is_held(&RunDir::at(run.path.clone()).config());
+    let is_running = |run: &Run| Lock::is_held(&run.path);
     let unfinished = runs.iter().filter(|run| run.summary.is_none());
     let mut unfinished: Vec<(&Run, bool)> = unfinished.map(|run| (*run, is_running(run))).collect();
     unfinished.sort_by_key(|(_, is_running)| !is_running);

@@ -1,15 +1,16 @@
 //! Parts of a sweep from several machines, put together.
 
 use super::command::{FILE, entries, is_at, parsed};
+use super::plan::Sweep;
+use super::ranking;
 use super::run::default_root;
-use super::trial::{Entry, Record};
-use super::{Sweep, results};
+use super::trial::{TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::config::Source;
-use crate::experiment::run_dir::Lock;
+use crate::experiment::lock::{self, Lock};
 use crate::files;
-use crate::terminal::{Output, command};
 use crate::registry::Registry;
+use crate::terminal::{Output, command};
 use std::path::{Path, PathBuf};
 
 /// Copies the trials of these directories, one at least, that have ended into one, and writes its table.
@@ -30,19 +31,18 @@ pub fn collect(
     }
     let root = out.unwrap_or_else(|| default_root(&sweep));
     let file = root.join(FILE);
-    if file.is_file() && read(&root)?.1 != text {
-        return Err(another(&root, &parts[0]));
-    }
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
+    let _lock = Lock::on(&root, "sweep")?;
     if !file.is_file() {
         files::write_atomically(&file, &[text.as_bytes()])?;
+    } else if read(&root)?.1 != text {
+        return Err(another(&root, &parts[0]));
     }
-    let _lock = Lock::on(&file, &root, "sweep")?;
     for part in parts {
         for name in files::names(&part.join("trials"))? {
             let (from, to) = (part.join("trials").join(&name), root.join("trials").join(&name));
             let status =
-                |path: &Path| Ok::<_, Error>(Record::read(path)?.and_then(|one| one.status));
+                |path: &Path| Ok::<_, Error>(TrialRecord::read(path)?.and_then(|one| one.status));
             // A trial that goes on is left to the machine that it goes on at.
             if status(&from)?.is_some() && status(&to)?.is_none() {
                 copy(&from, &to)?;
@@ -53,16 +53,16 @@ pub fn collect(
     for entry in &mut entries {
         // A failure is known from the record only: its runs are there to be tried again.
         if entry.verdict.is_none()
-            && let Some(Record { status: Some(status), reason, .. }) =
-                Record::read(&entry.directory)?
+            && let Some(TrialRecord { status: Some(status), reason, .. }) =
+                TrialRecord::read(&entry.directory)?
         {
             entry.verdict = Some((status, reason));
         }
     }
-    results::write(&sweep, &root, &entries)?;
-    let ranking = results::Ranking::new(&sweep, &root, &entries, None);
-    output.result(&ranking, || results::ranking(&sweep, &root, &entries));
-    let missing = entries.iter().filter(|entry: &&Entry| entry.verdict.is_none()).count();
+    ranking::write(&sweep, &root, &entries)?;
+    let ranking = ranking::Ranking::new(&sweep, &root, &entries, None);
+    output.result(&ranking, || ranking::ranking(&sweep, &root, &entries));
+    let missing = entries.iter().filter(|entry: &&TrialState| entry.verdict.is_none()).count();
     if missing > 0 {
         let all = entries.len();
         output.text(|| {
@@ -104,6 +104,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     }
     std::fs::create_dir_all(to).map_err(Error::io("can't be created", to))?;
     let mut names = files::names(from)?;
+    names.retain(|name| name != lock::FILE);
     // The record last: with it, the copy is whole.
     names.sort_by_key(|name| name == "trial.toml");
     names.iter().try_for_each(|name| copy(&from.join(name), &to.join(name)))

@@ -1,16 +1,17 @@
 //! What the verbs of the command line do with a sweep.
 
-use super::progress::Progress;
+use super::plan::{Shard, Sweep, Trial};
+use super::progress::ProgressDisplay;
+use super::ranking;
 use super::run::{Runner, default_root};
-use super::trial::{Entry, Record, Status};
-use super::{Sweep, Trial, results};
+use super::trial::{Status, TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::config::{Override, Source};
-use crate::experiment::run_dir::Lock;
+use crate::experiment::lock::Lock;
 use crate::files;
 use crate::interrupt::Interrupt;
-use crate::terminal::{Output, command};
 use crate::registry::Registry;
+use crate::terminal::{Output, command};
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,9 @@ pub fn start(
     if root.exists() && !root.is_dir() {
         return Err(Error::Usage(format!("{path}: is a file; a sweep needs a directory")));
     }
+    std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
+    // Before anything is looked at or written: of two that begin here only one goes on.
+    let lock = Lock::on(&root, "sweep")?;
     let file = root.join(FILE);
     if root.join("config.toml").exists() {
         return Err(Error::Usage(format!(
@@ -54,13 +58,10 @@ pub fn start(
                 command("resume", &root)
             )));
         }
-        // Whoever works on the old sweep must not lose its files.
-        let _lock = Lock::on(&file, &root, "sweep")?;
         remove(&root)?;
     }
-    std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
-    run(&sweep, trials, registry, &root, jobs, output)
+    run(&sweep, trials, registry, &root, jobs, output, &lock)
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
@@ -73,8 +74,9 @@ pub fn resume(
     jobs: Option<usize>,
     output: Output,
 ) -> Result<(), Error> {
+    let lock = Lock::on(root, "sweep")?;
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    run(&sweep, sweep.trials(registry)?, registry, root, jobs, output)
+    run(&sweep, sweep.trials(registry)?, registry, root, jobs, output, &lock)
 }
 
 /// Whether a sweep is in this directory.
@@ -128,7 +130,7 @@ pub fn check(source: &Source, output: Output, registry: &Registry) -> Result<(),
 ///
 /// # Errors
 /// When the file is no sweep, or is TOML no more.
-pub fn part(source: Source, shard: Option<super::Shard>) -> Result<Source, Error> {
+pub fn part(source: Source, shard: Option<Shard>) -> Result<Source, Error> {
     let Some(shard) = shard else { return Ok(source) };
     if Sweep::is_in(&source)? {
         return Ok(source.with(vec![Override::shard(shard)]));
@@ -143,12 +145,16 @@ pub(super) fn parsed(source: &Source) -> Result<Sweep, Error> {
 }
 
 /// The known trials of a sweep as its directory has them.
-pub(super) fn entries(sweep: &Sweep, trials: Vec<Trial>, root: &Path) -> Result<Vec<Entry>, Error> {
+pub(super) fn entries(
+    sweep: &Sweep,
+    trials: Vec<Trial>,
+    root: &Path,
+) -> Result<Vec<TrialState>, Error> {
     let mut entries = Vec::new();
     for trial in trials {
         let directory = root.join("trials").join(trial.number.to_string());
-        let record = Record::read(&directory)?;
-        let entry = Entry::load(sweep, trial, directory, &sweep.seeds)?;
+        let record = TrialRecord::read(&directory)?;
+        let entry = TrialState::load(sweep, trial, directory, &sweep.seeds)?;
         if record.is_some_and(|record| !entry.tries(sweep, &record)) {
             return Err(Error::Usage(format!(
                 "{}: is a trial with other values than {FILE} gives it; the file was changed after \
@@ -168,8 +174,8 @@ fn run(
     root: &Path,
     jobs: Option<usize>,
     output: Output,
+    _lock: &Lock,
 ) -> Result<(), Error> {
-    let _lock = Lock::on(&root.join(FILE), root, "sweep")?;
     files::remove_unfinished(root)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let interrupt = Interrupt::listen();
@@ -182,7 +188,7 @@ fn run(
         // One run alone may have all cores.
         jobs: jobs.unwrap_or(cores).min(runs),
         interrupt: &interrupt,
-        progress: Progress::new(output.quiet),
+        progress: ProgressDisplay::new(output.quiet),
         entries,
         is_sweep: true,
         workers: Vec::new(),
@@ -190,14 +196,14 @@ fn run(
     let interrupted = runner.drive()?;
     let (finished, runs) = (runner.finished(), runner.runs());
     let stopped = || Error::SweepInterrupted { finished, runs, directory: root.to_owned() };
-    results::write(sweep, root, &runner.entries)?;
+    ranking::write(sweep, root, &runner.entries)?;
     if interrupted {
         return Err(stopped());
     }
     let entries = std::mem::take(&mut runner.entries);
     drop(runner);
-    output.text(|| results::ranking(sweep, root, &entries));
-    let winner = results::ranked(sweep, &entries).first().copied();
+    output.text(|| ranking::ranking(sweep, root, &entries));
+    let winner = ranking::ranked(sweep, &entries).first().copied();
     let mut confirmed = None;
     // Of a part of a sweep nobody knows the winner yet.
     if let Some(winner) = winner
@@ -207,8 +213,8 @@ fn run(
         let again = confirm(sweep, registry, root, winner, (jobs, cores), output, &interrupt)?;
         confirmed = Some(again.ok_or_else(stopped)?);
     }
-    output.json(&results::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
-    let failed = |entry: &&Entry| matches!(entry.verdict, Some((Status::Failed, _)));
+    output.json(&ranking::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
+    let failed = |entry: &&TrialState| matches!(entry.verdict, Some((Status::Failed, _)));
     match entries.iter().filter(failed).count() {
         0 => Ok(()),
         failed => Err(Error::TrialsFailed {
@@ -224,15 +230,15 @@ fn confirm(
     sweep: &Sweep,
     registry: &Registry,
     root: &Path,
-    winner: &Entry,
+    winner: &TrialState,
     (jobs, cores): (Option<usize>, usize),
     output: Output,
     interrupt: &Interrupt,
-) -> Result<Option<Entry>, Error> {
+) -> Result<Option<TrialState>, Error> {
     let first = sweep.seeds.iter().max().map_or(1, |seed| seed + 1);
     let seeds: Vec<u64> = (first..first + sweep.confirm_seeds).collect();
     let directory = root.join("confirm");
-    if let Some(record) = Record::read(&directory)?
+    if let Some(record) = TrialRecord::read(&directory)?
         && !winner.tries(sweep, &record)
     {
         // Another trial had won before trials that had failed were tried again.
@@ -246,8 +252,8 @@ fn confirm(
         root,
         jobs: jobs.unwrap_or(cores).min(seeds.len()),
         interrupt,
-        progress: Progress::new(output.quiet),
-        entries: vec![Entry::load(sweep, trial, directory, &seeds)?],
+        progress: ProgressDisplay::new(output.quiet),
+        entries: vec![TrialState::load(sweep, trial, directory, &seeds)?],
         is_sweep: false,
         workers: Vec::new(),
     };
@@ -257,8 +263,8 @@ fn confirm(
     let confirmed = runner.entries.pop();
     if let Some(again) = &confirmed {
         let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), again)];
-        results::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
-        output.text(|| results::confirmation(sweep, winner, again));
+        ranking::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
+        output.text(|| ranking::confirmation(sweep, winner, again));
     }
     Ok(confirmed)
 }

@@ -1,6 +1,6 @@
 //! Trials without hope, seen while they run.
 
-use super::trial::Entry;
+use super::trial::TrialState;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ type Running<'a> = (usize, usize, &'a [(f64, f64)]);
 /// its steps done, has a mean training return below the median of what the runs of at least three
 /// other trials with the same seed had at that step. Returns the entry and the reason.
 #[must_use]
-pub fn hopeless(entries: &[Entry], running: &[Running<'_>]) -> Option<(usize, String)> {
+pub fn hopeless(entries: &[TrialState], running: &[Running<'_>]) -> Option<(usize, String)> {
     running.iter().find_map(|&(index, run, curve)| {
         let entry = &entries[index];
         let (steps, value) = *curve.last()?;
@@ -123,23 +123,23 @@ mod tests {
 
     use super::*;
     use crate::experiment::config::{Experiment, Source};
-    use crate::sweep::Trial;
-    use crate::sweep::trial::{Figures, State};
     use crate::registry::Registry;
+    use crate::sweep::plan::Trial;
+    use crate::sweep::trial::{Figures, RunState};
     use std::path::Path;
 
     /// Trials of 1000 steps that ended with these returns, by the straight way.
-    fn entries(returns: &[f64]) -> Vec<Entry> {
+    fn entries(returns: &[f64]) -> Vec<TrialState> {
         let text = "total_steps = 1000\nenv = { name = 'cliff', num_envs = 1 }\n\
                     agent = { algorithm = 'ppo', minibatch_size = 1 }";
         let source = Source::new(Path::new("x.toml"), text.into(), &[]);
         let experiment = Experiment::parse(&source, &Registry::default()).unwrap();
-        let entry = |(index, value): (usize, &f64)| Entry {
+        let entry = |(index, value): (usize, &f64)| TrialState {
             trial: Trial { number: index + 1, values: vec![], experiment: experiment.clone() },
             directory: PathBuf::new(),
             runs: vec![(
                 1,
-                State::Finished(Figures {
+                RunState::Finished(Figures {
                     all: vec![],
                     curve: (1..=10).map(|i| (100.0 * f64::from(i), value * f64::from(i))).collect(),
                 }),

@@ -1,11 +1,13 @@
 //! The runs of a sweep as processes of this program, some at a time.
 
-use super::progress::Progress;
+use super::plan::{Sweep, Trial};
+use super::progress::ProgressDisplay;
 use super::prune::{Live, hopeless};
-use super::trial::{Entry, Figures, Record, State, Status};
-use super::{Sweep, Trial, results};
+use super::ranking;
+use super::trial::{Figures, RunState, Status, TrialRecord, TrialState};
 use crate::error::Error;
-use crate::experiment::run_dir::{Lock, RunDir};
+use crate::experiment::lock::Lock;
+use crate::experiment::run_dir::RunDir;
 use crate::interrupt::Interrupt;
 use crate::registry::Registry;
 use std::io::{BufRead, BufReader};
@@ -33,9 +35,9 @@ pub struct Runner<'a> {
     /// Processes at once.
     pub jobs: usize,
     pub interrupt: &'a Interrupt,
-    pub progress: Progress,
+    pub progress: ProgressDisplay,
     /// Known trials, done or not, in order of their numbers.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<TrialState>,
     /// Whether these are the sweep's own trials: more may follow, and `results.csv` is about them.
     pub is_sweep: bool,
     pub workers: Vec<Worker>,
@@ -93,19 +95,20 @@ impl Runner<'_> {
     /// Runs that are done.
     #[must_use]
     pub fn finished(&self) -> usize {
-        self.entries.iter().map(Entry::finished).sum()
+        self.entries.iter().map(TrialState::finished).sum()
     }
 
     /// The next run to start, if one can start now.
     fn next(&mut self) -> Result<Option<(usize, usize)>, Error> {
         loop {
             for (index, entry) in self.entries.iter().enumerate() {
-                let failed = entry.runs.iter().any(|(_, state)| matches!(state, State::Failed(_)));
+                let failed =
+                    entry.runs.iter().any(|(_, state)| matches!(state, RunState::Failed(_)));
                 if entry.verdict.is_some() || failed {
                     continue;
                 }
                 let missing =
-                    entry.runs.iter().position(|(_, state)| matches!(state, State::Missing));
+                    entry.runs.iter().position(|(_, state)| matches!(state, RunState::Missing));
                 if let Some(run) = missing {
                     return Ok(Some((index, run)));
                 }
@@ -125,7 +128,7 @@ impl Runner<'_> {
             return Ok(false);
         }
         let directory = self.root.join("trials").join(number.to_string());
-        let loss = |entry: &Entry| entry.loss(self.sweep);
+        let loss = |entry: &TrialState| entry.loss(self.sweep);
         // A trial that failed or was pruned is as bad as the worst that was not.
         let worst = known.iter().filter_map(loss).reduce(f64::max);
         let history: Vec<_> = known
@@ -133,7 +136,7 @@ impl Runner<'_> {
             .filter_map(|entry| Some((entry.values().to_vec(), loss(entry).or(worst)?)))
             .collect();
         let keys = self.sweep.space.keys();
-        let before = Record::read(&directory)?;
+        let before = TrialRecord::read(&directory)?;
         let before = before.and_then(|record| {
             keys.iter().map(|(key, _)| record.values.get(*key).cloned()).collect::<Option<Vec<_>>>()
         });
@@ -153,7 +156,7 @@ impl Runner<'_> {
                 None => return Err(error),
             },
         };
-        self.entries.push(Entry::load(self.sweep, trial, directory, &self.sweep.seeds)?);
+        self.entries.push(TrialState::load(self.sweep, trial, directory, &self.sweep.seeds)?);
         if let Some(reason) = impossible {
             self.entries[number - 1].verdict = Some((Status::Failed, reason));
             self.close(number - 1)?;
@@ -163,7 +166,7 @@ impl Runner<'_> {
 
     fn start(&mut self, entry: usize, run: usize) -> Result<(), Error> {
         let one = &mut self.entries[entry];
-        let begins = one.runs.iter().all(|(_, state)| matches!(state, State::Missing));
+        let begins = one.runs.iter().all(|(_, state)| matches!(state, RunState::Missing));
         if begins {
             one.write(self.sweep)?;
         }
@@ -192,7 +195,7 @@ impl Runner<'_> {
             .map_err(Error::io("can't be started", &executable))?;
         let errors =
             child.stderr.take().map(|stderr| std::thread::spawn(move || last_error(stderr)));
-        one.runs[run].1 = State::Running;
+        one.runs[run].1 = RunState::Running;
         let stdin = child.stdin.take();
         let label = format!("trial {} seed {seed}", one.trial.number);
         let total = one.trial.experiment.whole_steps();
@@ -233,28 +236,28 @@ impl Runner<'_> {
             });
         let state = if status.success() && directory.summary().is_file() {
             match Figures::read(self.sweep, &directory) {
-                Ok(figures) => State::Finished(figures),
-                Err(error) => State::Failed(error.to_string()),
+                Ok(figures) => RunState::Finished(figures),
+                Err(error) => RunState::Failed(error.to_string()),
             }
         } else if was_interrupted {
-            State::Missing
+            RunState::Missing
         } else if error.is_empty() {
-            State::Failed(format!("its process ended with {status}"))
+            RunState::Failed(format!("its process ended with {status}"))
         } else {
-            State::Failed(error)
+            RunState::Failed(error)
         };
         let text = match &state {
-            State::Finished(figures) => {
-                let objective = figures.get("objective").map(|one| results::figure(Some(one)));
+            RunState::Finished(figures) => {
+                let objective = figures.get("objective").map(|one| ranking::figure(Some(one)));
                 format!("{} {}", self.sweep.objective.name(), objective.unwrap_or_default())
             }
-            State::Failed(reason) => format!("failed: {reason}"),
-            State::Missing | State::Running => "stopped".to_owned(),
+            RunState::Failed(reason) => format!("failed: {reason}"),
+            RunState::Missing | RunState::Running => "stopped".to_owned(),
         };
         entry.runs[run].1 = state;
-        let goes_on = entry.runs.iter().any(|(_, state)| matches!(state, State::Running));
+        let goes_on = entry.runs.iter().any(|(_, state)| matches!(state, RunState::Running));
         let failed = entry.runs.iter().find_map(|(seed, state)| match state {
-            State::Failed(reason) => Some(format!("seed {seed}: {reason}")),
+            RunState::Failed(reason) => Some(format!("seed {seed}: {reason}")),
             _ => None,
         });
         if entry.verdict.is_none() && !goes_on {
@@ -277,7 +280,7 @@ impl Runner<'_> {
     /// Records the end of a trial.
     fn close(&mut self, index: usize) -> Result<(), Error> {
         self.entries[index].write(self.sweep)?;
-        if self.is_sweep { results::write(self.sweep, self.root, &self.entries) } else { Ok(()) }
+        if self.is_sweep { ranking::write(self.sweep, self.root, &self.entries) } else { Ok(()) }
     }
 
     /// Reads how far the processes are, shows it, and stops trials without hope.
@@ -314,7 +317,7 @@ fn wait_for(directory: &RunDir, interrupt: &Interrupt) {
     let started = Instant::now();
     while started.elapsed() < LAST_WORDS
         && !interrupt.is_requested()
-        && Lock::is_held(&directory.config())
+        && Lock::is_held(directory.path())
     {
         std::thread::sleep(LOOK);
     }

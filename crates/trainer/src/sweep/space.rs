@@ -1,26 +1,18 @@
 //! What a sweep tries: every combination of a grid, or draws from distributions.
 
+use super::draw::{SearchDistribution, draw};
 use crate::error::Error;
+use crate::experiment::config::sweep::{MAX_TRIALS, Method, Search};
 use crate::experiment::config::{Source, explain};
-use optimizer::parameter::{CategoricalParam, FloatParam, IntParam, ParamValue, Parameter};
-use optimizer::sampler::random::RandomSampler;
-use optimizer::sampler::tpe::TpeSampler;
-use optimizer::{Direction, Study};
-use schemars::JsonSchema;
-use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-/// Combinations of a grid, or trials of a search, at most.
-pub const MAX_TRIALS: u64 = 100_000;
-/// Trials that are drawn at random before TPE begins to learn from them.
-const STARTUP: usize = 8;
 const DISTRIBUTIONS: [&str; 4] = ["uniform", "log_uniform", "integer", "choice"];
 
 /// A dotted key that is swept, with where the file says so, and what it takes.
 #[derive(Clone, Debug)]
-pub struct Swept<T> {
+pub struct SweptKey<T> {
     /// As in `agent.learning_rate`.
     pub key: String,
     /// As in `sweep.toml:12`.
@@ -31,67 +23,27 @@ pub struct Swept<T> {
 
 /// What is tried.
 #[derive(Clone, Debug)]
-pub enum Space {
+pub enum SearchSpace {
     /// Every combination of these lists; the last key changes fastest.
-    Grid(Vec<Swept<Vec<Value>>>),
+    Grid(Vec<SweptKey<Vec<Value>>>),
     /// Draws.
-    Search(Search, Vec<Swept<Distribution>>),
+    Search(Search, Vec<SweptKey<SearchDistribution>>),
 }
 
-/// How a search draws: the table `[sweep.search]` without its distributions.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Search {
-    /// How many trials there are.
-    #[schemars(range(min = 1, max = MAX_TRIALS))]
-    pub trials: u64,
-    /// How they are chosen.
-    #[serde(default)]
-    pub method: Method,
-    /// Of the draws.
-    #[serde(default = "one")]
-    pub seed: u64,
-}
-
-const fn one() -> u64 {
-    1
-}
-
-/// How a search chooses its trials.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// Independent draws.
-    #[default]
-    Random,
-    /// Tree-structured Parzen estimator (Bergstra et al. 2011): draws where earlier trials were good.
-    Tpe,
-}
-
-/// What a key's values are drawn from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Distribution {
-    /// Numbers between two bounds.
-    Uniform(f64, f64),
-    /// Numbers between two bounds above 0 whose logarithm is uniform.
-    LogUniform(f64, f64),
-    /// Whole numbers, bounds included.
-    Integer(i64, i64),
-    /// One of a list.
-    Choice(Vec<Value>),
-}
-
-impl Space {
+impl SearchSpace {
     /// Reads `[sweep.grid]`, if there is one.
     ///
     /// # Errors
     /// When a key has no list of values.
-    pub fn grid(source: &Source, table: &DeTable<'_>) -> Result<Space, Error> {
+    pub fn grid(source: &Source, table: &DeTable<'_>) -> Result<SearchSpace, Error> {
         let mut keys = Vec::new();
         for (key, value) in sorted(source, table, |value| !matches!(value, DeValue::Table(_)))? {
             let dotted = format!("sweep.grid.{key}");
             let wrong = |text: &str| Err(source.error_at(Some(value.span()), Some(&dotted), text));
             let over = match value.get_ref() {
+                DeValue::Array(items) if items.len() as u64 > MAX_TRIALS => {
+                    return wrong(&format!("has more than {MAX_TRIALS} values"));
+                }
                 DeValue::Array(items) if !items.is_empty() => {
                     items.iter().map(|item| plain(source, item)).collect::<Result<Vec<_>, _>>()?
                 }
@@ -101,26 +53,31 @@ impl Space {
                     return wrong(&format!("is {kind}; must be an array of the values to try"));
                 }
             };
-            if (1..over.len()).any(|i| over[..i].contains(&over[i])) {
+            // As they are written, because numbers with a point can't be hashed.
+            if over.iter().map(Value::to_string).collect::<HashSet<_>>().len() < over.len() {
                 return wrong("holds a value twice");
             }
             keys.push(swept(source, key, value, over)?);
         }
-        let combinations = keys.iter().try_fold(1_u64, |product, key: &Swept<Vec<Value>>| {
+        let combinations = keys.iter().try_fold(1_u64, |product, key: &SweptKey<Vec<Value>>| {
             product.checked_mul(key.over.len() as u64).filter(|&product| product <= MAX_TRIALS)
         });
         if combinations.is_none() {
             let message = format!("has more than {MAX_TRIALS} combinations");
             return Err(source.error("sweep.grid", &message));
         }
-        Ok(Space::Grid(keys))
+        Ok(SearchSpace::Grid(keys))
     }
 
     /// Reads the distributions of `[sweep.search]`.
     ///
     /// # Errors
     /// When one is no distribution, or there is none.
-    pub fn search(source: &Source, search: Search, table: &DeTable<'_>) -> Result<Space, Error> {
+    pub fn search(
+        source: &Source,
+        search: Search,
+        table: &DeTable<'_>,
+    ) -> Result<SearchSpace, Error> {
         let is_leaf = |value: &DeValue<'_>| match value {
             DeValue::Table(inside) => {
                 inside.is_empty()
@@ -146,30 +103,32 @@ impl Space {
                 format!("is {}; must be a whole number from 1 to {MAX_TRIALS}", search.trials);
             return Err(source.error("sweep.search.trials", &message));
         }
-        Ok(Space::Search(search, keys))
+        Ok(SearchSpace::Search(search, keys))
     }
 
     /// How many trials it means.
     #[must_use]
     pub fn trials(&self) -> usize {
         match self {
-            Space::Grid(keys) => keys.iter().map(|key| key.over.len()).product(),
-            Space::Search(search, _) => search.trials as usize,
+            SearchSpace::Grid(keys) => keys.iter().map(|key| key.over.len()).product(),
+            SearchSpace::Search(search, _) => search.trials as usize,
         }
     }
 
     /// Whether a trial depends on the results of those before it.
     #[must_use]
     pub fn learns(&self) -> bool {
-        matches!(self, Space::Search(Search { method: Method::Tpe, .. }, _))
+        matches!(self, SearchSpace::Search(Search { method: Method::Tpe, .. }, _))
     }
 
     /// The swept keys and their places.
     #[must_use]
     pub fn keys(&self) -> Vec<(&str, &str)> {
         match self {
-            Space::Grid(keys) => keys.iter().map(|one| (&*one.key, &*one.place)).collect(),
-            Space::Search(_, keys) => keys.iter().map(|one| (&*one.key, &*one.place)).collect(),
+            SearchSpace::Grid(keys) => keys.iter().map(|one| (&*one.key, &*one.place)).collect(),
+            SearchSpace::Search(_, keys) => {
+                keys.iter().map(|one| (&*one.key, &*one.place)).collect()
+            }
         }
     }
 
@@ -183,8 +142,8 @@ impl Space {
         number: usize,
         history: &[(Vec<Value>, f64)],
     ) -> Result<Vec<Value>, Error> {
-        let (search, keys) = match self {
-            Space::Grid(keys) => {
+        match self {
+            SearchSpace::Grid(keys) => {
                 let mut rest = number - 1;
                 let mut values: Vec<Value> = keys
                     .iter()
@@ -196,42 +155,20 @@ impl Space {
                     })
                     .collect();
                 values.reverse();
-                return Ok(values);
+                Ok(values)
             }
-            Space::Search(search, keys) => (search, keys),
-        };
-        // Each trial has draws of its own, however many were drawn before it.
-        let seed = search.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64);
-        let problem = |error: optimizer::Error| Error::Usage(format!("[sweep.search]: {error}"));
-        let study: Study<f64> = if search.method == Method::Tpe {
-            let sampler = TpeSampler::builder().n_startup_trials(STARTUP).seed(seed).build();
-            Study::with_sampler(Direction::Minimize, sampler.map_err(problem)?)
-        } else {
-            Study::with_sampler(Direction::Minimize, RandomSampler::with_seed(seed))
-        };
-        let parameters: Vec<Draw> = keys.iter().map(|key| Draw::new(&key.over)).collect();
-        for (values, loss) in history.iter().filter(|_| search.method == Method::Tpe) {
-            let known = parameters.iter().zip(values);
-            let known: Option<HashMap<_, _>> =
-                known.map(|(draw, value)| Some((draw.id(), draw.told(value)?))).collect();
-            // A value from before the file was changed teaches nothing.
-            let Some(known) = known else { continue };
-            study.enqueue(known);
-            let mut trial = study.ask();
-            for draw in &parameters {
-                draw.suggest(&mut trial).map_err(problem)?;
+            SearchSpace::Search(search, keys) => {
+                let distributions: Vec<_> = keys.iter().map(|key| &key.over).collect();
+                draw(search, &distributions, number, history)
             }
-            study.tell(trial, Ok::<f64, String>(*loss));
         }
-        let mut trial = study.ask();
-        parameters.iter().map(|draw| draw.suggest(&mut trial).map_err(problem)).collect()
     }
 
     /// Combinations in which every end of every distribution occurs, to be validated before a search
     /// begins; none for a grid.
     #[must_use]
     pub fn probes(&self) -> Vec<Vec<Value>> {
-        let Space::Search(_, keys) = self else { return Vec::new() };
+        let SearchSpace::Search(_, keys) = self else { return Vec::new() };
         let ends: Vec<Vec<Value>> = keys.iter().map(|key| key.over.ends()).collect();
         let most = ends.iter().map(Vec::len).max().unwrap_or_default();
         (0..most)
@@ -240,91 +177,18 @@ impl Space {
     }
 }
 
-impl Distribution {
-    fn ends(&self) -> Vec<Value> {
-        match self {
-            Distribution::Uniform(low, high) | Distribution::LogUniform(low, high) => {
-                vec![Value::Float(*low), Value::Float(*high)]
-            }
-            Distribution::Integer(low, high) => vec![Value::Integer(*low), Value::Integer(*high)],
-            Distribution::Choice(values) => values.clone(),
-        }
-    }
-}
-
-/// A distribution as the sampler knows it.
-enum Draw {
-    Number(FloatParam, (f64, f64)),
-    Integer(IntParam),
-    Choice(CategoricalParam<usize>, Vec<Value>),
-}
-
-impl Draw {
-    fn new(distribution: &Distribution) -> Draw {
-        match distribution {
-            Distribution::Uniform(low, high) => {
-                Draw::Number(FloatParam::new(*low, *high), (*low, *high))
-            }
-            Distribution::LogUniform(low, high) => {
-                Draw::Number(FloatParam::new(*low, *high).log_scale(), (*low, *high))
-            }
-            Distribution::Integer(low, high) => Draw::Integer(IntParam::new(*low, *high)),
-            Distribution::Choice(values) => {
-                Draw::Choice(CategoricalParam::new((0..values.len()).collect()), values.clone())
-            }
-        }
-    }
-
-    fn id(&self) -> optimizer::parameter::ParamId {
-        match self {
-            Draw::Number(parameter, _) => parameter.id(),
-            Draw::Integer(parameter) => parameter.id(),
-            Draw::Choice(parameter, _) => parameter.id(),
-        }
-    }
-
-    fn told(&self, value: &Value) -> Option<ParamValue> {
-        Some(match self {
-            Draw::Number(_, (low, high)) => {
-                let number = value.as_float()?;
-                if !(*low..=*high).contains(&number) {
-                    return None;
-                }
-                ParamValue::Float(number)
-            }
-            Draw::Integer(_) => ParamValue::Int(value.as_integer()?),
-            Draw::Choice(_, values) => {
-                ParamValue::Categorical(values.iter().position(|one| one == value)?)
-            }
-        })
-    }
-
-    fn suggest(&self, trial: &mut optimizer::Trial) -> Result<Value, optimizer::Error> {
-        Ok(match self {
-            Draw::Number(parameter, (low, high)) => {
-                // Four digits are as good as seventeen, and can be read.
-                let drawn = parameter.suggest(trial)?;
-                let short = format!("{drawn:.3e}").parse().unwrap_or(drawn);
-                Value::Float(short.clamp(*low, *high))
-            }
-            Draw::Integer(parameter) => Value::Integer(parameter.suggest(trial)?),
-            Draw::Choice(parameter, values) => values[parameter.suggest(trial)?].clone(),
-        })
-    }
-}
-
 fn swept<T>(
     source: &Source,
     key: String,
     value: &Spanned<DeValue<'_>>,
     over: T,
-) -> Result<Swept<T>, Error> {
+) -> Result<SweptKey<T>, Error> {
     let place = source.place(value.span().start);
     let wrong = match key.split('.').next() {
         Some("seed") => "the seeds of a sweep are `seeds` in [sweep]",
         Some("name") => "is the name of the whole sweep",
         Some("sweep") => "a sweep can't sweep itself",
-        _ => return Ok(Swept { key, place, over }),
+        _ => return Ok(SweptKey { key, place, over }),
     };
     Err(source.error_at(Some(value.span()), Some(&key), wrong))
 }
@@ -396,7 +260,7 @@ fn distribution(
     source: &Source,
     key: &str,
     value: &Spanned<DeValue<'_>>,
-) -> Result<Distribution, Error> {
+) -> Result<SearchDistribution, Error> {
     let dotted = format!("sweep.search.{key}");
     let wrong = |message: &str| source.error_at(Some(value.span()), Some(&dotted), message);
     let one_of = "must be one distribution: { uniform = [LOW, HIGH] }, { log_uniform = [LOW, HIGH] }, \
@@ -420,14 +284,16 @@ fn distribution(
     let number = |value: &Value| value.as_float().or(value.as_integer().map(|i| i as f64));
     let numbers: Option<Vec<f64>> = values.iter().map(number).collect();
     match (kind, values.as_slice(), numbers.as_deref()) {
-        ("choice", ..) => Ok(Distribution::Choice(values)),
+        ("choice", ..) => Ok(SearchDistribution::Choice(values)),
         ("integer", &[Value::Integer(low), Value::Integer(high)], _) if low < high => {
-            Ok(Distribution::Integer(low, high))
+            Ok(SearchDistribution::Integer(low, high))
         }
         ("integer", ..) => Err(wrong("`integer` needs two whole numbers, [LOW, HIGH], rising")),
-        ("uniform", _, Some(&[low, high])) if low < high => Ok(Distribution::Uniform(low, high)),
+        ("uniform", _, Some(&[low, high])) if low < high => {
+            Ok(SearchDistribution::Uniform(low, high))
+        }
         ("log_uniform", _, Some(&[low, high])) if 0.0 < low && low < high => {
-            Ok(Distribution::LogUniform(low, high))
+            Ok(SearchDistribution::LogUniform(low, high))
         }
         ("log_uniform", ..) => {
             Err(wrong("`log_uniform` needs two numbers above 0, [LOW, HIGH], rising"))
@@ -443,23 +309,26 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn search(method: Method) -> Space {
-        let key = |key: &str, over| Swept { key: key.into(), place: String::new(), over };
+    fn search(method: Method) -> SearchSpace {
+        let key = |key: &str, over| SweptKey { key: key.into(), place: String::new(), over };
         let keys = vec![
-            key("agent.learning_rate", Distribution::LogUniform(1e-4, 1.0)),
-            key("agent.gamma", Distribution::Uniform(0.0, 1.0)),
-            key("agent.gae_lambda", Distribution::Uniform(0.0, 1.0)),
-            key("agent.epochs", Distribution::Integer(1, 3)),
-            key("env.num_envs", Distribution::Choice(vec![Value::Integer(4), Value::Integer(9)])),
+            key("agent.learning_rate", SearchDistribution::LogUniform(1e-4, 1.0)),
+            key("agent.gamma", SearchDistribution::Uniform(0.0, 1.0)),
+            key("agent.gae_lambda", SearchDistribution::Uniform(0.0, 1.0)),
+            key("agent.epochs", SearchDistribution::Integer(1, 3)),
+            key(
+                "env.num_envs",
+                SearchDistribution::Choice(vec![Value::Integer(4), Value::Integer(9)]),
+            ),
         ];
-        Space::Search(Search { trials: 60, method, seed: 1 }, keys)
+        SearchSpace::Search(Search { trials: 60, method, seed: 1 }, keys)
     }
 
     #[test]
     fn a_grid_has_every_combination_once() {
         let text = "agent.a = [1, 2]\n'agent.b' = ['x', 'y', 'z']";
         let source = Source::new(Path::new("x.toml"), text.into(), &[]);
-        let space = Space::grid(&source, source.table().unwrap().get_ref()).unwrap();
+        let space = SearchSpace::grid(&source, source.table().unwrap().get_ref()).unwrap();
         assert_eq!(space.trials(), 6);
         let all: Vec<_> = (1..=6).map(|number| space.values(number, &[]).unwrap()).collect();
         assert!((0..6).all(|i| !all[..i].contains(&all[i])), "{all:?}");

@@ -1,7 +1,8 @@
 //! A trial in its directory: its configuration, its runs, and what came of them.
 
-use super::{Objective, Sweep, Trial};
+use super::plan::{Sweep, Trial};
 use crate::error::Error;
+use crate::experiment::config::sweep::Objective;
 use crate::experiment::run_dir::RunDir;
 use crate::files;
 use crate::results::Run;
@@ -35,7 +36,7 @@ impl Status {
 
 /// Whether and how a run ended.
 #[derive(Clone, Debug)]
-pub enum State {
+pub enum RunState {
     /// Not yet begun, or stopped in the middle.
     Missing,
     /// A process works on it.
@@ -48,7 +49,7 @@ pub enum State {
 
 /// What the trial's directory says about it beside its runs: `trial.toml`.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Record {
+pub struct TrialRecord {
     /// `None` while it goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
@@ -60,12 +61,12 @@ pub struct Record {
     pub values: toml::Table,
 }
 
-impl Record {
+impl TrialRecord {
     /// Reads the record of the trial in this directory; `None` when there is none.
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn read(directory: &Path) -> Result<Option<Record>, Error> {
+    pub fn read(directory: &Path) -> Result<Option<TrialRecord>, Error> {
         let path = directory.join("trial.toml");
         if !path.is_file() {
             return Ok(None);
@@ -84,18 +85,18 @@ impl Record {
 
 /// A trial on its way.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct TrialState {
     /// What it tries.
     pub trial: Trial,
     /// Where its runs are, each in a directory named by its seed.
     pub directory: PathBuf,
     /// By seed.
-    pub runs: Vec<(u64, State)>,
+    pub runs: Vec<(u64, RunState)>,
     /// How it ended, and why.
     pub verdict: Option<(Status, String)>,
 }
 
-impl Entry {
+impl TrialState {
     /// The trial as its directory has it, if it does.
     ///
     /// # Errors
@@ -105,21 +106,21 @@ impl Entry {
         trial: Trial,
         directory: PathBuf,
         seeds: &[u64],
-    ) -> Result<Entry, Error> {
-        let mut entry = Entry {
+    ) -> Result<TrialState, Error> {
+        let mut entry = TrialState {
             trial,
             directory,
-            runs: seeds.iter().map(|&seed| (seed, State::Missing)).collect(),
+            runs: seeds.iter().map(|&seed| (seed, RunState::Missing)).collect(),
             verdict: None,
         };
-        let record = Record::read(&entry.directory)?;
+        let record = TrialRecord::read(&entry.directory)?;
         for index in 0..entry.runs.len() {
             let run = entry.run_dir(index);
             if run.config().is_file() && run.summary().is_file() {
-                entry.runs[index].1 = State::Finished(Figures::read(sweep, &run)?);
+                entry.runs[index].1 = RunState::Finished(Figures::read(sweep, &run)?);
             }
         }
-        if let Some(Record { status: Some(Status::Pruned), reason, .. }) = record {
+        if let Some(TrialRecord { status: Some(Status::Pruned), reason, .. }) = record {
             entry.verdict = Some((Status::Pruned, reason));
         } else if entry.finished() == entry.runs.len() {
             entry.verdict = Some((Status::Finished, String::new()));
@@ -150,20 +151,20 @@ impl Entry {
         let keys = sweep.space.keys();
         let values = keys.iter().zip(&self.trial.values);
         let (status, reason) = self.verdict.clone().unzip();
-        let record = Record {
+        let record = TrialRecord {
             status,
             reason: reason.unwrap_or_default(),
             values: values.map(|((key, _), value)| ((*key).to_owned(), value.clone())).collect(),
         };
         let text = toml::to_string(&record).map_err(|error| {
-            Error::Usage(format!("the trial can't be written as TOML: {error}"))
+            Error::Failed(format!("the trial can't be written as TOML: {error}"))
         })?;
         files::write_atomically(&directory.join("trial.toml"), &[text.as_bytes()])
     }
 
     /// Whether it tries what the record says.
     #[must_use]
-    pub fn tries(&self, sweep: &Sweep, record: &Record) -> bool {
+    pub fn tries(&self, sweep: &Sweep, record: &TrialRecord) -> bool {
         let keys = sweep.space.keys();
         keys.iter()
             .zip(&self.trial.values)
@@ -173,13 +174,13 @@ impl Entry {
     /// How many of its runs are done.
     #[must_use]
     pub fn finished(&self) -> usize {
-        self.runs.iter().filter(|(_, state)| matches!(state, State::Finished(_))).count()
+        self.runs.iter().filter(|(_, state)| matches!(state, RunState::Finished(_))).count()
     }
 
     /// Figures of the runs that are done.
     pub fn figures(&self) -> impl Iterator<Item = &Figures> {
         self.runs.iter().filter_map(|(_, state)| match state {
-            State::Finished(figures) => Some(figures),
+            RunState::Finished(figures) => Some(figures),
             _ => None,
         })
     }
@@ -188,7 +189,7 @@ impl Entry {
     #[must_use]
     pub fn curve(&self, index: usize) -> Option<&[(f64, f64)]> {
         match &self.runs.get(index)?.1 {
-            State::Finished(figures) => Some(&figures.curve),
+            RunState::Finished(figures) => Some(&figures.curve),
             _ => None,
         }
     }
@@ -267,7 +268,7 @@ impl Figures {
         let run = Run::read(directory.path())?;
         let Some(summary) = &run.summary else {
             let path = directory.path().display();
-            return Err(Error::Usage(format!("{path}: is not finished")));
+            return Err(Error::Failed(format!("{path}: is not finished")));
         };
         let evaluations = run.curve("time/total_timesteps", "eval/mean_reward");
         let eval = &summary.eval;

@@ -1,14 +1,47 @@
 //! A drone in a vertical plane: two rotors, gusts of wind, a waypoint.
 
-use envs::{Action, Color, Drawing, Environment, Rng, Space, StateError, Step};
+use envs::{
+    Action, Color, Drawing, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError,
+    Step,
+};
 use rand::RngExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::f64::consts::FRAC_PI_2;
+
+// ANCHOR: parameters
+/// What can be changed of [`Drone`]. It is not told either of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DroneParameters {
+    /// Mass, with all that the drone carries.
+    #[schemars(range(min = 0.3, max = 0.9), extend("unit" = "kg"))]
+    pub mass: f64,
+    /// Standard deviation of the wind.
+    #[schemars(range(min = 0.0, max = 10.0), extend("unit" = "m/s"))]
+    pub wind: f64,
+}
+
+impl Default for DroneParameters {
+    fn default() -> Self {
+        DroneParameters { mass: 0.5, wind: 1.5 }
+    }
+}
+
+impl Parametric for Drone {
+    type Parameters = DroneParameters;
+
+    fn new(parameters: DroneParameters) -> Result<Self, ParameterError> {
+        Ok(Drone { parameters, ..Drone::default() })
+    }
+}
+// ANCHOR_END: parameters
 
 /// Fly to the waypoint and hold it against the wind.
 ///
 /// The waypoint is the origin, `x` to the right and `z` up in m; `tilt` in rad, 0 is level and positive
 /// leans to the left. The action is how hard each rotor works, left and right, from -1 (off) over 0
-/// (hovering) to 1. With thrusts `left` and `right` in N, mass `m`, inertia `I`, half span `l`:
+/// (a drone of 0.5 kg hovers) to 1. With thrusts `left` and `right` in N, mass `m`, inertia `I`, half span `l`:
 ///
 /// ```text
 /// ax         = -(left + right) sin(tilt) / m - drag (vx - wind)
@@ -21,6 +54,7 @@ use std::f64::consts::FRAC_PI_2;
 /// when it tips over or is carried off, and is a success where it ends at the waypoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drone {
+    parameters: DroneParameters,
     /// Place from the waypoint, m.
     x: f64,
     z: f64,
@@ -35,22 +69,18 @@ pub struct Drone {
 }
 
 impl Drone {
-    /// Mass, kg.
-    const MASS: f64 = 0.5;
     /// Moment of inertia, kg m^2.
     const INERTIA: f64 = 0.01;
     /// From the middle to each rotor, m.
     const HALF_SPAN: f64 = 0.2;
     /// Gravity, m/s^2.
     const GRAVITY: f64 = 9.81;
-    /// Thrust of a rotor at full power, N: twice what hovering takes.
-    const MAX_THRUST: f64 = Self::MASS * Self::GRAVITY;
+    /// Thrust of a rotor at full power, N: twice what hovering takes at 0.5 kg.
+    const MAX_THRUST: f64 = 0.5 * Self::GRAVITY;
     /// Drag of the air, 1/s.
     const DRAG: f64 = 0.5;
     /// Damping of the spin, 1/s.
     const SPIN_DAMPING: f64 = 2.0;
-    /// The wind's standard deviation, m/s.
-    const WIND: f64 = 1.5;
     /// How long a gust lasts, s.
     const GUST: f64 = 1.0;
     /// Time of a step, s.
@@ -82,36 +112,31 @@ impl Drone {
 }
 
 impl Environment for Drone {
-    fn observation_space(&self) -> Space {
+    fn spec(&self) -> Spec {
         // Position and velocities relative to the waypoint, the tilt's sine and cosine, the spin.
-        Space::symmetric_box(7, f32::INFINITY)
-    }
-
-    fn action_space(&self) -> Space {
-        Space::symmetric_box(2, 1.0)
-    }
-
-    fn max_episode_steps(&self) -> u32 {
-        250
+        let observation_space = Space::symmetric_box(7, f32::INFINITY);
+        let action_space = Space::symmetric_box(2, 1.0);
+        Spec { reports_success: true, ..Spec::new(observation_space, action_space, 250) }
     }
 
     fn reset(&mut self, rng: &mut Rng) {
         let mut uniform = |bound: f64| rng.random_range(-bound..bound);
         *self = Drone {
+            parameters: self.parameters.clone(),
             x: uniform(Self::RESET_DISTANCE),
             z: uniform(Self::RESET_DISTANCE),
             tilt: uniform(0.5),
             vx: uniform(0.5),
             vz: uniform(0.5),
             spin: uniform(0.5),
-            wind: uniform(Self::WIND),
+            wind: self.parameters.wind * uniform(1.0),
         };
     }
 
     fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step {
         let [left, right] = Self::thrusts(action);
         let (sin, cos) = self.tilt.sin_cos();
-        let lift = (left + right) / Self::MASS;
+        let lift = (left + right) / self.parameters.mass;
         self.vx += (-lift * sin - Self::DRAG * (self.vx - self.wind)) * Self::TIME_STEP;
         self.vz += (lift * cos - Self::DRAG * self.vz - Self::GRAVITY) * Self::TIME_STEP;
         let torque = (right - left) * Self::HALF_SPAN;
@@ -122,7 +147,7 @@ impl Environment for Drone {
         // Uniform noise of standard deviation 1 drives the gusts.
         let noise = rng.random_range(-1.0..1.0) * 3.0_f64.sqrt();
         let share = Self::TIME_STEP / Self::GUST;
-        self.wind += -share * self.wind + Self::WIND * (2.0 * share).sqrt() * noise;
+        self.wind += -share * self.wind + self.parameters.wind * (2.0 * share).sqrt() * noise;
 
         let effort: f64 = action.values().iter().map(|&power| f64::from(power * power)).sum();
         let distance = self.distance();
@@ -148,7 +173,8 @@ impl Environment for Drone {
 
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
         let [x, z, tilt, vx, vz, spin, wind] = StateError::read(state)?;
-        *self = Drone { x, z, tilt, vx, vz, spin, wind };
+        let parameters = self.parameters.clone();
+        *self = Drone { parameters, x, z, tilt, vx, vz, spin, wind };
         Ok(())
     }
 
@@ -222,6 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn a_heavier_drone_sinks_at_half_power() {
+        let mut rng = stream(1, Stream::Environment(0));
+        let parameters = DroneParameters { mass: 0.6, wind: 0.0 };
+        let mut drone = Drone::new(parameters).expect("they go together");
+        drone.step(Action::Continuous(&[0.0, 0.0]), &mut rng);
+        // Thrust for 0.5 kg: az = g (0.5 / 0.6 - 1).
+        assert!((drone.vz + Drone::GRAVITY / 6.0 * Drone::TIME_STEP).abs() < 1e-12);
+        assert_eq!(drone.wind, 0.0);
+    }
+
+    #[test]
     fn wind_has_its_standard_deviation_and_its_state_comes_back() {
         let mut rng = stream(7, Stream::Environment(0));
         let mut drone = Drone::default();
@@ -232,7 +269,7 @@ mod tests {
             squares += drone.wind * drone.wind;
         }
         let deviation = (squares / STEPS as f64).sqrt();
-        assert!((deviation - Drone::WIND).abs() < 0.1, "{deviation}");
+        assert!((deviation - drone.parameters.wind).abs() < 0.1, "{deviation}");
         let mut copy = Drone::default();
         assert!(copy.set_state(&drone.state()).is_ok());
         assert_eq!(copy, drone);

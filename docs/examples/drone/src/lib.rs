@@ -2,13 +2,14 @@
 
 mod drone;
 
-pub use drone::Drone;
+pub use drone::{Drone, DroneParameters};
 
 use envs::{Entry, Registry};
 
 /// Every environment of these programs: the built-in ones, and `drone`.
 #[must_use]
 pub fn registry() -> Registry {
-    let drone = Entry::of::<Drone>("drone", "fly to a waypoint in gusty wind and hold it");
+    let drone =
+        Entry::with_parameters::<Drone>("drone", "fly to a waypoint in gusty wind and hold it");
     Registry::default().with(drone)
 }

@@ -1,9 +1,11 @@
 //! Messages about a configuration: what is wrong, and what would be right.
 
-use super::source::key_at;
-use super::{CheckpointFile, EnvConfig, EvalConfig, File, Source};
+use super::source::{Source, key_at};
+use super::sweep::SweepTable;
+use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use crate::error::Error;
 use agents::{Algorithms, NetworkConfig, RegisteredAlgorithm, keys};
+use envs::ParameterError;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -71,13 +73,24 @@ fn elsewhere(
             ("in [agent]", other.map_or(&[], |other| other.keys())),
             ("in [eval]", keys::<EvalConfig>()),
             ("in [checkpoint]", keys::<CheckpointFile>()),
-            ("in [sweep]", keys::<crate::sweep::Table>()),
+            ("in [sweep]", keys::<SweepTable>()),
         ];
         if let Some((place, _)) = tables.iter().find(|(_, keys)| keys.contains(&unknown)) {
             return format!("; `{unknown}` belongs {place}");
         }
     }
     format!("{hint}; there is: {}", known.join(", "))
+}
+
+/// What is wrong with a parameter of an environment; with the key that was probably meant where there is
+/// none of that name.
+pub fn parameter(error: &ParameterError) -> String {
+    if error.known.is_empty() {
+        return error.message.clone();
+    }
+    let known: Vec<&str> = error.known.iter().map(String::as_str).collect();
+    let name = error.key.as_deref().and_then(|key| key.rsplit('.').next()).unwrap_or_default();
+    format!("is no key here{}; there is: {}", did_you_mean(name, &known), known.join(", "))
 }
 
 /// ", did you mean `x`?", or nothing when no name is close.

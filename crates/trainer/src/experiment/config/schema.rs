@@ -1,12 +1,12 @@
 //! The JSON Schema of a configuration file, and a file to start from that is written after it.
 
-use super::{CheckpointFile, EnvConfig, EvalConfig, File};
-use agents::{NetworkConfig, RegisteredAlgorithm, keys};
+use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use crate::registry::Registry;
+use agents::{NetworkConfig, RegisteredAlgorithm, keys};
 use envs::Entry;
-use schemars::{Schema, SchemaGenerator};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -27,6 +27,7 @@ pub fn schema(registry: &Registry) -> Value {
     let env = |entry: &Entry| json!({ "const": entry.name, "description": entry.description });
     let envs: Vec<Value> = registry.environments.entries().iter().map(env).collect();
     root["properties"]["env"]["properties"]["name"]["oneOf"] = envs.into();
+    parameters(&mut root["properties"]["env"], registry);
 
     root["properties"]["agent"]["anyOf"] = agents.into();
     tell_apart(&mut root["properties"]["agent"], &names);
@@ -51,6 +52,25 @@ pub fn schema(registry: &Registry) -> Value {
         "properties": { "env": { "required": env }, "agent": { "required": ["algorithm"] } },
     });
     root
+}
+
+/// Each environment's parameters, checked against those of the one that is named.
+fn parameters(env: &mut Value, registry: &Registry) {
+    let at = "#/properties/env/properties/parameters/anyOf";
+    let entries = registry.environments.entries();
+    let tables: Vec<Value> = entries.iter().map(Entry::schema_with_distributions).collect();
+    let known = entries.iter().enumerate().map(|(index, entry)| {
+        json!({
+            "if": { "properties": { "name": { "const": entry.name } }, "required": ["name"] },
+            "then": { "properties": { "parameters": { "$ref": format!("{at}/{index}") } } },
+        })
+    });
+    env["allOf"] = known.collect();
+    let parameters = &mut env["properties"]["parameters"];
+    parameters["anyOf"] = tables.into();
+    if let Value::Array(tables) = &mut parameters["anyOf"] {
+        tables.push(true.into());
+    }
 }
 
 /// The table of an algorithm's settings.
@@ -117,14 +137,14 @@ fn tidy(schema: &mut Schema) {
 
 /// A key that can be swept: where its schemas are, and the keys below it.
 #[derive(Default)]
-struct Swept {
+struct SweepableKey {
     pointers: Vec<String>,
-    inside: BTreeMap<String, Swept>,
+    inside: BTreeMap<String, SweepableKey>,
 }
 
 /// The keys below a schema, which is at `pointer`.
-fn swept(schema: &Value, pointer: &str, without: &[&str]) -> Swept {
-    let mut found = Swept { pointers: vec![pointer.to_owned()], ..Swept::default() };
+fn swept(schema: &Value, pointer: &str, without: &[&str]) -> SweepableKey {
+    let mut found = SweepableKey { pointers: vec![pointer.to_owned()], ..SweepableKey::default() };
     // An agent is one of two tables.
     let alternatives = schema["anyOf"].as_array().into_iter().flatten().enumerate();
     let mut tables: Vec<(String, &Value)> =
@@ -141,8 +161,8 @@ fn swept(schema: &Value, pointer: &str, without: &[&str]) -> Swept {
     found
 }
 
-impl Swept {
-    fn merge(&mut self, other: Swept) {
+impl SweepableKey {
+    fn merge(&mut self, other: SweepableKey) {
         self.pointers.extend(other.pointers);
         for (key, inside) in other.inside {
             self.inside.entry(key).or_default().merge(inside);
@@ -228,14 +248,24 @@ pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> 
         title.replace(char::is_control, " "),
         lines(top, &values, ("name", name)),
     );
+    let parameters = entry.schema();
+    let names: Vec<&str> = parameters["properties"]
+        .as_object()
+        .map(|properties| properties.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    let env: Vec<&str> =
+        keys::<EnvConfig>().iter().copied().filter(|key| *key != "parameters").collect();
     for (table, schema, keys, given) in [
-        ("env", &top["env"], keys::<EnvConfig>(), ("name", entry.name)),
+        ("env", &top["env"], &env[..], ("name", entry.name)),
+        ("env.parameters", &parameters, &names, ("", "")),
         ("network", &top["network"], keys::<NetworkConfig>(), ("", "")),
         ("agent", agent, &agent_keys, ("algorithm", algorithm)),
         ("eval", &top["eval"], keys::<EvalConfig>(), ("", "")),
         ("checkpoint", &top["checkpoint"], keys::<CheckpointFile>(), ("", "")),
     ] {
-        text += &format!("\n[{table}]\n{}", lines(&schema["properties"], keys, given));
+        if !keys.is_empty() {
+            text += &format!("\n[{table}]\n{}", lines(&schema["properties"], keys, given));
+        }
     }
     text
 }
@@ -251,6 +281,9 @@ fn lines(properties: &Value, keys: &[&str], given: (&str, &str)) -> String {
             .map(|all| all.iter().filter_map(|one| one["const"].as_str()).collect())
             .unwrap_or_default();
         let given = (*key == given.0).then(|| Value::from(given.1));
+        if let Some(unit) = schema["unit"].as_str() {
+            comment = format!("{} [{unit}]", comment.trim_end_matches('.'));
+        }
         if given.is_none() && !choices.is_empty() {
             comment += &format!(" One of: {}.", choices.join(", "));
         }

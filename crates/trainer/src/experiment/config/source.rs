@@ -5,6 +5,7 @@ use crate::terminal::{program, quoted};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -15,6 +16,8 @@ pub struct Override {
     flag: String,
     /// As TOML: `agent.gamma = 2`.
     line: String,
+    /// Parts of the key: two of `agent.gamma`.
+    parts: usize,
 }
 
 impl Override {
@@ -34,12 +37,10 @@ impl Override {
             Ok(_) => value.to_owned(),
             Err(_) => toml::Value::String(value.to_owned()).to_string(),
         };
-        let line = format!("{} = {value}", key.trim());
-        match DeTable::parse(&line) {
-            Ok(_) => Ok(Override { flag, line }),
-            Err(error) => Err(Error::Usage(format!(
-                "{flag}: `{key}` is not a key ({}); write it as --set agent.gamma=0.9",
-                error.message()
+        match parts(key) {
+            Ok(parts) => Ok(Override { flag, line: format!("{} = {value}", key.trim()), parts }),
+            Err(problem) => Err(Error::Usage(format!(
+                "{flag}: `{key}` is not a key ({problem}); write it as --set agent.gamma=0.9"
             ))),
         }
     }
@@ -51,13 +52,15 @@ impl Override {
             number if number.parse::<u64>().is_ok() => number,
             text => toml::Value::String(text).to_string(),
         };
-        Override { flag: format!("--{name} {value}"), line: format!("{name} = {toml}") }
+        let (flag, line) = (format!("--{name} {value}"), format!("{name} = {toml}"));
+        Override { flag, line, parts: 1 }
     }
 
     /// The part of a sweep that `--shard` asks for.
     #[must_use]
     pub fn shard(shard: impl std::fmt::Display) -> Override {
-        Override { flag: format!("--shard {shard}"), line: format!("sweep.shard = \"{shard}\"") }
+        let (flag, line) = (format!("--shard {shard}"), format!("sweep.shard = \"{shard}\""));
+        Override { flag, line, parts: 2 }
     }
 
     /// A value that a sweep gives to a dotted key; `place` says where the sweep does so.
@@ -66,11 +69,10 @@ impl Override {
     /// When it is no dotted key.
     pub fn swept(place: &str, key: &str, value: &toml::Value) -> Result<Override, Error> {
         let line = format!("{key} = {value}");
-        match DeTable::parse(&line) {
-            Ok(_) => Ok(Override { flag: format!("{place}: with {line}"), line }),
-            Err(error) => Err(Error::Usage(format!(
-                "{place}: `{key}` is not a key ({}); write it as \"agent.gamma\"",
-                error.message()
+        match parts(key) {
+            Ok(parts) => Ok(Override { flag: format!("{place}: with {line}"), line, parts }),
+            Err(problem) => Err(Error::Usage(format!(
+                "{place}: `{key}` is not a key ({problem}); write it as \"agent.gamma\""
             ))),
         }
     }
@@ -82,14 +84,31 @@ impl Override {
     }
 }
 
+/// How many parts a dotted key has; or why it is none.
+fn parts(key: &str) -> Result<usize, String> {
+    /// A value that nothing within a key is taken for.
+    const VALUE: &str = "the value";
+    let line = format!("{key} = {VALUE:?}");
+    let root = DeTable::parse(&line).map_err(|error| error.message().trim_end().to_owned())?;
+    let (mut table, mut parts) = (root.get_ref(), 1);
+    loop {
+        let mut entries = table.values().map(Spanned::get_ref);
+        match (entries.next(), entries.next()) {
+            (Some(DeValue::Table(inside)), None) => (table, parts) = (inside, parts + 1),
+            (Some(DeValue::String(value)), None) if value == VALUE => return Ok(parts),
+            _ => return Err("it holds more than a key".to_owned()),
+        }
+    }
+}
+
 /// The texts that a configuration was read from; everything that a message needs to point at them.
 #[derive(Clone, Debug)]
 pub struct Source {
     path: PathBuf,
-    text: String,
-    /// Each text begins with blanks up to a position behind the one before, so that one byte
-    /// position names the text and the place in it.
-    overrides: Vec<(Override, String)>,
+    text: Arc<str>,
+    /// Each with the position of its line: all texts behind one another, so that one byte position
+    /// names the text and the place in it.
+    overrides: Vec<(usize, Override)>,
 }
 
 impl Source {
@@ -130,25 +149,28 @@ impl Source {
     /// A text that is already there.
     #[must_use]
     pub fn new(path: &Path, text: String, overrides: &[Override]) -> Source {
-        let mut end = text.len() + 1;
-        let overrides = overrides
-            .iter()
-            .map(|one| {
-                let padded = format!("{}{}", " ".repeat(end), one.line);
-                end = padded.len() + 1;
-                (one.clone(), padded)
-            })
-            .collect();
-        Source { path: path.to_owned(), text, overrides }
+        let source = Source { path: path.to_owned(), text: text.into(), overrides: Vec::new() };
+        source.with(overrides.to_vec())
     }
 
     /// The same with more overrides, which win.
     #[must_use]
     pub fn with(&self, more: Vec<Override>) -> Source {
-        let mut overrides: Vec<Override> =
-            self.overrides.iter().map(|(one, _)| one.clone()).collect();
-        overrides.extend(more);
-        Source::new(&self.path, self.text.clone(), &overrides)
+        let mut source = self.clone();
+        let last = source.overrides.last();
+        let mut start = last.map_or(self.text.len(), |(at, one)| at + one.line.len()) + 1;
+        for one in more {
+            let end = start + one.line.len();
+            source.overrides.push((start, one));
+            start = end + 1;
+        }
+        source
+    }
+
+    /// What an experiment is called that has no name of its own: the file's, without its ending.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// The file's path.
@@ -162,16 +184,37 @@ impl Source {
     /// # Errors
     /// When the file is no TOML.
     pub fn table(&self) -> Result<Spanned<DeTable<'_>>, Error> {
-        let parse = |text| {
-            DeTable::parse(text).map_err(|error: toml::de::Error| {
-                self.error_at(error.span(), None, error.message().trim_end())
-            })
-        };
-        let mut root = parse(&self.text)?;
-        for (_, text) in &self.overrides {
-            merge(root.get_mut(), parse(text)?.into_inner());
-        }
+        let mut root = self.file_table()?;
+        self.put_overrides(root.get_mut())?;
         Ok(root)
+    }
+
+    /// The file's table as it is.
+    ///
+    /// # Errors
+    /// When the file is no TOML.
+    pub fn file_table(&self) -> Result<Spanned<DeTable<'_>>, Error> {
+        DeTable::parse(&self.text).map_err(|error| match error.span() {
+            Some(span) => self.error_at(Some(span), None, error.message().trim_end()),
+            // The one error that the parser has no place for.
+            None => {
+                let place = nested_too_deeply(&self.text);
+                self.error_at(Some(place..place), None, "a key has too many parts")
+            }
+        })
+    }
+
+    /// Puts the overrides into a table: each takes the place of whatever its key had.
+    ///
+    /// # Errors
+    /// When one is no TOML, which [`Override`]'s constructors rule out.
+    pub fn put_overrides<'i>(&'i self, table: &mut DeTable<'i>) -> Result<(), Error> {
+        for (start, Override { flag, line, parts }) in &self.overrides {
+            let parsed = DeTable::parse(line)
+                .map_err(|error| Error::Usage(format!("{flag}: {}", error.message())))?;
+            put(table, moved(parsed.into_inner(), *start), *parts);
+        }
+        Ok(())
     }
 
     /// An error about a dotted key: it names the line or the override that gives its value.
@@ -209,12 +252,10 @@ impl Source {
     /// `file:line`, or the override that this position belongs to.
     #[must_use]
     pub fn place(&self, position: usize) -> String {
-        let behind = |(one, text): &&(Override, String)| {
-            (text.len() - one.line.len()..=text.len()).contains(&position)
+        let behind = |(start, one): &&(usize, Override)| {
+            (*start..=start + one.line.len()).contains(&position)
         };
-        if position > self.text.len()
-            && let Some((one, _)) = self.overrides.iter().find(behind)
-        {
+        if let Some((_, one)) = self.overrides.iter().find(behind) {
             return one.flag.clone();
         }
         let before = &self.text.as_bytes()[..position.min(self.text.len())];
@@ -223,13 +264,25 @@ impl Source {
     }
 }
 
-/// Puts `other` into `table`, key by key.
-fn merge<'i>(table: &mut DeTable<'i>, other: DeTable<'i>) {
-    for (key, value) in other {
-        match (table.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value.get_ref()) {
-            (Some(DeValue::Table(inside)), DeValue::Table(_)) => {
-                if let DeValue::Table(new) = value.into_inner() {
-                    merge(inside, new);
+/// Where the first key stands that has more parts than the parser takes.
+fn nested_too_deeply(text: &str) -> usize {
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+    let has_it = |end: usize| {
+        DeTable::parse_recoverable(&text[..end]).1.iter().any(|error| error.span().is_none())
+    };
+    let lines = ends.partition_point(|&end| !has_it(end));
+    lines.checked_sub(1).map_or(0, |before| ends[before])
+}
+
+/// Gives a key of so many parts the value that `line` has for it. Tables on the way that are missing are
+/// made; what is no table there makes room for one.
+fn put<'i>(table: &mut DeTable<'i>, line: DeTable<'i>, parts: usize) {
+    for (key, value) in line {
+        let there = table.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
+        match (there, value.get_ref()) {
+            (Some(DeValue::Table(inside)), DeValue::Table(_)) if parts > 1 => {
+                if let DeValue::Table(rest) = value.into_inner() {
+                    put(inside, rest, parts - 1);
                 }
             }
             _ => {
@@ -239,6 +292,30 @@ fn merge<'i>(table: &mut DeTable<'i>, other: DeTable<'i>) {
             }
         }
     }
+}
+
+/// The same table, its text so much further behind.
+fn moved(table: DeTable<'_>, by: usize) -> DeTable<'_> {
+    let entries =
+        table.into_iter().map(|(key, value)| (moved_span(key, by), moved_value(value, by)));
+    entries.collect()
+}
+
+fn moved_value(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
+    let span = value.span();
+    let value = match value.into_inner() {
+        DeValue::Table(inside) => DeValue::Table(moved(inside, by)),
+        DeValue::Array(items) => {
+            DeValue::Array(items.into_iter().map(|item| moved_value(item, by)).collect())
+        }
+        value => value,
+    };
+    moved_span(Spanned::new(span, value), by)
+}
+
+fn moved_span<T>(spanned: Spanned<T>, by: usize) -> Spanned<T> {
+    let Range { start, end } = spanned.span();
+    Spanned::new(start + by..end + by, spanned.into_inner())
 }
 
 /// Where the value of a dotted key stands.

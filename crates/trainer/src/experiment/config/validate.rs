@@ -1,12 +1,9 @@
 //! Ranges, and how values must go together.
 
-use super::{Experiment, Source};
+use super::source::Source;
+use super::tables::{Experiment, MAX_SEED, MAX_STEPS};
 use crate::error::Error;
 
-/// Steps of a run: beyond what any machine gets through, within what TOML can write.
-pub const MAX_STEPS: u64 = 1_000_000_000_000_000;
-/// Largest seed: what TOML can write.
-pub const MAX_SEED: u64 = i64::MAX as u64;
 /// Samples of an iteration; they are all held in memory.
 const MAX_BATCH: u64 = 1 << 24;
 /// Weights between hidden layers; they are held several times in memory.
@@ -23,8 +20,7 @@ impl Experiment {
             let message = format!("is {value}; must be a whole number from {low} to {high}");
             check(key, wrong.then_some(message))
         };
-        check("name", wrong_name(&self.name))?;
-        range("seed", self.seed, 0, MAX_SEED)?;
+        validate_head(source, &self.name, self.seed)?;
         range("total_steps", self.total_steps, 1, MAX_STEPS)?;
         range("env.num_envs", self.env.num_envs as u64, 1, 65_536)?;
         range("eval.episodes", self.eval.episodes as u64, 1, 100_000)?;
@@ -53,6 +49,21 @@ impl Experiment {
             .then(|| format!("is {}, less than one iteration: {product}", self.total_steps));
         check("total_steps", too_short)
     }
+}
+
+/// Checks what stands above the tables of an experiment and of a sweep alike.
+///
+/// # Errors
+/// When the name can't be a directory's, or the seed is too large.
+pub fn validate_head(source: &Source, name: &str, seed: u64) -> Result<(), Error> {
+    if let Some(message) = wrong_name(name) {
+        return Err(source.error("name", &message));
+    }
+    if seed > MAX_SEED {
+        let message = format!("is {seed}; must be a whole number from 0 to {MAX_SEED}");
+        return Err(source.error("seed", &message));
+    }
+    Ok(())
 }
 
 /// What is wrong with a name that becomes a directory.

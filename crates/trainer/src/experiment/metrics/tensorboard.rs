@@ -32,13 +32,13 @@ enum What {
     #[prost(string, tag = "3")]
     FileVersion(String),
     #[prost(message, tag = "5")]
-    Summary(Summary),
+    Summary(EventSummary),
     #[prost(message, tag = "7")]
     SessionLog(SessionLog),
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Summary {
+struct EventSummary {
     #[prost(message, repeated, tag = "1")]
     value: Vec<Scalar>,
 }
@@ -113,7 +113,7 @@ impl Sink for TensorBoardSink {
                 Some(Scalar { tag: (*name).to_owned(), simple_value: Some((*figure)? as f32) })
             })
             .collect();
-        self.write(record.steps, What::Summary(Summary { value }))
+        self.write(record.steps, What::Summary(EventSummary { value }))
     }
 }
 
@@ -132,7 +132,7 @@ fn masked_checksum(bytes: &[u8]) -> u32 {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Event, Scalar, Summary, TensorBoardSink, What, masked_checksum};
+    use super::{Event, EventSummary, Scalar, TensorBoardSink, What, masked_checksum};
     use crate::experiment::metrics::{Record, Sink};
     use prost::Message;
 
@@ -175,6 +175,6 @@ mod tests {
         assert!(matches!(events[1].what, Some(What::SessionLog(_))));
         let value = vec![Scalar { tag: "a".to_owned(), simple_value: Some(0.5) }];
         assert_eq!(events[2].step, 128);
-        assert_eq!(events[2].what, Some(What::Summary(Summary { value })));
+        assert_eq!(events[2].what, Some(What::Summary(EventSummary { value })));
     }
 }

@@ -44,7 +44,8 @@ pub fn encode(policy: &GreedyPolicy<'_>, known: &[(&str, String)]) -> Vec<u8> {
     if let Some(last) = graph.nodes.last_mut() {
         last.output = vec![OUTPUT.to_owned()];
     }
-    let entry = |(key, value): &(&str, String)| Entry { key: (*key).into(), value: value.clone() };
+    let entry =
+        |(key, value): &(&str, String)| StringEntry { key: (*key).into(), value: value.clone() };
     let model = Model {
         ir_version: IR,
         producer_name: "backburn".into(),
@@ -109,7 +110,7 @@ fn decide(graph: &mut GraphBuilder, mut x: String, decision: &Decision<'_>) -> V
 #[derive(Default)]
 struct GraphBuilder {
     nodes: Vec<Node>,
-    tensors: Vec<Tensor>,
+    tensors: Vec<TensorProto>,
 }
 
 impl GraphBuilder {
@@ -143,7 +144,7 @@ impl GraphBuilder {
 
     fn tensor(&mut self, name: &str, data_type: i32, bytes: Vec<u8>, shape: &[usize]) -> String {
         let dims = shape.iter().map(|&size| size as i64).collect();
-        self.tensors.push(Tensor { dims, data_type, name: name.into(), raw_data: bytes });
+        self.tensors.push(TensorProto { dims, data_type, name: name.into(), raw_data: bytes });
         name.into()
     }
 }
@@ -161,7 +162,7 @@ struct Model {
     #[prost(message, repeated, tag = "8")]
     opset_import: Vec<OperatorSet>,
     #[prost(message, repeated, tag = "14")]
-    metadata_props: Vec<Entry>,
+    metadata_props: Vec<StringEntry>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -173,7 +174,7 @@ struct OperatorSet {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Entry {
+struct StringEntry {
     #[prost(string, tag = "1")]
     key: String,
     #[prost(string, tag = "2")]
@@ -187,7 +188,7 @@ struct Graph {
     #[prost(string, tag = "2")]
     name: String,
     #[prost(message, repeated, tag = "5")]
-    initializer: Vec<Tensor>,
+    initializer: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
     input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
@@ -220,7 +221,7 @@ struct Attribute {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Tensor {
+struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
     dims: Vec<i64>,
     #[prost(int32, tag = "2")]
@@ -245,7 +246,7 @@ impl ValueInfo {
     fn new(name: &str, elem_type: i32, width: Option<usize>) -> ValueInfo {
         let batch = Dimension { value: None, param: Some("batch".into()) };
         let row = width.map(|width| Dimension { value: Some(width as i64), param: None });
-        let shape = Some(Shape { dim: [batch].into_iter().chain(row).collect() });
+        let shape = Some(TensorShape { dim: [batch].into_iter().chain(row).collect() });
         let tensor_type = Some(TensorType { elem_type, shape });
         ValueInfo { name: name.into(), kind: Some(Type { tensor_type }) }
     }
@@ -262,11 +263,11 @@ struct TensorType {
     #[prost(int32, tag = "1")]
     elem_type: i32,
     #[prost(message, optional, tag = "2")]
-    shape: Option<Shape>,
+    shape: Option<TensorShape>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Shape {
+struct TensorShape {
     #[prost(message, repeated, tag = "1")]
     dim: Vec<Dimension>,
 }

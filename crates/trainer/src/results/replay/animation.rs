@@ -1,6 +1,6 @@
 //! Episodes in the terminal.
 
-use super::Episode;
+use super::episode::ReplayedEpisode;
 use super::picture::{DARK, MONOCHROME, Pixels, Rgb, Surface, View};
 use crate::error::Error;
 use crate::results::screen::Screen;
@@ -31,7 +31,7 @@ enum Style {
 ///
 /// # Errors
 /// When a picture can't be drawn.
-pub fn play(screen: &mut Screen, episode: &Episode) -> Result<bool, Error> {
+pub fn play(screen: &mut Screen, episode: &ReplayedEpisode) -> Result<bool, Error> {
     let style = match (console::colors_enabled(), console::true_colors_enabled()) {
         (false, _) => Style::Plain,
         (true, true) => Style::TrueColor,
@@ -65,7 +65,7 @@ pub fn play(screen: &mut Screen, episode: &Episode) -> Result<bool, Error> {
 ///
 /// # Errors
 /// When the picture can't be drawn.
-pub fn last_picture(episode: &Episode) -> Result<String, Error> {
+pub fn last_picture(episode: &ReplayedEpisode) -> Result<String, Error> {
     let last = episode.steps();
     let mut text = String::new();
     for line in lines(episode, last, (PAGE.0, PAGE.1 - 2), Style::Plain)? {
@@ -79,7 +79,7 @@ pub fn last_picture(episode: &Episode) -> Result<String, Error> {
 
 /// The picture of a moment in so many columns and rows at most; a line for each row.
 fn lines(
-    episode: &Episode,
+    episode: &ReplayedEpisode,
     step: usize,
     (columns, rows): (usize, usize),
     style: Style,

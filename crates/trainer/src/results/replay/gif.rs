@@ -1,6 +1,6 @@
 //! Episodes as an animated GIF.
 
-use super::Episode;
+use super::episode::ReplayedEpisode;
 use super::picture::{LIGHT, Pixels, Rgb, Surface, View};
 use crate::error::Error;
 use envs::Color;
@@ -32,7 +32,7 @@ const SHADES: u16 = 8;
 pub struct Film {
     encoder: Encoder<Vec<u8>>,
     height: usize,
-    table: Table,
+    table: ColorTable,
     /// What is seen, as indices into the table.
     seen: Vec<u8>,
 }
@@ -42,12 +42,12 @@ impl Film {
     ///
     /// # Errors
     /// When it can't be encoded.
-    pub fn new(first: &Episode) -> Result<Film, Error> {
+    pub fn new(first: &ReplayedEpisode) -> Result<Film, Error> {
         let first = &first.pictures[0];
         let unit = View::fit(first, WIDTH as f64, MAX_HEIGHT).unit;
         let picture_height = ((first.high[1] - first.low[1]) * unit).round().max(1.0);
         let height = picture_height as usize + CAPTION;
-        let table = Table::new();
+        let table = ColorTable::new();
         let mut encoder = Encoder::new(Vec::new(), WIDTH as u16, height as u16, &table.bytes())
             .map_err(problem)?;
         encoder.set_repeat(Repeat::Infinite).map_err(problem)?;
@@ -58,7 +58,7 @@ impl Film {
     ///
     /// # Errors
     /// When a picture can't be drawn or encoded.
-    pub fn add(&mut self, episode: &Episode) -> Result<(), Error> {
+    pub fn add(&mut self, episode: &ReplayedEpisode) -> Result<(), Error> {
         let (steps, seconds) = (episode.steps(), episode.seconds());
         // Every step, or as many as there is time for.
         let most = (steps as f64 * seconds / MIN_SECONDS + 1e-9) as usize;
@@ -90,7 +90,7 @@ impl Film {
     }
 
     /// The picture of a moment, with the line below it.
-    fn draw(&self, episode: &Episode, step: usize) -> Result<Pixels, Error> {
+    fn draw(&self, episode: &ReplayedEpisode, step: usize) -> Result<Pixels, Error> {
         let picture_height = self.height - CAPTION;
         let view = View::fit(&episode.pictures[step], WIDTH as f64, picture_height as f64);
         let mut surface = Surface::new(WIDTH, self.height, &LIGHT);
@@ -138,19 +138,19 @@ impl Film {
 }
 
 fn problem(error: gif::EncodingError) -> Error {
-    Error::Usage(format!("the GIF can't be made: {error}"))
+    Error::Failed(format!("the GIF can't be made: {error}"))
 }
 
 /// The colors of the GIF: those of the shapes, and the shades between each two of them that smooth edges
 /// have.
-struct Table {
+struct ColorTable {
     colors: Vec<Rgb>,
     /// Indices of colors that were looked up.
     known: HashMap<Rgb, u8>,
 }
 
-impl Table {
-    fn new() -> Table {
+impl ColorTable {
+    fn new() -> ColorTable {
         let pure: Vec<Rgb> = [LIGHT.ground].into_iter().chain(LIGHT.colors).collect();
         // The first place is that of the pixels that stay as they are.
         let mut colors = vec![LIGHT.ground];
@@ -165,7 +165,7 @@ impl Table {
                 }
             }
         }
-        Table { colors, known: HashMap::new() }
+        ColorTable { colors, known: HashMap::new() }
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -321,7 +321,7 @@ impl Surface {
     /// # Errors
     /// When it can't be drawn, for want of memory say.
     pub fn pixels(&self) -> Result<Pixels, Error> {
-        let problem = |error: String| Error::Usage(format!("the picture can't be drawn: {error}"));
+        let problem = |error: String| Error::Failed(format!("the picture can't be drawn: {error}"));
         let raster = RasterBackend::new().with_scale(SAMPLES as f32);
         let file = raster.render_scene(&self.scene).map_err(problem)?;
         let mut reader = png::Decoder::new(std::io::Cursor::new(file))
@@ -384,6 +384,13 @@ mod tests {
         let other = Drawing::new([0.0; 2], [2.0, 1.5], 0.1);
         let message = pictures(&recording(vec![good, other]), "mine").unwrap_err().to_string();
         assert!(message.contains("step 1 has another rectangle"), "{message}");
+    }
+
+    #[test]
+    fn a_picture_that_can_not_be_drawn_is_no_bad_usage() {
+        let error = Surface::new(0, 0, &LIGHT).pixels().map(drop).unwrap_err();
+        assert!(error.to_string().starts_with("the picture can't be drawn: "), "{error}");
+        assert_eq!(error.exit_code(), 1);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use super::layers::Pictures;
 use crate::error::Error;
 use crate::experiment::session::Trained;
+use crate::registry::Registry;
 use crate::results::replay::picture::pictures;
 use crate::results::stats;
 use crate::results::{Group, Run};
 use crate::terminal::warn;
 use agents::Recording;
-use crate::registry::Registry;
 use serde::Serialize;
 
 /// Policies that are replayed at most: the page stays small however large a sweep is.
@@ -23,13 +23,13 @@ const MIN_SWEEP: usize = 3;
 /// All of it.
 #[derive(Serialize)]
 pub struct Data {
-    pub sweep: Option<Sweep>,
+    pub sweep: Option<SweepPicture>,
     pub replays: Vec<Replay>,
 }
 
 /// Hyperparameters and what they led to.
 #[derive(Serialize)]
-pub struct Sweep {
+pub struct SweepPicture {
     keys: Vec<String>,
     groups: Vec<SweepGroup>,
 }
@@ -42,9 +42,9 @@ struct SweepGroup {
     returns: Vec<f64>,
 }
 
-impl Sweep {
+impl SweepPicture {
     /// `None` where there are too few groups, or ones whose returns can't be compared.
-    pub fn of(groups: &[Group]) -> Option<Sweep> {
+    pub fn of(groups: &[Group]) -> Option<SweepPicture> {
         let differences = &groups.first()?.differences;
         if differences.is_empty() || differences.contains_key("env.name") {
             return None;
@@ -62,7 +62,7 @@ impl Sweep {
             .filter(|group| !group.returns.is_empty())
             .collect();
         (groups.len() >= MIN_SWEEP)
-            .then(|| Sweep { keys: differences.keys().cloned().collect(), groups })
+            .then(|| SweepPicture { keys: differences.keys().cloned().collect(), groups })
     }
 }
 
@@ -122,17 +122,17 @@ fn best(runs: &[Run]) -> Option<&Run> {
 }
 
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
-    let Trained { experiment, entry, agent, .. } = Trained::read(&run.path, registry)?;
+    let Trained { experiment, task, agent, .. } = Trained::read(&run.path, registry)?;
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {
-        let recording = agents::record(agent.actor(), &entry, experiment.seed, index, true, left)
+        let recording = agents::record(agent.actor(), &task, experiment.seed, index, true, left)
             .map_err(Error::Agent)?;
         if recording.end.is_none() && index > 0 {
             break;
         }
         left -= recording.rewards.len();
-        let pictures = pictures(&recording, entry.name)?;
+        let pictures = pictures(&recording, task.name())?;
         episodes.push(ReplayEpisode::new(&recording, Pictures::new(&pictures)));
     }
     let label = format!("{}, seed {}", group.label, run.seed);

@@ -16,13 +16,13 @@ pub struct Pictures {
     seconds_per_step: f64,
     /// A layer for each place in the list of shapes, later ones above; with an entry for each step, up to
     /// the last one that says anything.
-    layers: Vec<Vec<Entry>>,
+    layers: Vec<Vec<LayerChange>>,
 }
 
 /// What is new about a layer.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-enum Entry {
+enum LayerChange {
     /// It has no shape.
     Absent,
     /// Differences of [`Full::at`], without zeros at the end.
@@ -56,16 +56,16 @@ impl Pictures {
         let most = drawings.iter().map(|drawing| drawing.shapes.len()).max().unwrap_or(0);
         let layer = |index: usize| {
             let mut before: Option<Full> = None;
-            let mut entries: Vec<Entry> = drawings
+            let mut entries: Vec<LayerChange> = drawings
                 .iter()
                 .map(|drawing| {
                     let now = drawing.shapes.get(index).map(|shape| Full::of(shape, view));
-                    let entry = Entry::between(before.as_ref(), now.as_ref());
+                    let entry = LayerChange::between(before.as_ref(), now.as_ref());
                     before = now;
                     entry
                 })
                 .collect();
-            while entries.last() == Some(&Entry::Moved(Vec::new())) {
+            while entries.last() == Some(&LayerChange::Moved(Vec::new())) {
                 entries.pop();
             }
             entries
@@ -109,24 +109,24 @@ impl Full {
     }
 }
 
-impl Entry {
-    fn between(before: Option<&Full>, now: Option<&Full>) -> Entry {
-        let Some(now) = now else { return Entry::Absent };
-        let Some(before) = before else { return Entry::Shape(now.clone()) };
+impl LayerChange {
+    fn between(before: Option<&Full>, now: Option<&Full>) -> LayerChange {
+        let Some(now) = now else { return LayerChange::Absent };
+        let Some(before) = before else { return LayerChange::Shape(now.clone()) };
         let Full { kind, color, at, text, steps } = before;
         let is_same =
             (kind, color, steps, at.len()) == (&now.kind, &now.color, &now.steps, now.at.len());
         match &now.text {
-            _ if !is_same => Entry::Shape(now.clone()),
-            Some(other) if now.text != *text && now.at == *at => Entry::Says(other.clone()),
-            _ if now.text != *text => Entry::Shape(now.clone()),
+            _ if !is_same => LayerChange::Shape(now.clone()),
+            Some(other) if now.text != *text && now.at == *at => LayerChange::Says(other.clone()),
+            _ if now.text != *text => LayerChange::Shape(now.clone()),
             _ => {
                 let mut moved: Vec<i64> =
                     now.at.iter().zip(at).map(|(now, before)| now - before).collect();
                 while moved.last() == Some(&0) {
                     moved.pop();
                 }
-                Entry::Moved(moved)
+                LayerChange::Moved(moved)
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What would run on the drone's computer: the trained policy, and no trainer. Here it flies a square.
 
 use agents::network::Scratch;
-use drone::Drone;
-use envs::{Action, Environment, Stream, stream};
+use drone::{Drone, DroneParameters};
+use envs::{Action, Environment, Parametric, Stream, stream};
 use std::error::Error;
 use trainer::Trained;
 
@@ -11,10 +11,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let policy = Trained::read(run, &drone::registry())?;
     let actor = policy.agent.actor();
 
-    let mut drone = Drone::default();
+    // Heavier than usual, which the policy is not told.
+    let mut drone = Drone::new(DroneParameters { mass: 0.55, ..DroneParameters::default() })?;
     let mut gusts = stream(1, Stream::Environment(0));
-    let motors = drone.action_space();
-    let mut sensors = vec![0.0; drone.observation_space().width()];
+    let spec = drone.spec();
+    let mut sensors = vec![0.0; spec.observation_space.width()];
     let mut scratch = Scratch::default();
     for corner in [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]] {
         // Places are relative to the waypoint: a new one a metre away moves the drone's own place.
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         drone.set_state(&state)?;
         for _ in 0..150 {
             drone.observe(&mut sensors);
-            let power = actor.act(&motors, &sensors, None, &mut scratch)?;
+            let power = actor.act(&spec.action_space, &sensors, None, &mut scratch)?;
             drone.step(Action::Continuous(&power), &mut gusts);
         }
         println!("{:.2} m from the waypoint after 3 s", drone.distance());

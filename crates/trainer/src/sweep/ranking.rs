@@ -1,8 +1,9 @@
 //! `results.csv`, `best.toml`, and the ranked table at the end.
 
-use super::trial::{Entry, Figures, Status};
-use super::{Objective, Sweep, shown};
+use super::plan::{Sweep, short, shown};
+use super::trial::{Figures, Status, TrialState};
 use crate::error::Error;
+use crate::experiment::config::sweep::Objective;
 use crate::files;
 use crate::terminal::{Align, columns};
 use serde::Serialize;
@@ -17,8 +18,8 @@ const ROWS: usize = 20;
 ///
 /// # Errors
 /// When a file can't be written.
-pub fn write(sweep: &Sweep, root: &Path, entries: &[Entry]) -> Result<(), Error> {
-    let rows: Vec<(String, &Entry)> =
+pub fn write(sweep: &Sweep, root: &Path, entries: &[TrialState]) -> Result<(), Error> {
+    let rows: Vec<(String, &TrialState)> =
         entries.iter().map(|entry| (entry.trial.number.to_string(), entry)).collect();
     table(sweep, &root.join("results.csv"), "trial", &rows)?;
     if let Some(best) = ranked(sweep, entries).first() {
@@ -38,7 +39,7 @@ pub fn table(
     sweep: &Sweep,
     path: &Path,
     title: &str,
-    rows: &[(String, &Entry)],
+    rows: &[(String, &TrialState)],
 ) -> Result<(), Error> {
     let keys = sweep.space.keys();
     let mut header = vec![title, "status", "reason"];
@@ -60,8 +61,8 @@ pub fn table(
 
 /// Finished trials, the best first; of two that are equal the one that came first.
 #[must_use]
-pub fn ranked<'a>(sweep: &Sweep, entries: &'a [Entry]) -> Vec<&'a Entry> {
-    let mut ranked: Vec<(&Entry, f64)> =
+pub fn ranked<'a>(sweep: &Sweep, entries: &'a [TrialState]) -> Vec<&'a TrialState> {
+    let mut ranked: Vec<(&TrialState, f64)> =
         entries.iter().filter_map(|entry| Some((entry, entry.loss(sweep)?))).collect();
     ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
     ranked.into_iter().map(|(entry, _)| entry).collect()
@@ -76,11 +77,11 @@ fn algorithm<'a>(value: &'a Value, mut others: impl Iterator<Item = &'a Value>) 
 
 /// The ranked table for people.
 #[must_use]
-pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
+pub fn ranking(sweep: &Sweep, root: &Path, entries: &[TrialState]) -> String {
     let ranked = ranked(sweep, entries);
     let keys = sweep.space.keys();
     let mut header = vec!["rank".to_owned(), "trial".to_owned()];
-    header.extend(keys.iter().map(|(key, _)| super::short(key).to_owned()));
+    header.extend(keys.iter().map(|(key, _)| short(key).to_owned()));
     header.extend([sweep.objective.name(), "+/-"].map(str::to_owned));
     let knows_success = ranked.iter().any(|entry| entry.mean("eval.success_rate").is_some());
     header.extend(knows_success.then(|| "success".to_owned()));
@@ -111,7 +112,7 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[Entry]) -> String {
         text += &format!("  and {} more\n", ranked.len() - ROWS);
     }
     for status in [Status::Failed, Status::Pruned] {
-        let of: Vec<&Entry> = entries
+        let of: Vec<&TrialState> = entries
             .iter()
             .filter(|entry| entry.verdict.as_ref().is_some_and(|(one, _)| *one == status))
             .collect();
@@ -138,14 +139,14 @@ pub struct Ranking<'a> {
     name: &'a str,
     objective: Objective,
     seeds: &'a [u64],
-    trials: Vec<Row<'a>>,
+    trials: Vec<RankedTrial<'a>>,
     winner: Option<String>,
-    confirmed: Option<Row<'a>>,
+    confirmed: Option<RankedTrial<'a>>,
 }
 
 /// A trial, by the names of `results.csv`.
 #[derive(Serialize)]
-struct Row<'a> {
+struct RankedTrial<'a> {
     trial: usize,
     status: &'static str,
     reason: &'a str,
@@ -162,8 +163,8 @@ impl<'a> Ranking<'a> {
     pub fn new(
         sweep: &'a Sweep,
         root: &Path,
-        entries: &'a [Entry],
-        confirmed: Option<&'a Entry>,
+        entries: &'a [TrialState],
+        confirmed: Option<&'a TrialState>,
     ) -> Ranking<'a> {
         let ranked = ranked(sweep, entries);
         let others = entries.iter().filter(|entry| entry.loss(sweep).is_none());
@@ -173,16 +174,20 @@ impl<'a> Ranking<'a> {
             objective: sweep.objective,
             seeds: &sweep.seeds,
             winner: (!ranked.is_empty()).then(|| root.join("best.toml").display().to_string()),
-            confirmed: confirmed.map(|entry| Row::new(sweep, entry)),
-            trials: ranked.into_iter().chain(others).map(|entry| Row::new(sweep, entry)).collect(),
+            confirmed: confirmed.map(|entry| RankedTrial::new(sweep, entry)),
+            trials: ranked
+                .into_iter()
+                .chain(others)
+                .map(|entry| RankedTrial::new(sweep, entry))
+                .collect(),
         }
     }
 }
 
-impl<'a> Row<'a> {
-    fn new(sweep: &'a Sweep, entry: &'a Entry) -> Row<'a> {
+impl<'a> RankedTrial<'a> {
+    fn new(sweep: &'a Sweep, entry: &'a TrialState) -> RankedTrial<'a> {
         let (status, reason) = outcome(entry);
-        Row {
+        RankedTrial {
             trial: entry.trial.number,
             status,
             reason,
@@ -201,7 +206,7 @@ impl<'a> Row<'a> {
 }
 
 /// How a trial ended, and why.
-fn outcome(entry: &Entry) -> (&'static str, &str) {
+fn outcome(entry: &TrialState) -> (&'static str, &str) {
     match &entry.verdict {
         Some((status, reason)) => (status.name(), reason),
         None => ("unfinished", ""),
@@ -210,8 +215,8 @@ fn outcome(entry: &Entry) -> (&'static str, &str) {
 
 /// The winner on the seeds it won with, and on fresh ones.
 #[must_use]
-pub fn confirmation(sweep: &Sweep, won: &Entry, confirmed: &Entry) -> String {
-    let seeds = |entry: &Entry| {
+pub fn confirmation(sweep: &Sweep, won: &TrialState, confirmed: &TrialState) -> String {
+    let seeds = |entry: &TrialState| {
         let seeds: Vec<String> = entry.runs.iter().map(|(seed, _)| seed.to_string()).collect();
         seeds.join(",")
     };

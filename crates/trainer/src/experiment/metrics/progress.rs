@@ -1,10 +1,10 @@
 //! What the user sees while a run goes on.
 
+use super::{Record, Sink};
 use crate::error::Error;
-use crate::experiment::metrics::{Record, Sink};
-use crate::terminal::{draws_in_place, figure, line};
+use crate::terminal::{bar_style, draws_in_place, figure, line};
 use console::Term;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines, at least.
@@ -31,7 +31,7 @@ impl ProgressSink {
             return ProgressSink::Lines { total, last: None };
         }
         let bar = ProgressBar::new(total).with_position(steps);
-        bar.set_style(style("{bar:8} {human_pos}/{human_len} {wide_msg} ETA {eta}"));
+        bar.set_style(bar_style("{bar:8} {human_pos}/{human_len} {wide_msg} ETA {eta}"));
         bar.reset_eta();
         ProgressSink::Bar(bar)
     }
@@ -69,13 +69,6 @@ impl Drop for ProgressSink {
             bar.abandon();
         }
     }
-}
-
-/// Of a bar without a colour in it, so that there is nothing for NO_COLOR to take away.
-pub fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
 }
 
 /// Seconds to go, by the pace since the last line.

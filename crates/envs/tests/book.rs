@@ -1,0 +1,49 @@
+//! Keeps the book's page on environments true: every parameter with its unit, default and range.
+#![allow(clippy::expect_used)]
+
+use envs::{Registry, TaskConfig};
+use serde_json::{Map, Value};
+
+/// A number as the page writes it.
+fn plain(number: f64) -> String {
+    let is_short = number == 0.0 || (1e-4..1e6).contains(&number.abs());
+    if is_short { format!("{number}") } else { format!("{number:e}") }
+}
+
+/// The rows of one environment's table, by what it declares.
+fn declared(properties: &Map<String, Value>) -> Vec<String> {
+    let row = |(key, schema): (&String, &Value)| {
+        let unit = schema["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
+        let bound = |key: &str| plain(schema[key].as_f64().expect("every parameter has a range"));
+        let range = format!("{} to {}", bound("minimum"), bound("maximum"));
+        let (default, text) = (&schema["default"], schema["description"].as_str());
+        let text = text.expect("every parameter has a comment");
+        format!("| `{key}` |{unit} | `{default}` | {range} | {text} |")
+    };
+    properties.iter().map(row).collect()
+}
+
+#[test]
+fn the_page_on_environments_has_every_parameter() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/environments.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    for entry in Registry::default().entries() {
+        let section = page
+            .split("\n## ")
+            .find_map(|part| part.strip_prefix(&format!("`{}`\n", entry.name)))
+            .unwrap_or_else(|| panic!("no section on {}", entry.name));
+        let schema = entry.schema();
+        let mut expected = declared(schema["properties"].as_object().expect("a table"));
+        let mut found: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{} (left: the page, right: the code)", entry.name);
+
+        let task = entry.task(&TaskConfig::default()).expect("the defaults are good");
+        for term in &task.spec().reward_terms {
+            assert!(section.contains(&format!("`{term}`")), "{}: no word on {term}", entry.name);
+        }
+        let limit = format!("{} steps", task.spec().max_episode_steps);
+        assert!(section.replace('\n', " ").contains(&limit), "{}: no {limit}", entry.name);
+    }
+}

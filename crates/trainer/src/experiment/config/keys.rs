@@ -1,0 +1,30 @@
+//! A configuration by its dotted keys.
+
+use std::collections::BTreeMap;
+
+/// The values of a table by their dotted keys (`agent.gamma`), each as TOML writes it, but texts without
+/// their quotes.
+#[must_use]
+pub fn flattened(table: &toml::Table) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    flatten("", table, &mut values);
+    values
+}
+
+fn flatten(prefix: &str, table: &toml::Table, values: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            // A schedule is one value.
+            toml::Value::Table(inside) if !inside.contains_key("start") => {
+                flatten(&key, inside, values);
+            }
+            toml::Value::String(text) => {
+                values.insert(key, text.clone());
+            }
+            value => {
+                values.insert(key, value.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A run in its directory, from its beginning or from where it stopped, to its end.
+
+use super::config::{Experiment, Override};
+use super::metrics::Sink;
+use super::metrics::csv::CsvSink;
+use super::metrics::progress::ProgressSink;
+use super::metrics::tensorboard::TensorBoardSink;
+use super::run_dir::RunDir;
+use super::session::Session;
+use super::summary::Summary;
+use super::train::train;
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::registry::Registry;
+use crate::terminal::Output;
+use agents::Backend;
+use std::path::PathBuf;
+
+/// What a run tells, and what stops it.
+#[derive(Clone, Copy, Debug)]
+pub struct Control {
+    /// What is printed.
+    pub output: Output,
+    /// Whether the end of stdin is a wish to stop, too.
+    pub until_stdin_ends: bool,
+}
+
+/// Begins a run in `out`, or in runs/NAME/SEED.
+///
+/// # Errors
+/// When the directory can't be used, or the run does not come to its end.
+pub fn start(
+    session: Session,
+    out: Option<PathBuf>,
+    overwrite: bool,
+    control: Control,
+) -> Result<(), Error> {
+    let path = out.unwrap_or_else(|| {
+        let Experiment { name, seed, .. } = &session.experiment;
+        ["runs", name, &seed.to_string()].iter().collect()
+    });
+    let run = RunDir::at(path);
+    let _lock = run.create(&session.experiment, overwrite)?;
+    finish(session, &run, control)
+}
+
+/// Goes on with the run in this directory, on another backend if one is given.
+///
+/// # Errors
+/// When there is no run, its checkpoint is of another one, or it does not come to its end.
+pub fn resume(
+    path: PathBuf,
+    backend: Option<Backend>,
+    control: Control,
+    registry: &Registry,
+) -> Result<(), Error> {
+    let run = RunDir::at(path);
+    let _lock = run.open()?;
+    let backend: Vec<_> =
+        backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
+    let (experiment, source) = Experiment::read(&run.config(), &backend, registry)?;
+    let session = Session::resume(&run, experiment, &source, registry)?;
+    let steps = session.progress.steps;
+    run.remove_old(steps, session.experiment.checkpoint.keep)?;
+    if session.is_finished() && run.summary().is_file() {
+        let summary = Summary::read(&run.summary())?;
+        // Another one is about what the run was before it went on.
+        if summary.steps == steps {
+            control.output.result(&summary.of(run.path()), || {
+                format!(
+                    "{}: finished, {steps} steps are done; see summary.json, or raise total_steps \
+                     in config.toml to train longer\n",
+                    run.path().display()
+                )
+            });
+            return Ok(());
+        }
+    }
+    finish(session, &run, control)
+}
+
+/// Trains to the end and writes the summary.
+fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
+    let interrupt = Interrupt::listen();
+    if control.until_stdin_ends {
+        interrupt.listen_to_stdin();
+    }
+    run.remove_summary()?;
+    let progress = session.progress;
+    let mut sinks: Vec<Box<dyn Sink>> =
+        vec![Box::new(CsvSink::open(&run.metrics(), progress.iterations)?)];
+    if !session.is_finished() {
+        sinks.push(Box::new(TensorBoardSink::create(run.path(), progress.steps)?));
+    }
+    if !control.output.quiet {
+        let total = session.experiment.whole_steps();
+        sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
+    }
+    let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
+    drop(sinks);
+    let summary = Summary::new(&session, &evaluation);
+    summary.write(&run.summary())?;
+    control.output.result(&summary.of(run.path()), || summary.table(run.path()));
+    Ok(())
+}
