@@ -38,7 +38,7 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
     {
         let entry = Registry::default().get(name).unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 8);
-        let config = AgentConfig::Ppo(PpoConfig { rollout_steps: 512, ..PpoConfig::default() });
+        let config = AgentConfig::new(PpoConfig { rollout_steps: 512, ..PpoConfig::default() });
         let network = NetworkConfig::default();
         let device = Backend::Flex.open().unwrap();
         let (observations, actions) =

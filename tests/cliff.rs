@@ -7,10 +7,9 @@
 
 use agents::gae::{Trajectory, gae};
 use agents::network::Scratch;
-use agents::samples::Samples;
 use agents::trpo::TrustRegion;
 use agents::{
-    Agent, AgentConfig, AgentState, AlgorithmMetrics, Batch, Collector, NetworkConfig, Schedule,
+    Agent, AgentConfig, AgentState, Batch, Collector, Minibatch, NetworkConfig, Schedule, Signal,
     TrpoConfig,
 };
 use backburn_tests::assert_match;
@@ -151,7 +150,7 @@ fn agent(config: TrpoConfig, hidden: &[usize]) -> Agent {
     let network = NetworkConfig { hidden: hidden.to_vec(), ..NetworkConfig::default() };
     let spec = Cliff::default().spec();
     Agent::new(
-        &AgentConfig::Trpo(config),
+        &AgentConfig::new(config),
         &network,
         false,
         &spec.observation_space,
@@ -163,7 +162,7 @@ fn agent(config: TrpoConfig, hidden: &[usize]) -> Agent {
 }
 
 fn with_policy(mut agent: Agent, params: Vec<f32>) -> Agent {
-    agent.set_state(AgentState { policy: params, ..agent.state() }).unwrap();
+    agent.set_state(AgentState { policy: params, ..agent.state().unwrap() }).unwrap();
     agent
 }
 
@@ -177,8 +176,14 @@ fn table_params(logits: &Table) -> Vec<f32> {
 
 /// The probabilities with which an agent acts.
 fn policy_of(agent: &Agent) -> Table {
+    policy_at(agent, agent.actor().params())
+}
+
+/// The probabilities with which an agent would act at these parameters.
+fn policy_at(agent: &Agent, params: &[f32]) -> Table {
     let mut scratch = Scratch::default();
-    let outputs = agent.actor().outputs(&observations(), &mut scratch);
+    let network = agent.actor().policy().network();
+    let outputs = network.forward_plain(params, &observations(), &mut scratch);
     let rows = outputs.chunks_exact(ACTIONS);
     rows.map(|row| softmax(&std::array::from_fn(|action| row[action].into()))).collect()
 }
@@ -260,7 +265,7 @@ fn fit_critic(hidden: &[usize], policy: Vec<f32>, learning_rate: f64) -> Learned
     }
     assert_eq!(agent.actor().params(), policy, "the policy moved");
     let mut values = vec![0.0; STATES];
-    agent.critic().values(&observations(), &mut Scratch::default(), &mut values);
+    agent.critics()[0].values(&observations(), &mut Scratch::default(), &mut values);
     let values = values.into_iter().map(f64::from).collect();
     Learned { values, visits, terminated, truncated }
 }
@@ -448,14 +453,20 @@ fn exact_batch(agent: &Agent, solved: &Solved) -> Batch {
         observations,
         actions: pairs().map(|(_, action)| action as f32).collect(),
         log_probs: pairs().map(|(s, a)| solved.policy[s][a].ln() as f32).collect(),
-        advantages: weights.iter().map(|weight| (size as f64 * weight) as f32).collect(),
-        rewards: vec![0.0; size],
         terminated: vec![false; size],
         truncated: vec![false; size],
-        values: vec![0.0; size],
-        next_values: vec![0.0; size],
-        returns: vec![0.0; size],
+        signals: vec![Signal {
+            advantages: weights.iter().map(|weight| (size as f64 * weight) as f32).collect(),
+            rewards: vec![0.0; size],
+            values: vec![0.0; size],
+            next_values: vec![0.0; size],
+            returns: vec![0.0; size],
+        }],
     }
+}
+
+fn upload(batch: &Batch) -> Minibatch {
+    Minibatch::upload(batch, &batch.reward().advantages, &Device::flex())
 }
 
 /// An agent with a random policy, far from uniform.
@@ -473,8 +484,8 @@ fn the_sampled_surrogate_has_the_exact_gradient() {
         let params = agent.actor().params().to_vec();
         let old = Solved::new(policy_of(&agent), gamma);
         let batch = exact_batch(&agent, &old);
-        let samples = Samples::upload(&batch, agent.actor(), &Device::flex());
-        let region = TrustRegion::new(agent.actor().policy(), &params, &samples, 0.0);
+        let minibatch = upload(&batch);
+        let region = TrustRegion::new(agent.actor().policy(), &params, &minibatch, 0.0);
         let (surrogate, gradient) = region.gradient().unwrap();
         let scale = largest(&policy_gradient(&old).concat());
         let place = |what: &str| format!("hidden {hidden:?}: {what}");
@@ -498,7 +509,7 @@ fn the_sampled_surrogate_has_the_exact_gradient() {
             const STEP: f64 = 3e-3;
             let performance = |size: f64| {
                 let moved = agents::trpo::moved(&params, &direction, size);
-                let policy = policy_of(&with_policy(agent.clone(), moved));
+                let policy = policy_at(&agent, &moved);
                 Solved::new(policy, gamma).performance()
             };
             let slope = (performance(STEP) - performance(-STEP)) / (2.0 * STEP);
@@ -513,7 +524,7 @@ fn the_sampled_surrogate_has_the_exact_gradient() {
         // Away from the old policy the sampled surrogate is the exact one.
         let moved: Vec<f32> =
             params.iter().map(|p| p + 0.4 * (rng.random::<f32>() - 0.5)).collect();
-        let policy = policy_of(&with_policy(agent.clone(), moved.clone()));
+        let policy = policy_at(&agent, &moved);
         let found = region.at(&moved).unwrap().surrogate;
         let expected = old.surrogate(&policy);
         assert!(
@@ -537,12 +548,11 @@ fn a_trust_region_step_improves_the_true_return() {
         let mut agent = random_agent(config, hidden, &mut rng);
         let old = Solved::new(policy_of(&agent), 0.9);
         let metrics = agent.update(&exact_batch(&agent, &old), 0.0).unwrap();
-        let AlgorithmMetrics::Trpo { accepted, .. } = metrics.algorithm else {
-            panic!("{metrics:?}")
-        };
-        assert!(accepted && metrics.kl <= 1e-6, "hidden {hidden:?}: {metrics:?}");
+        let get = |name: &str| metrics.get(name).unwrap_or_else(|| panic!("{name}: {metrics:?}"));
+        let is_accepted = get("train/accepted") == 1.0;
+        assert!(is_accepted && get("train/kl") <= 1e-6, "hidden {hidden:?}: {metrics:?}");
         let gained = Solved::new(policy_of(&agent), 0.9).performance() - old.performance();
-        let promised = -metrics.policy_loss;
+        let promised = -get("train/policy_loss");
         assert!(
             gained > 0.0 && (gained / promised - 1.0).abs() < 0.1,
             "hidden {hidden:?}: the return gained {gained}, the surrogate {promised}"
@@ -569,9 +579,9 @@ fn a_conservative_mixture_improves_as_its_bound_says() {
         let agent = random_agent(TrpoConfig::default(), &[], &mut rng);
         let old = Solved::new(policy_of(&agent), gamma);
         let batch = exact_batch(&agent, &old);
-        let samples = Samples::upload(&batch, agent.actor(), &Device::flex());
+        let minibatch = upload(&batch);
         let region =
-            TrustRegion::new(agent.actor().policy(), agent.actor().params(), &samples, 0.0);
+            TrustRegion::new(agent.actor().policy(), agent.actor().params(), &minibatch, 0.0);
 
         let greedy: Table = old
             .advantages

@@ -274,7 +274,8 @@ mod tests {
     fn the_configuration_of_the_page_learns_to_stop_at_the_mark() {
         let registry = registry();
         let source = Source::new(Path::new("ppo_trolley.toml"), CONFIG.to_owned(), &[]);
-        let experiment = Experiment::parse(&source, &registry).expect("a configuration");
+        let experiment =
+            Experiment::parse(&source, &registry.clone().into()).expect("a configuration");
         let entry = registry.get(&experiment.env.name).expect("it is registered");
         let task = entry.task(&TaskConfig::default()).expect("a task");
         let agent = train(&experiment, &task).expect("nothing fails");

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agents::{AlgorithmMetrics, UpdateMetrics};
-use envs::Registry;
+use agents::{Agent, Collector};
+use envs::VectorEnv;
 use toml::{Table, Value};
-use trainer::{Experiment, Source, Sweep};
+use trainer::{Experiment, Registry, Source, Sweep};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -336,37 +336,37 @@ fn the_schema_has_every_documented_key_and_default() {
     }
 }
 
+/// The names that short updates of every algorithm report, with and without the KL penalty.
+fn metrics_of_updates() -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    let registry = Registry::default();
+    let names = registry.algorithms.all().iter().map(|algorithm| algorithm.name);
+    let agents = names.map(|name| format!("algorithm = '{name}'"));
+    let penalised = "algorithm = 'ppo'\nkl_penalty = {}".to_owned();
+    for agent in agents.chain([penalised]) {
+        let text = format!("env.name = 'cartpole'\n[agent]\nrollout_steps = 32\n{agent}");
+        let source = Source::new(Path::new("metrics.toml"), text, &[]);
+        let experiment = Experiment::parse(&source, &registry).expect("a configuration");
+        let environment = registry.environments.get("cartpole").expect("it is built in");
+        let envs = VectorEnv::new(&environment, 1, 0, experiment.env.num_envs);
+        let (observations, actions) =
+            (envs.observation_space().clone(), envs.action_space().clone());
+        let device = experiment.backend.open().expect("the CPU");
+        let (agent, network) = (&experiment.agent, &experiment.network);
+        let mut agent = Agent::new(agent, network, false, &observations, &actions, 1, device)
+            .expect("an agent");
+        let mut collector = Collector::new(envs, &mut agent, false, 1).expect("a collector");
+        collector.collect(&mut agent).expect("finite numbers");
+        let batch = collector.batch(&agent).expect("finite values");
+        let metrics = agent.update(batch, 0.0).expect("a finite update");
+        known.extend(metrics.entries().iter().map(|(name, _)| (*name).to_owned()));
+    }
+    known
+}
+
 #[test]
 fn every_metric_is_documented() {
-    let update = |algorithm| UpdateMetrics {
-        policy_loss: 0.0,
-        value_loss: 0.0,
-        entropy: 0.0,
-        kl: 0.0,
-        approx_kl: 0.0,
-        explained_variance: 0.0,
-        gradient_norm: 0.0,
-        learning_rate: 0.0,
-        algorithm,
-    };
-    let ppo = update(AlgorithmMetrics::Ppo {
-        clip_fraction: 0.0,
-        clip_range: Some(0.0),
-        kl_coef: Some(0.0),
-        epochs: 1,
-    });
-    let trpo = update(AlgorithmMetrics::Trpo {
-        cg_residual: 0.0,
-        cg_iterations: 1,
-        step_size: 0.0,
-        line_search_steps: 1,
-        accepted: true,
-    });
-    let known: BTreeSet<String> = [ppo, trpo]
-        .iter()
-        .flat_map(UpdateMetrics::entries)
-        .map(|(name, _)| name.to_owned())
-        .collect();
+    let known = metrics_of_updates();
     let tutorial = book("tutorial.md");
     let (_, table) = tutorial.split_once("\n### Columns\n").expect("a section on columns");
     let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));

@@ -80,7 +80,7 @@ impl Case {
             place.path(&path)
         };
         let Trained { agent, task, .. } =
-            Trained::read(place.path(name), &Registry::default()).expect("a trained policy");
+            Trained::read(place.path(name), &Registry::default().into()).expect("a trained policy");
         let observations = observations(agent.actor(), &task);
         let space = task.spec().action_space.clone();
         let actions = own_actions(agent.actor(), &space, &observations);
@@ -217,12 +217,12 @@ fn python_gets_the_trainers_own_actions_from_both_files() {
 
 /// An untrained agent with weights of a size that training leads to.
 fn agent(network: &NetworkConfig, normalize: bool, spaces: [&Space; 2]) -> Agent {
-    let ppo = AgentConfig::Ppo(PpoConfig::default());
+    let ppo = AgentConfig::new(PpoConfig::default());
     let device = Backend::Flex.open().expect("a CPU");
     let [observations, actions] = spaces;
     let mut agent =
         Agent::new(&ppo, network, normalize, observations, actions, 1, device).expect("an agent");
-    let mut state = agent.state();
+    let mut state = agent.state().expect("a state");
     let mut rng = stream(2, Stream::Sampling);
     state.policy.fill_with(|| rng.random_range(-0.5..0.5));
     agent.set_state(state).expect("the same shape");
@@ -242,7 +242,7 @@ fn special_cases_are_the_same_in_python() {
     // All outputs are equal: the first action is taken.
     let five = Space::Discrete { n: 5 };
     let mut tied = agent(&network, false, [&two, &five]);
-    let mut state = tied.state();
+    let mut state = tied.state().expect("a state");
     state.policy.fill(0.0);
     tied.set_state(state).expect("the same shape");
 
@@ -256,7 +256,7 @@ fn special_cases_are_the_same_in_python() {
         row[0] += 1e5;
         row[1] = 7.0;
     }
-    let mut state = far.state();
+    let mut state = far.state().expect("a state");
     let mut normalizer = ObservationNormalizer::new(3);
     normalizer.update(&rows.concat());
     state.observation_normalizer = Some(normalizer);

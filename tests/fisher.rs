@@ -6,13 +6,12 @@
 //! over the choices of a categorical policy, and a Gauss-Hermite quadrature for a Gaussian one, exact
 //! here because the scores are quadratic in the action.
 
-use agents::network::{Mlp, Network};
+use agents::network::Mlp;
 use agents::policy::Policy;
-use agents::samples::Samples;
 use agents::trpo::{TrustRegion, moved};
-use agents::{Activation, Backend, NetworkConfig};
-use backburn_tests::assert_match;
-use burn::tensor::{Device, Tensor, TensorData};
+use agents::{Activation, Backend, Minibatch, NetworkConfig};
+use backburn_tests::{assert_match, numbers, rows, widened};
+use burn::tensor::{Device, Tensor};
 use envs::{Rng, Space, Stream, stream};
 use rand::RngExt;
 
@@ -70,28 +69,27 @@ impl Case {
         Mlp::new(INPUTS, self.outputs, &self.network)
     }
 
-    fn samples(&self, policy: &Policy, device: &Device) -> Samples {
-        let rows = self.observations.len() / INPUTS;
-        let column = || Tensor::<2>::zeros([rows, 1], device);
-        let observations = tensor(&self.observations, INPUTS, device);
-        let actions = vec![0.0; rows * policy.action_width()];
-        Samples {
+    fn minibatch(&self, policy: &Policy, device: &Device) -> Minibatch {
+        let size = self.observations.len() / INPUTS;
+        let column = || Tensor::<2>::zeros([size, 1], device);
+        let observations = rows(&self.observations, INPUTS, device);
+        let width = policy.action_width();
+        Minibatch {
             outputs: policy
                 .outputs(&Tensor::from_floats(&*self.theta, device), observations.clone()),
             observations,
-            actions: policy.actions(&actions, device),
+            actions: rows(&vec![0.0; size * width], width, device),
             log_probs: column(),
             advantages: column(),
-            returns: column(),
-            values: column(),
+            targets: Vec::new(),
         }
     }
 
     /// The matrix whose products the library gives, column by column.
     fn fisher_by_products(&self, device: &Device) -> Vec<Vec<f64>> {
         let policy = self.policy();
-        let samples = self.samples(&policy, device);
-        let region = TrustRegion::new(&policy, &self.theta, &samples, 0.0);
+        let minibatch = self.minibatch(&policy, device);
+        let region = TrustRegion::new(&policy, &self.theta, &minibatch, 0.0);
         (0..self.theta.len())
             .map(|i| {
                 let mut unit = vec![0.0; self.theta.len()];
@@ -252,15 +250,6 @@ fn uniform(count: usize, bound: f32, rng: &mut Rng) -> Vec<f32> {
     (0..count).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect()
 }
 
-fn widened(numbers: &[f32]) -> Vec<f64> {
-    numbers.iter().map(|&x| f64::from(x)).collect()
-}
-
-fn tensor(numbers: &[f32], width: usize, device: &Device) -> Tensor<2> {
-    let shape = [numbers.len() / width, width];
-    Tensor::from_data(TensorData::new(numbers.to_vec(), shape), device)
-}
-
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
@@ -362,8 +351,8 @@ fn a_small_step_has_the_kl_of_the_quadratic_model() {
     let mut rng = stream(2, Stream::Sampling);
     for case in small_cases().into_iter().chain(large_cases()).filter(Case::is_smooth) {
         let policy = case.policy();
-        let samples = case.samples(&policy, &Device::flex());
-        let region = TrustRegion::new(&policy, &case.theta, &samples, 0.0);
+        let minibatch = case.minibatch(&policy, &Device::flex());
+        let region = TrustRegion::new(&policy, &case.theta, &minibatch, 0.0);
         let direction = widened(&uniform(case.theta.len(), 1.0, &mut rng));
         let curvature = dot(&direction, &region.damped_fisher_product(&direction).unwrap());
         let size = (2.0 * 2e-4 / curvature).sqrt();
@@ -379,10 +368,10 @@ fn damping_adds_a_multiple_of_the_vector_at_any_scale() {
     let mut rng = stream(3, Stream::Sampling);
     for case in small_cases() {
         let policy = case.policy();
-        let samples = case.samples(&policy, &Device::flex());
+        let minibatch = case.minibatch(&policy, &Device::flex());
         let vector = widened(&uniform(case.theta.len(), 1.0, &mut rng));
         let product = |damping, vector: &[f64]| {
-            let region = TrustRegion::new(&policy, &case.theta, &samples, damping);
+            let region = TrustRegion::new(&policy, &case.theta, &minibatch, damping);
             region.damped_fisher_product(vector).unwrap()
         };
         let expected: Vec<f64> =
@@ -398,21 +387,8 @@ fn damping_adds_a_multiple_of_the_vector_at_any_scale() {
     }
 }
 
-/// A network that knows only its values, and so takes the derivative that is there by default.
-struct Opaque(Mlp);
-
-impl Network for Opaque {
-    fn num_params(&self) -> usize {
-        self.0.num_params()
-    }
-
-    fn forward(&self, params: Tensor<1>, observations: Tensor<2>) -> Tensor<2> {
-        self.0.forward(params, observations)
-    }
-}
-
 #[test]
-fn directional_derivatives_are_exact_for_an_mlp_and_close_by_default() {
+fn directional_derivatives_are_exact() {
     let mut rng = stream(4, Stream::Sampling);
     for case in small_cases().into_iter().chain(large_cases()) {
         let mlp = case.mlp();
@@ -433,20 +409,13 @@ fn directional_derivatives_are_exact_for_an_mlp_and_close_by_default() {
                     expected.extend(both.map(|(ahead, behind)| (ahead - behind) / (2.0 * step)));
                 }
 
-                let jvp = |network: &dyn Network| -> Vec<Vec<f64>> {
-                    let change = network.jvp(
-                        Tensor::from_floats(&case.theta[..theta.len()], &device),
-                        Tensor::from_floats(&*direction, &device),
-                        tensor(&case.observations, INPUTS, &device),
-                    );
-                    vec![widened(&change.try_into_vec_as::<f32>().unwrap())]
-                };
-                let place = |what| format!("{}, {backend}, scale {scale}: {what}", case.name);
-                assert_same_matrix(&jvp(&mlp), &[expected.clone()], 2e-6, &place("exact"));
-                // Within its step of 0.01 there may be a kink.
-                let tolerance = if case.is_smooth() { 1e-3 } else { 0.1 };
-                let by_default = jvp(&Opaque(mlp.clone()));
-                assert_same_matrix(&by_default, &[expected], tolerance, &place("by default"));
+                let network = mlp.linearize(
+                    Tensor::from_floats(&case.theta[..theta.len()], &device),
+                    rows(&case.observations, INPUTS, &device),
+                );
+                let found = numbers(network.jvp(Tensor::from_floats(&*direction, &device)));
+                let place = format!("{}, {backend}, scale {scale}", case.name);
+                assert_same_matrix(&[found], &[expected], 2e-6, &place);
             }
         }
     }

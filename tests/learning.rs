@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use agents::Evaluation;
-use envs::Registry;
-use trainer::{Experiment, Override, Session};
+use trainer::{Experiment, Override, Registry, Session};
 
 /// Trains as `trainer run configs/NAME.toml --seed SEED` does, and evaluates as it does at the end.
 fn train(name: &str, seed: u64) -> Evaluation {

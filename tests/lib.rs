@@ -1,11 +1,16 @@
 //! Helpers shared by the tests of this folder.
 
-use std::fmt::Display;
-use std::fs;
-use std::path::PathBuf;
+pub mod textbook;
 
+use agents::Backend;
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The cases of a reference file: of `tests/reference`, or of the directory that the environment
 /// variable `REFERENCE_DIR` names.
@@ -44,5 +49,49 @@ pub fn assert_match(found: &[f64], expected: &[f64], tolerance: f64, place: impl
             "{place}[{index}]: {found:?} where the reference has {expected:?} \
              (difference {difference:.1e}, tolerance {tolerance:.0e})"
         );
+    }
+}
+
+/// A tensor's numbers in row-major order.
+///
+/// # Panics
+/// When the device fails.
+#[must_use]
+pub fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    match tensor.try_into_vec_as::<f32>() {
+        Ok(numbers) => widened(&numbers),
+        Err(error) => panic!("the tensor can't be read: {error:?}"),
+    }
+}
+
+/// The same numbers in f64.
+#[must_use]
+pub fn widened(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// Rows of `width` numbers on a device.
+#[must_use]
+pub fn rows(numbers: &[f32], width: usize, device: &Device) -> Tensor<2> {
+    let shape = [numbers.len() / width, width];
+    Tensor::from_data(TensorData::new(numbers.to_vec(), shape), device)
+}
+
+/// A backend's device, opened once for all tests of a file; `None`, with a line that says so, where this
+/// machine has no GPU.
+#[must_use]
+pub fn device(backend: Backend) -> Option<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    let open = |backend: Backend| match backend.open() {
+        Ok(device) => Some(device),
+        Err(error) => {
+            // Past the test harness, which keeps to itself what a passing test prints.
+            let _ = writeln!(std::io::stderr().lock(), "\nSKIPPED what needs a GPU: {error}");
+            None
+        }
+    };
+    match backend {
+        Backend::Flex | Backend::NdArray => open(backend),
+        Backend::Wgpu => GPU.get_or_init(|| open(backend)).clone(),
     }
 }

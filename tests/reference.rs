@@ -2,15 +2,14 @@
 //! `tests/reference/` (its README says which), or in the directory `REFERENCE_DIR`.
 
 use agents::conjugate_gradient::{conjugate_gradient, dot};
-use agents::critic::gradient;
 use agents::gae::{Trajectory, gae};
+use agents::ops::Surrogate;
 use agents::policy::Policy;
-use agents::ppo::{Proximity, policy_gradient, policy_loss};
-use agents::samples::Samples;
 use agents::trpo::{TrustRegion, moved, step_scale};
-use agents::{Activation, NetworkConfig};
-use backburn_tests::{assert_match, reference_cases};
-use burn::tensor::{Device, Tensor, TensorData};
+use agents::{Activation, Minibatch, NetworkConfig, PolicyMetrics};
+use backburn_tests::textbook::{self, gradient};
+use backburn_tests::{assert_match, numbers, reference_cases, rows, widened};
+use burn::tensor::{Device, Tensor};
 use envs::{Action, CartPole, Environment, Pendulum, Reach, Space, Stream, stream};
 use serde::Deserialize;
 
@@ -131,10 +130,6 @@ fn narrowed(numbers: &[f64]) -> Vec<f32> {
     numbers.iter().map(|&x| x as f32).collect()
 }
 
-fn widened(numbers: &[f32]) -> Vec<f64> {
-    numbers.iter().map(|&x| f64::from(x)).collect()
-}
-
 #[test]
 fn gae_matches_its_definition() {
     for (index, case) in reference_cases::<GaeCase>("gae.json").iter().enumerate() {
@@ -230,27 +225,20 @@ impl UpdateCase {
     }
 
     /// The samples of the policy with these parameters and log-probabilities.
-    fn samples(&self, policy: &Policy, theta: &[f64], log_probs: &[f64]) -> Samples {
-        let device = Device::flex();
-        let column = |numbers: &[f64]| {
-            let data = TensorData::new(narrowed(numbers), [numbers.len(), 1]);
-            Tensor::<2>::from_data(data, &device)
-        };
-        let rows = match &self.actions {
+    fn minibatch(&self, policy: &Policy, theta: &[f64], log_probs: &[f64]) -> Minibatch {
+        let matrix = |numbers: &[f64], width| rows(&narrowed(numbers), width, &Device::flex());
+        let actions = match &self.actions {
             RecordedActions::Choices(choices) => choices.clone(),
             RecordedActions::Samples(rows) => rows.concat(),
         };
-        let shape = [self.obs.len(), self.layer_sizes[0]];
-        let data = TensorData::new(narrowed(&self.obs.concat()), shape);
-        let observations = Tensor::from_data(data, &device);
-        Samples {
+        let observations = matrix(&self.obs.concat(), self.layer_sizes[0]);
+        Minibatch {
             outputs: policy.outputs(&vector(theta), observations.clone()),
             observations,
-            actions: policy.actions(&narrowed(&rows), &device),
-            log_probs: column(log_probs),
-            advantages: column(&self.advantages),
-            returns: column(&self.advantages),
-            values: column(&self.advantages),
+            actions: matrix(&actions, policy.action_width()),
+            log_probs: matrix(log_probs, 1),
+            advantages: matrix(&self.advantages, 1),
+            targets: Vec::new(),
         }
     }
 }
@@ -259,52 +247,44 @@ fn vector(numbers: &[f64]) -> Tensor<1> {
     Tensor::from_floats(narrowed(numbers).as_slice(), &Device::flex())
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    widened(&tensor.try_into_vec_as::<f32>().unwrap())
-}
-
 #[test]
 fn ppo_matches_pytorch() {
     for (index, case) in reference_cases::<UpdateCase>("policy_update.json").iter().enumerate() {
         let policy = case.policy();
-        let samples = case.samples(&policy, &case.old_theta, &case.old_log_prob);
-        let theta = vector(&case.theta).autodiff().require_grad();
+        let minibatch = case.minibatch(&policy, &case.old_theta, &case.old_log_prob);
+        let (theta, old_theta) = (vector(&case.theta), vector(&case.old_theta));
         let expected = &case.ppo;
-        let found = policy_loss(
-            &policy,
-            &theta,
-            &vector(&case.old_theta),
-            &samples,
-            Proximity::Clip { range: expected.clip_range },
-            expected.entropy_coef,
-        );
+        let surrogate = Surrogate::Clipped { range: expected.clip_range };
         let place = |what| format!("policy_update.json, case {index}: ppo {what}");
-        let check = |tensor: Tensor<1>, expected: f64, what| {
-            assert_match(&numbers(tensor), &[expected], 1e-4, place(what));
+        let check = |found: f64, expected: f64, what| {
+            assert_match(&[found], &[expected], 1e-4, place(what));
         };
-        check(found.objective, expected.clipped_objective, "clipped_objective");
-        check(found.entropy, expected.entropy, "entropy");
-        check(found.kl, expected.kl_old_new, "kl_old_new");
-        check(found.loss.clone().inner(), expected.loss, "loss");
-        let gradient = numbers(gradient(&theta, found.loss).unwrap());
-        assert_match(&gradient, &expected.gradient, 1e-4, place("gradient"));
-        // The same in one pass, as training computes it.
-        let (figures, gradient) = policy_gradient(
-            &policy,
-            &vector(&case.theta),
-            &vector(&case.old_theta),
-            &samples,
-            Proximity::Clip { range: expected.clip_range },
-            expected.entropy_coef,
-        )
-        .unwrap();
-        let figures = numbers(figures);
-        let expected_figures = [-expected.clipped_objective, expected.entropy, expected.kl_old_new];
-        let found = [figures[0], figures[1], figures[3]];
-        assert_match(&found, &expected_figures, 1e-4, place("figures"));
-        assert_match(&numbers(gradient), &expected.gradient, 1e-4, place("gradient"));
-        let distribution = policy.distribution(&vector(&case.theta), samples.observations.clone());
-        let log_prob = numbers(distribution.log_prob(&samples.actions));
+
+        let forward = policy.forward(&theta, &minibatch.observations);
+        let loss = policy.loss(&forward, &old_theta, &minibatch, surrogate, expected.entropy_coef);
+        let metrics = PolicyMetrics::read(loss.metrics.clone()).unwrap();
+        check(-metrics.policy_loss, expected.clipped_objective, "clipped_objective");
+        check(metrics.entropy, expected.entropy, "entropy");
+        check(metrics.kl, expected.kl_old_new, "kl_old_new");
+        let found = metrics.policy_loss - expected.entropy_coef * metrics.entropy;
+        check(found, expected.loss, "loss");
+        let found = numbers(policy.backward(&forward, loss));
+        assert_match(&found, &expected.gradient, 1e-4, place("gradient"));
+
+        // The textbook form, which judges in other tests.
+        let leaf = theta.autodiff().require_grad();
+        let new = policy.distribution(&leaf, minibatch.observations.clone());
+        let old = policy.distribution_of(minibatch.outputs.clone(), &old_theta);
+        let coef = expected.entropy_coef;
+        let judge = textbook::policy_loss(&new, &old, &minibatch, surrogate, coef, None);
+        let check = |tensor: Tensor<1>, expected, what| check(numbers(tensor)[0], expected, what);
+        check(judge.objective, expected.clipped_objective, "textbook's clipped_objective");
+        check(judge.entropy, expected.entropy, "textbook's entropy");
+        check(judge.kl, expected.kl_old_new, "textbook's kl_old_new");
+        check(judge.loss.clone().inner(), expected.loss, "textbook's loss");
+        let found = numbers(gradient(&leaf, judge.loss));
+        assert_match(&found, &expected.gradient, 1e-4, place("textbook's gradient"));
+        let log_prob = numbers(new.log_prob(&minibatch.actions).inner());
         assert_match(&log_prob, &expected.log_prob, 1e-4, place("log_prob"));
     }
 }
@@ -314,10 +294,10 @@ fn trpo_matches_pytorch() {
     for (index, case) in reference_cases::<UpdateCase>("policy_update.json").iter().enumerate() {
         let policy = case.policy();
         // Here theta itself is the policy that acted.
-        let samples = case.samples(&policy, &case.theta, &case.ppo.log_prob);
+        let minibatch = case.minibatch(&policy, &case.theta, &case.ppo.log_prob);
         let theta = narrowed(&case.theta);
         let expected = &case.trpo;
-        let region = TrustRegion::new(&policy, &theta, &samples, expected.damping);
+        let region = TrustRegion::new(&policy, &theta, &minibatch, expected.damping);
         let place = |what| format!("policy_update.json, case {index}: trpo {what}");
         let check = |found: &[f64], expected: &[f64], what: &str| {
             assert_match(found, expected, 1e-4, place(what.to_owned()));

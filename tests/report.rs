@@ -61,7 +61,7 @@ fn a_recording_is_the_episode_that_an_evaluation_plays() {
         let entry = Registry::default().get(name).expect("a built-in environment");
         let task = entry.task(&TaskConfig::default()).expect("its defaults are good");
         let agent = Agent::new(
-            &AgentConfig::Ppo(PpoConfig::default()),
+            &AgentConfig::new(PpoConfig::default()),
             &NetworkConfig::default(),
             false,
             &task.spec().observation_space,

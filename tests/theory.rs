@@ -1,20 +1,23 @@
 //! The worked numbers and the identities of the theory (`docs/theory.md`), one test each: rewards,
 //! returns, advantages, PPO's objectives, and the density of a squashed action.
 
-use agents::critic::value_loss;
-use agents::gae::{Trajectory, discounted_returns, gae, k_step_returns};
-use agents::network::{Mlp, Scratch};
+use agents::adam::AdamState;
+use agents::gae::{Trajectory, gae};
+use agents::minibatch::Target;
+use agents::network::Scratch;
+use agents::ops::{self, Surrogate, SurrogateLoss};
 use agents::policy::Policy;
-use agents::ppo::{PolicyLoss, Proximity, adapted, policy_loss};
-use agents::samples::Samples;
+use agents::ppo::adapted;
 use agents::{
-    Agent, AgentConfig, AgentState, AlgorithmMetrics, AlgorithmState, Collector, KlPenalty,
-    NetworkConfig, PpoConfig, TrpoConfig,
+    Agent, AgentConfig, AgentState, Collector, KlPenalty, Minibatch, NetworkConfig, PolicyMetrics,
+    PpoConfig, Schedule, TrpoConfig,
 };
-use backburn_tests::assert_match;
-use burn::tensor::{Device, Tensor, TensorData};
+use backburn_tests::textbook::{self, PolicyLoss, discounted_returns, gradient, k_step_returns};
+use backburn_tests::{assert_match, numbers, rows};
+use burn::tensor::{Device, Tensor};
 use envs::{Reach, Registry, Rng, Space, Stream, TaskConfig, VectorEnv, stream};
 use rand::RngExt;
+use rand_distr::StandardNormal;
 
 #[test]
 fn reward_of_the_reaching_task() {
@@ -47,6 +50,37 @@ fn discounted_returns_of_two_episodes() {
     let returns = finished_episode(&[-0.20, -0.15, -0.08, 9.95], 0.99);
     assert_match(&returns[..1], &[9.23], 0.005, "gamma 0.99, two decimals");
     assert_match(&returns[..1], &[9.227_567_05], 1e-7, "gamma 0.99");
+}
+
+#[test]
+fn a_truncated_return_keeps_the_value_of_its_last_state_and_a_terminated_one_loses_it() {
+    let mut trajectory = Trajectory {
+        rewards: &[1.0],
+        values: &[0.5],
+        next_values: &[7.0],
+        terminated: &[false],
+        truncated: &[true],
+        num_envs: 1,
+    };
+    assert_match(&discounted_returns(&trajectory, 0.5), &[4.5], 1e-12, "truncated");
+    trajectory.terminated = &[true];
+    assert_match(&discounted_returns(&trajectory, 0.5), &[1.0], 1e-12, "terminated");
+}
+
+#[test]
+fn k_steps_bootstrap_after_k_rewards() {
+    let trajectory = Trajectory {
+        rewards: &[1.0, 2.0, 4.0],
+        values: &[0.0, 10.0, 20.0],
+        next_values: &[10.0, 20.0, 30.0],
+        terminated: &[false; 3],
+        truncated: &[false; 3],
+        num_envs: 1,
+    };
+    let two = k_step_returns(&trajectory, 0.5, 2);
+    assert_eq!(two[0], 1.0 + 0.5 * 2.0 + 0.25 * 20.0);
+    // The rollout ends: one reward, then the value.
+    assert_eq!(two[2], 4.0 + 0.5 * 30.0);
 }
 
 #[test]
@@ -219,50 +253,76 @@ fn gae_is_the_weighted_mean_of_the_k_step_advantages() {
     }
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    tensor.try_into_vec_as::<f32>().unwrap().into_iter().map(f64::from).collect()
-}
-
 fn column(values: &[f32]) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len(), 1]), &Device::flex())
+    rows(values, 1, &Device::flex())
 }
 
-/// The policy loss of a single sample with two choices, where the choice that was made had
-/// probability 0.2 when it was made, and has another now; and the loss's gradient.
-fn loss_of_a_choice(now: f32, advantage: f32, proximity: Proximity) -> (PolicyLoss, Vec<f64>) {
+/// A minibatch of one observed number, 0, for each action; what is not given is 0.
+fn minibatch(policy: &Policy, actions: &[f32], outputs: Tensor<2>) -> Minibatch {
+    let zeros = || column(&vec![0.0; actions.len() / policy.action_width()]);
+    Minibatch {
+        observations: zeros(),
+        actions: rows(actions, policy.action_width(), &Device::flex()),
+        log_probs: zeros(),
+        outputs,
+        advantages: zeros(),
+        targets: vec![Target { returns: zeros(), values: zeros() }],
+    }
+}
+
+/// The loss of a single sample with two choices, where the choice that was made had probability 0.2
+/// when it was made, and has another now: the library's with its gradient, and the textbook's.
+fn loss_of_a_choice(
+    now: f32,
+    advantage: f32,
+    surrogate: Surrogate,
+) -> ((SurrogateLoss, Vec<f64>), (PolicyLoss, Vec<f64>)) {
     let network = NetworkConfig { hidden: Vec::new(), ..NetworkConfig::default() };
     let observation_space = Space::symmetric_box(1, 1.0);
     let policy = Policy::new(&observation_space, &Space::Discrete { n: 2 }, &network).unwrap();
     // The observation is 0, so that the biases are the logits.
     let params =
         |p: f32| Tensor::<1>::from_floats([0.0, 0.0, p.ln(), (1.0 - p).ln()], &Device::flex());
-    let samples = Samples {
-        observations: column(&[0.0]),
-        actions: policy.actions(&[0.0], &Device::flex()),
+    let (now, old) = (params(now), params(0.2));
+    let outputs = policy.outputs(&old, column(&[0.0]));
+    let minibatch = Minibatch {
         log_probs: column(&[0.2_f32.ln()]),
-        outputs: policy.outputs(&params(0.2), column(&[0.0])),
         advantages: column(&[advantage]),
-        returns: column(&[0.0]),
-        values: column(&[0.0]),
+        ..minibatch(&policy, &[0.0], outputs.clone())
     };
-    let leaf = params(now).autodiff().require_grad();
-    let loss = policy_loss(&policy, &leaf, &params(0.2), &samples, proximity, 0.0);
-    let gradient = agents::critic::gradient(&leaf, loss.loss.clone()).unwrap();
-    (loss, numbers(gradient))
+    let forward = policy.forward(&now, &minibatch.observations);
+    let found = policy.loss(&forward, &old, &minibatch, surrogate, 0.0);
+    let found_gradient = numbers(policy.backward(&forward, found.clone()));
+
+    let leaf = now.autodiff().require_grad();
+    let new = policy.distribution(&leaf, minibatch.observations.clone());
+    let old = policy.distribution_of(outputs, &old);
+    let loss = textbook::policy_loss(&new, &old, &minibatch, surrogate, 0.0, None);
+    let expected = numbers(gradient(&leaf, loss.loss.clone()));
+    ((found, found_gradient), (loss, expected))
+}
+
+fn metrics(loss: &SurrogateLoss) -> PolicyMetrics {
+    PolicyMetrics::read(loss.metrics.clone()).unwrap()
 }
 
 #[test]
 fn the_clip_takes_the_smaller_objective() {
     let check = |now: f32, advantage: f32, expected: f64, clipped: bool| {
-        let (loss, gradient) = loss_of_a_choice(now, advantage, Proximity::Clip { range: 0.2 });
+        let ((found, found_gradient), (loss, gradient)) =
+            loss_of_a_choice(now, advantage, Surrogate::Clipped { range: 0.2 });
         let place = |what| format!("{what} at ratio {}, advantage {advantage}", now / 0.2);
         assert_match(&numbers(loss.objective), &[expected], 1e-6, place("objective"));
         assert_match(&numbers(loss.loss.inner()), &[-expected], 1e-6, place("loss"));
         assert_match(&numbers(loss.clip_fraction), &[1.0], 0.0, place("clip fraction"));
+        assert_match(&[metrics(&found).policy_loss], &[-expected], 1e-6, place("policy loss"));
+        assert_match(&[metrics(&found).clip_fraction], &[1.0], 0.0, place("clip fraction"));
         // Where the clipped side counts there is no incentive left; elsewhere the ratio's derivative
         // by its logit is ratio (1 - p).
         let slope = if clipped { 0.0 } else { -expected * (1.0 - f64::from(now)) };
-        assert_match(&gradient, &[0.0, 0.0, slope, -slope], 1e-6, place("gradient"));
+        let expected = [0.0, 0.0, slope, -slope];
+        assert_match(&gradient, &expected, 1e-6, place("gradient by autodiff"));
+        assert_match(&found_gradient, &expected, 1e-6, place("gradient"));
     };
     check(0.30, 2.0, 2.4, true);
     check(0.05, -2.0, -1.6, true);
@@ -273,12 +333,15 @@ fn the_clip_takes_the_smaller_objective() {
 
 #[test]
 fn the_kl_penalty_is_subtracted_from_the_objective() {
-    let (loss, _) = loss_of_a_choice(0.3, 2.0, Proximity::KlPenalty { coef: 5.0 });
+    let ((found, _), (loss, _)) = loss_of_a_choice(0.3, 2.0, Surrogate::Penalized { coef: 5.0 });
+    let found = metrics(&found);
     let kl = 0.2 * (0.2_f64 / 0.3).ln() + 0.8 * (0.8_f64 / 0.7).ln();
-    assert_match(&numbers(loss.kl), &[kl], 1e-6, "KL(old, new)");
-    assert_match(&numbers(loss.objective), &[3.0 - 5.0 * kl], 1e-5, "objective");
+    assert_match(&[numbers(loss.kl)[0], found.kl], &[kl; 2], 1e-6, "KL(old, new)");
+    let objective = [numbers(loss.objective)[0], -found.policy_loss];
+    assert_match(&objective, &[3.0 - 5.0 * kl; 2], 1e-5, "objective");
     let ratio: f64 = 1.5;
-    assert_match(&numbers(loss.approx_kl), &[ratio - 1.0 - ratio.ln()], 1e-6, "approximate KL");
+    let approx_kl = [numbers(loss.approx_kl)[0], found.approx_kl];
+    assert_match(&approx_kl, &[ratio - 1.0 - ratio.ln(); 2], 1e-6, "approximate KL");
 }
 
 #[test]
@@ -287,63 +350,92 @@ fn the_kl_coefficient_follows_the_target() {
     assert_eq!(found, [6.0, 3.0, 3.0, 3.0, 1.5], "borders at 1.5 times the target, and 1/1.5");
 }
 
-#[test]
-fn ppo_adapts_the_kl_coefficient_after_each_update() {
+/// Updates of PPO with a KL penalty, of so many epochs of minibatches of this size. The coefficient is
+/// steered by the exact KL of the whole batch after the last step, as the textbook computes it.
+fn coefs_under_a_penalty(epochs: usize, minibatch_size: usize, rate: f64) -> Vec<f64> {
     let penalty = KlPenalty { target: 0.01, initial_coef: 4.0 };
-    let config = PpoConfig { rollout_steps: 64, kl_penalty: Some(penalty), ..PpoConfig::default() };
+    let config = AgentConfig::new(PpoConfig {
+        rollout_steps: 64,
+        epochs,
+        minibatch_size,
+        learning_rate: Schedule::constant(rate),
+        kl_penalty: Some(penalty),
+        ..PpoConfig::default()
+    });
     let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
     let entry = Registry::default().get("cartpole").unwrap();
     let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
     let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());
-    let config = AgentConfig::Ppo(config);
     let mut agent =
         Agent::new(&config, &network, false, &observations, &actions, 1, Device::flex()).unwrap();
     let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
-    let mut coef = penalty.initial_coef;
+    let mut coefs = vec![penalty.initial_coef];
     for iteration in 0..4 {
         collector.collect(&mut agent).unwrap();
-        let metrics = agent.update(collector.batch(&agent).unwrap(), 0.0).unwrap();
-        let AlgorithmMetrics::Ppo { kl_coef, .. } = metrics.algorithm else {
-            panic!("{metrics:?}")
+        let batch = collector.batch(&agent).unwrap().clone();
+        let policy_at = |agent: &Agent| {
+            let params = Tensor::<1>::from_floats(agent.actor().params(), &Device::flex());
+            let observations = rows(&batch.observations, 4, &Device::flex());
+            agent.actor().policy().distribution(&params, observations)
         };
-        assert_eq!(kl_coef, Some(coef), "in force in iteration {iteration}");
-        coef = adapted(coef, metrics.kl, penalty.target);
-        let AlgorithmState::Ppo(state) = agent.state().algorithm else { panic!("no PPO") };
-        assert_eq!(state.kl_coef, coef, "after iteration {iteration}, KL {}", metrics.kl);
+        let old = policy_at(&agent);
+        let metrics = agent.update(&batch, 0.0).unwrap();
+        let get = |name: &str| metrics.get(name).unwrap_or_else(|| panic!("{name}: {metrics:?}"));
+        let kl = get("train/kl_after_update");
+        let place = format!("iteration {iteration}, {epochs} epochs of {minibatch_size}");
+        let expected = numbers(old.kl(&policy_at(&agent)).mean());
+        assert_match(&[kl], &expected, 1e-7, format!("KL after the update, {place}"));
+        let coef = coefs[iteration];
+        assert_eq!(get("train/kl_coef"), coef, "in force in {place}");
+        if epochs == 1 && minibatch_size == batch.len() {
+            assert!(
+                get("train/kl").abs() < 1e-7,
+                "before the only step nothing has moved, {place}"
+            );
+        }
+        let next = adapted(coef, kl, penalty.target);
+        let state: (AdamState, f64, Rng) = agent.state().unwrap().algorithm.read("ppo").unwrap();
+        assert_eq!(state.1, next, "after {place}, KL {kl}");
+        coefs.push(next);
     }
-    assert_ne!(coef, penalty.initial_coef, "no update was far from the target");
+    coefs
+}
+
+#[test]
+fn ppo_adapts_the_kl_coefficient_after_each_update() {
+    let coefs = coefs_under_a_penalty(10, 64, 3e-4);
+    assert!(coefs.iter().any(|coef| *coef != coefs[0]), "no update was far from the target");
+}
+
+/// The KL of a minibatch before its own step would be 0 here, and halve the coefficient for ever.
+#[test]
+fn a_single_step_steers_the_kl_coefficient_by_where_it_led_to() {
+    let coefs = coefs_under_a_penalty(1, 128, 0.1);
+    assert_eq!(coefs[..2], [4.0, 8.0], "the first step went far: {coefs:?}");
 }
 
 #[test]
 fn the_value_loss_is_a_mean_square_and_may_be_clipped() {
-    let network = NetworkConfig { hidden: Vec::new(), ..NetworkConfig::default() };
-    let critic = Mlp::new(1, 1, &network);
-    let policy =
-        Policy::new(&Space::symmetric_box(1, 1.0), &Space::Discrete { n: 2 }, &network).unwrap();
     // V = 1 everywhere, and was 0; the returns are 0 and 3.
-    let params = Tensor::from_floats([0.0, 1.0], &Device::flex());
-    let samples = Samples {
-        observations: column(&[0.0, 0.0]),
-        actions: policy.actions(&[0.0, 0.0], &Device::flex()),
-        log_probs: column(&[0.0, 0.0]),
-        outputs: column(&[0.0, 0.0]),
-        advantages: column(&[0.0, 0.0]),
-        returns: column(&[0.0, 3.0]),
-        values: column(&[0.0, 0.0]),
+    let (values, returns, old) = (column(&[1.0, 1.0]), column(&[0.0, 3.0]), column(&[0.0, 0.0]));
+    let check = |range, expected: f64, what: &str| {
+        let found = ops::value_loss(values.clone(), &returns, &old, range, 1.0);
+        assert_match(&numbers(found.loss), &[expected], 1e-6, what);
+        let judge = textbook::value_loss(values.clone(), &returns, &old, range);
+        assert_match(&numbers(judge), &[expected], 1e-6, format!("textbook, {what}"));
     };
-    let loss = |range| numbers(value_loss(&critic, params.clone(), &samples, range));
-    assert_match(&loss(None), &[(1.0 + 4.0) / 2.0], 1e-6, "mean square");
+    check(None, (1.0 + 4.0) / 2.0, "mean square");
     // Clipped to 0.5 the errors are 0.25 and 6.25: the larger one of each sample counts.
-    assert_match(&loss(Some(0.5)), &[(1.0 + 6.25) / 2.0], 1e-6, "clipped");
+    check(Some(0.5), (1.0 + 6.25) / 2.0, "clipped");
 }
 
 /// An agent whose policy reads one number and has these parameters.
 fn agent_with(params: &[f32], actions: &Space, network: &NetworkConfig) -> Agent {
-    let config = AgentConfig::Trpo(TrpoConfig::default());
+    let config = AgentConfig::new(TrpoConfig::default());
     let observations = Space::symmetric_box(1, 1.0);
     let mut agent =
         Agent::new(&config, network, false, &observations, actions, 1, Device::flex()).unwrap();
-    let state = AgentState { policy: params.to_vec(), ..agent.state() };
+    let state = AgentState { policy: params.to_vec(), ..agent.state().unwrap() };
     agent.set_state(state).unwrap();
     agent
 }
@@ -366,9 +458,9 @@ const STD: [f32; 2] = [0.7, 0.4];
 fn squashed_entropy(agent: &Agent, samples: &[[f32; 2]]) -> f64 {
     let policy = agent.actor().policy();
     let params = Tensor::<1>::from_floats(agent.actor().params(), &Device::flex());
-    let distribution = policy.distribution(&params, column(&vec![0.0; samples.len()]));
-    let actions = policy.actions(&samples.concat(), &Device::flex());
-    numbers(policy.entropy(&distribution, &actions))[0]
+    let forward = policy.forward(&params, &column(&vec![0.0; samples.len()]));
+    let minibatch = minibatch(policy, &samples.concat(), forward.outputs());
+    metrics(&policy.loss(&forward, &params, &minibatch, Surrogate::Plain, 0.0)).entropy
 }
 
 /// Where squashing takes a sample, in dimension `k`.
@@ -447,6 +539,41 @@ fn a_squashed_entropy_is_estimated_without_bias() {
     assert_match(&[squashed_entropy(&agent, &samples)], &[exact], 0.012, "entropy");
 }
 
+/// The noise is held and the samples move along: so the library's estimate has the slope that its
+/// gradient says.
+#[test]
+fn the_entropy_bonus_of_a_squashed_policy_has_its_true_gradient() {
+    let config = NetworkConfig { hidden: Vec::new(), squash: true, ..NetworkConfig::default() };
+    let policy =
+        Policy::new(&Space::symmetric_box(1, 1.0), &Space::symmetric_box(1, 2.0), &config).unwrap();
+    let mut rng = stream(1, Stream::Sampling);
+    let noise: Vec<f32> = (0..1000).map(|_| rng.sample(StandardNormal)).collect();
+    // Entropy and its gradient where weight, bias and log standard deviation are these.
+    let entropy = |params: [f32; 3]| {
+        let samples: Vec<f32> =
+            noise.iter().map(|noise| params[0] + params[1] + params[2].exp() * noise).collect();
+        let params = Tensor::<1>::from_floats(params, &Device::flex());
+        let forward = policy.forward(&params, &column(&[1.0; 1000]));
+        let minibatch = minibatch(&policy, &samples, forward.outputs());
+        // Without advantages the loss is the entropy's negative.
+        let loss = policy.loss(&forward, &params, &minibatch, Surrogate::Plain, 1.0);
+        let value = metrics(&loss).entropy;
+        (value, numbers(policy.backward(&forward, loss).neg()))
+    };
+    let params = [0.3, 0.2, -0.4];
+    let (_, gradient) = entropy(params);
+    for i in 0..3 {
+        let at = |step: f32| {
+            let mut moved = params;
+            moved[i] += step;
+            entropy(moved).0
+        };
+        let slope = (at(0.01) - at(-0.01)) / 0.02;
+        assert!((gradient[i] - slope).abs() < 1e-3, "{i}: {} and {slope}", gradient[i]);
+    }
+    assert!(gradient[2] > 0.1, "a wider Gaussian has more entropy here: {gradient:?}");
+}
+
 /// Draws actions at observation 0.4, and checks the log-probability that the actor gives with each
 /// against the one that an update computes.
 fn draws(agent: &Agent, count: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
@@ -459,7 +586,8 @@ fn draws(agent: &Agent, count: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
         actions.iter_mut().map(|action| actor.sample(&outputs, rng, action).into()).collect();
     let params = Tensor::<1>::from_floats(actor.params(), &Device::flex());
     let distribution = policy.distribution(&params, column(&vec![0.4; count]));
-    let expected = distribution.log_prob(&policy.actions(&actions.concat(), &Device::flex()));
+    let expected =
+        distribution.log_prob(&rows(&actions.concat(), policy.action_width(), &Device::flex()));
     assert_match(&log_probs, &numbers(expected), 1e-5, "log-probability of a drawn action");
     actions
 }

@@ -15,11 +15,11 @@ fn main() {
 
 /// PPO's and TRPO's settings here: CleanRL's batch of 4 x 128 steps, 4 epochs of 4 minibatches.
 fn ppo() -> AgentConfig {
-    AgentConfig::Ppo(PpoConfig { epochs: 4, minibatch_size: 128, ..PpoConfig::default() })
+    AgentConfig::new(PpoConfig { epochs: 4, minibatch_size: 128, ..PpoConfig::default() })
 }
 
 fn trpo() -> AgentConfig {
-    AgentConfig::Trpo(TrpoConfig::default())
+    AgentConfig::new(TrpoConfig::default())
 }
 
 fn start(config: &AgentConfig, env: &str, num_envs: usize) -> (Agent, Collector) {
@@ -38,7 +38,7 @@ fn start(config: &AgentConfig, env: &str, num_envs: usize) -> (Agent, Collector)
 #[divan::bench(args = [1, 4, 16, 256, 4096])]
 fn rollout_cartpole(bencher: Bencher<'_, '_>, num_envs: usize) {
     let (mut agent, mut collector) = start(&ppo(), "cartpole", num_envs);
-    let steps = num_envs * agent.rollout_steps();
+    let steps = num_envs * agent.rollout().steps;
     bencher.counter(ItemsCount::new(steps)).bench_local(|| {
         collector.collect(&mut agent).unwrap();
     });
@@ -47,7 +47,7 @@ fn rollout_cartpole(bencher: Bencher<'_, '_>, num_envs: usize) {
 #[divan::bench(args = ["pendulum", "reach"])]
 fn rollout_of_16(bencher: Bencher<'_, '_>, env: &str) {
     let (mut agent, mut collector) = start(&ppo(), env, 16);
-    let steps = 16 * agent.rollout_steps();
+    let steps = 16 * agent.rollout().steps;
     bencher.counter(ItemsCount::new(steps)).bench_local(|| {
         collector.collect(&mut agent).unwrap();
     });
@@ -68,7 +68,7 @@ fn update(bencher: Bencher<'_, '_>, config: &AgentConfig) {
     collector.collect(&mut agent).unwrap();
     let batch = collector.batch(&agent).unwrap().clone();
     bencher
-        .counter(ItemsCount::new(batch.rewards.len()))
+        .counter(ItemsCount::new(batch.len()))
         .bench_local(|| agent.update(&batch, 0.0).unwrap());
 }
 

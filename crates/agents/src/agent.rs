@@ -171,3 +171,48 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::ran;
+    use crate::ppo::PpoConfig;
+    use crate::rollout::Collector;
+    use crate::trpo::TrpoConfig;
+    use envs::{Registry, TaskConfig, VectorEnv};
+    use std::collections::BTreeSet;
+
+    /// What runs on this thread in an update of a Gaussian policy on `flex`.
+    fn bodies_of_an_update(config: &AgentConfig) -> BTreeSet<&'static str> {
+        let envs = VectorEnv::new(
+            &Registry::default().get("pendulum").unwrap().task(&TaskConfig::default()).unwrap(),
+            1,
+            0,
+            2,
+        );
+        let [observations, actions] =
+            [&envs.spec().observation_space, &envs.spec().action_space].map(Space::clone);
+        let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
+        let device = Device::flex();
+        let mut agent =
+            Agent::new(config, &network, false, &observations, &actions, 1, device).unwrap();
+        let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
+        collector.collect(&mut agent).unwrap();
+        let batch = collector.batch(&agent).unwrap();
+        ran::take();
+        // Not through `Agent::update`, which may give some of the work to another thread.
+        agent.algorithm.update(&mut agent.learner, batch, 0.0).unwrap();
+        ran::take()
+    }
+
+    #[test]
+    fn every_operation_has_its_own_body_on_flex() {
+        let ppo = AgentConfig::new(PpoConfig { rollout_steps: 64, ..PpoConfig::default() });
+        let trpo = AgentConfig::new(TrpoConfig { rollout_steps: 64, ..TrpoConfig::default() });
+        let of_both = ["adam", "mlp_backward", "mlp_forward", "standardized", "surrogate_loss"];
+        let of_both = [&of_both[..], &["take_rows", "value_loss"]].concat();
+        let expected = |own| BTreeSet::from_iter([&of_both[..], &[own]].concat());
+        assert_eq!(bodies_of_an_update(&ppo), expected("sum_of_squares"));
+        assert_eq!(bodies_of_an_update(&trpo), expected("mlp_jvp"));
+    }
+}

@@ -56,44 +56,6 @@ pub fn gae(trajectory: &Trajectory<'_>, gamma: f64, gae_lambda: f64, advantages:
     }
 }
 
-/// K-step returns `r_t + gamma r_{t+1} + ... + gamma^{K-1} r_{t+K-1} + gamma^K V(s_{t+K})`,
-/// `[time][env]`, cut off (and bootstrapped as [`Trajectory`] says) where the episode or the rollout
-/// ends earlier. Less `V(s_t)` they are the K-step advantages.
-#[must_use]
-pub fn k_step_returns(trajectory: &Trajectory<'_>, gamma: f64, k: usize) -> Vec<f64> {
-    (0..trajectory.rewards.len())
-        .map(|start| {
-            let (mut total, mut discount) = (0.0, 1.0);
-            let mut i = start;
-            for step in 1..=k.max(1) {
-                total += discount * f64::from(trajectory.rewards[i]);
-                if step == k.max(1) || !trajectory.continues(i) {
-                    break;
-                }
-                discount *= gamma;
-                i += trajectory.num_envs;
-            }
-            total + discount * trajectory.bootstrap(i, gamma)
-        })
-        .collect()
-}
-
-/// Discounted returns `G_t = r_t + gamma G_{t+1}`, `[time][env]`: Monte-Carlo to the end of the
-/// episode, bootstrapped as [`Trajectory`] says where the episode or the rollout was cut short.
-#[must_use]
-pub fn discounted_returns(trajectory: &Trajectory<'_>, gamma: f64) -> Vec<f64> {
-    let mut returns = vec![0.0; trajectory.rewards.len()];
-    for i in (0..returns.len()).rev() {
-        let rest = if trajectory.continues(i) {
-            gamma * returns[i + trajectory.num_envs]
-        } else {
-            trajectory.bootstrap(i, gamma)
-        };
-        returns[i] = f64::from(trajectory.rewards[i]) + rest;
-    }
-    returns
-}
-
 /// Share of the variance of `returns` that `values` explain: `1 - Var(returns - values) /
 /// Var(returns)`; 1 is perfect, 0 no better than a constant. Not a number when the returns are
 /// constant.
@@ -119,54 +81,19 @@ pub fn explained_variance(values: &[f32], returns: &[f32]) -> f64 {
 mod tests {
     use super::*;
 
-    const NOT: [bool; 4] = [false; 4];
-
-    fn one_env<'a>(
-        rewards: &'a [f32],
-        values: &'a [f32],
-        terminated: &'a [bool],
-    ) -> Trajectory<'a> {
-        Trajectory {
-            rewards,
-            values,
-            next_values: &[7.0; 4][..rewards.len()],
-            terminated,
-            truncated: &NOT[..rewards.len()],
-            num_envs: 1,
-        }
-    }
-
-    #[test]
-    fn a_terminated_episode_earns_its_discounted_rewards() {
-        let done = [false, false, true];
-        let returns = discounted_returns(&one_env(&[-1.0, -1.0, 10.0], &[0.0; 3], &done), 0.9);
-        assert!((returns[0] - 6.2).abs() < 1e-12, "{returns:?}");
-    }
-
     #[test]
     fn a_truncated_step_keeps_its_value_and_a_terminated_one_loses_it() {
-        let mut trajectory = one_env(&[1.0], &[0.5], &[false]);
-        trajectory.truncated = &[true];
-        assert!((trajectory.residual(0, 0.5) - (1.0 + 3.5 - 0.5)).abs() < 1e-12);
-        assert!((discounted_returns(&trajectory, 0.5)[0] - 4.5).abs() < 1e-12);
-        trajectory.terminated = &[true];
-        assert!((trajectory.residual(0, 0.5) - 0.5).abs() < 1e-12);
-    }
-
-    #[test]
-    fn k_steps_bootstrap_after_k_rewards() {
-        let trajectory = Trajectory {
-            rewards: &[1.0, 2.0, 4.0],
-            values: &[0.0, 10.0, 20.0],
-            next_values: &[10.0, 20.0, 30.0],
-            terminated: &[false; 3],
-            truncated: &[false; 3],
+        let mut trajectory = Trajectory {
+            rewards: &[1.0],
+            values: &[0.5],
+            next_values: &[7.0],
+            terminated: &[false],
+            truncated: &[true],
             num_envs: 1,
         };
-        let two = k_step_returns(&trajectory, 0.5, 2);
-        assert_eq!(two[0], 1.0 + 0.5 * 2.0 + 0.25 * 20.0);
-        // The rollout ends: one reward, then the value.
-        assert_eq!(two[2], 4.0 + 0.5 * 30.0);
+        assert!((trajectory.residual(0, 0.5) - (1.0 + 3.5 - 0.5)).abs() < 1e-12);
+        trajectory.terminated = &[true];
+        assert!((trajectory.residual(0, 0.5) - 0.5).abs() < 1e-12);
     }
 
     #[test]

@@ -166,9 +166,9 @@ impl<B: Backend> Along<B> {
             return At { surrogate: unclipped, slope, is_outside: none, approx_kl };
         };
         let clipped = ratio.clone().clamp(1.0 - range, 1.0 + range) * self.advantages;
-        let is_clipped = clipped.clone().is_below(unclipped.clone());
-        let slope = unclipped.clone() * (-is_clipped.clone() + 1.0);
-        let surrogate = slope.clone() + clipped * is_clipped;
+        let is_clipped = clipped.clone().below(unclipped.clone());
+        let slope = unclipped.clone().erased(is_clipped.clone());
+        let surrogate = unclipped.replaced(is_clipped, clipped);
         let bound = (ratio.clone() * 0.0) + range;
         let is_outside = bound.is_below((ratio + -1.0).abs());
         At { surrogate, slope, is_outside, approx_kl }

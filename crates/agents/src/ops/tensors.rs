@@ -1,7 +1,7 @@
 //! What the operations' bodies share: tensors as plain slices on `flex`, and as formulas elsewhere.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, Flex, TensorMetadata};
 use burn::tensor::{Shape, Slice, TensorData};
 use std::ops::{Add, Mul, Neg, Sub};
@@ -148,12 +148,27 @@ impl<B: Backend> Expr<B> {
         [shape[0], shape[1]]
     }
 
-    /// 1 where `self` is smaller than `other` of the same shape, 0 elsewhere.
+    /// Whether `self` is smaller than `other` of the same shape, number by number.
+    pub(super) fn below(self, other: Expr<B>) -> BoolTensor<B> {
+        let bool_dtype = burn::backend::get_device_settings::<B>(&self.0.device()).bool_dtype;
+        B::float_lower(self.0, other.0, bool_dtype)
+    }
+
+    /// The same as 1 or 0.
     pub(super) fn is_below(self, other: Expr<B>) -> Self {
         let dtype = self.0.dtype();
-        let bool_dtype = burn::backend::get_device_settings::<B>(&self.0.device()).bool_dtype;
-        let below = B::float_lower(self.0, other.0, bool_dtype);
-        Expr(B::bool_into_float(below, dtype.into()))
+        Expr(B::bool_into_float(self.below(other), dtype.into()))
+    }
+
+    /// `other` where the mask holds, `self` elsewhere: unlike a product with 0, also where one of them is
+    /// infinite.
+    pub(super) fn replaced(self, mask: BoolTensor<B>, other: Expr<B>) -> Self {
+        Expr(B::float_mask_where(self.0, mask, other.0))
+    }
+
+    /// 0 where the mask holds, `self` elsewhere.
+    pub(super) fn erased(self, mask: BoolTensor<B>) -> Self {
+        Expr(B::float_mask_fill(self.0, mask, 0.0.into()))
     }
 }
 

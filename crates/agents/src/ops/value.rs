@@ -60,19 +60,11 @@ pub trait ValueOps: Backend {
         let kept = moved.clone().clamp(-range, range);
         let clipped = old_values + kept.clone() - returns;
         // The clipped error counts where it is larger, and has a slope where nothing was clipped.
-        let counts = error.clone().square().is_below(clipped.clone().square());
-        let is_clipped = (moved - kept).square().is_above_zero();
-        let slope = error.clone() * (-counts.clone() + 1.0)
-            + clipped.clone() * counts.clone() * (-is_clipped + 1.0);
-        let squares = error.square() * (-counts.clone() + 1.0) + clipped.square() * counts;
-        (squares.mean().0, (slope * scale).0)
-    }
-}
-
-impl<B: Backend> Expr<B> {
-    /// 1 where a number that is not negative is above 0, 0 elsewhere.
-    fn is_above_zero(self) -> Self {
-        Expr(B::float_sign(self.0))
+        let (square, clipped_square) = (error.clone().square(), clipped.clone().square());
+        let counts = square.clone().below(clipped_square.clone());
+        let is_clipped = kept.abs().below(moved.abs());
+        let slope = error.replaced(counts.clone(), clipped.erased(is_clipped));
+        (square.replaced(counts, clipped_square).mean().0, (slope * scale).0)
     }
 }
 
