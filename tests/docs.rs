@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agents::{Agent, Collector};
-use envs::VectorEnv;
 use toml::{Table, Value};
-use trainer::{Experiment, Registry, Source, Sweep};
+use trainer::{Experiment, Registry, Session, Source, Sweep};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -347,18 +345,8 @@ fn metrics_of_updates() -> BTreeSet<String> {
         let text = format!("env.name = 'cartpole'\n[agent]\nrollout_steps = 32\n{agent}");
         let source = Source::new(Path::new("metrics.toml"), text, &[]);
         let experiment = Experiment::parse(&source, &registry).expect("a configuration");
-        let environment = registry.environments.get("cartpole").expect("it is built in");
-        let envs = VectorEnv::new(&environment, 1, 0, experiment.env.num_envs);
-        let (observations, actions) =
-            (envs.observation_space().clone(), envs.action_space().clone());
-        let device = experiment.backend.open().expect("the CPU");
-        let (agent, network) = (&experiment.agent, &experiment.network);
-        let mut agent = Agent::new(agent, network, false, &observations, &actions, 1, device)
-            .expect("an agent");
-        let mut collector = Collector::new(envs, &mut agent, false, 1).expect("a collector");
-        collector.collect(&mut agent).expect("finite numbers");
-        let batch = collector.batch(&agent).expect("finite values");
-        let metrics = agent.update(batch, 0.0).expect("a finite update");
+        let mut session = Session::begin(experiment, &source, &registry).expect("a session");
+        let metrics = session.iterate().expect("a finite update").update;
         known.extend(metrics.entries().iter().map(|(name, _)| (*name).to_owned()));
     }
     known

@@ -160,8 +160,8 @@ impl<B: Backend> Expr<B> {
         Expr(B::bool_into_float(self.below(other), dtype.into()))
     }
 
-    /// `other` where the mask holds, `self` elsewhere: unlike a product with 0, also where one of them is
-    /// infinite.
+    /// `other` where the mask holds, `self` elsewhere: unlike a product with 0, also where one of them
+    /// is infinite.
     pub(super) fn replaced(self, mask: BoolTensor<B>, other: Expr<B>) -> Self {
         Expr(B::float_mask_where(self.0, mask, other.0))
     }
