@@ -1,7 +1,7 @@
 //! Acting allocates nothing per step: counted by an allocator that counts.
 
 use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
-use envs::{Registry, VectorEnv};
+use envs::{Registry, TaskConfig, VectorEnv};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -36,7 +36,8 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
     for (name, normalize) in
         [("cartpole", false), ("pendulum", true), ("reach", true), ("cliff", false)]
     {
-        let envs = VectorEnv::new(&Registry::default().get(name).unwrap(), 1, 0, 8);
+        let entry = Registry::default().get(name).unwrap();
+        let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 8);
         let config = AgentConfig::Ppo(PpoConfig { rollout_steps: 512, ..PpoConfig::default() });
         let network = NetworkConfig::default();
         let device = Backend::Flex.open().unwrap();
@@ -54,5 +55,34 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
         let allocations = ALLOCATIONS.with(Cell::get) - before;
         // 4096 steps; a list may grow once more.
         assert!(allocations <= 2, "{name}: {allocations} allocations in 512 x 8 steps");
+    }
+}
+
+#[test]
+fn environments_allocate_nothing_with_all_that_a_task_can_have() {
+    for (name, key, bounds) in [
+        ("cartpole", "pole_mass", [0.05, 0.2]),
+        ("pendulum", "mass", [0.8, 1.2]),
+        ("reach", "link1_mass", [0.8, 1.2]),
+        ("cliff", "slip_probability", [0.1, 0.3]),
+    ] {
+        let config = serde_json::json!({
+            "parameters": { key: { "uniform": bounds } },
+            "max_episode_steps": 20,
+            "observation_noise": 0.01,
+            "action_delay": { "uniform": [0, 3] },
+            "action_repeat": 2,
+        });
+        let config: TaskConfig = serde_json::from_value(config).unwrap();
+        let task = Registry::default().get(name).unwrap().task(&config).unwrap();
+        let mut envs = VectorEnv::new(&task, 1, 0, 8);
+        let actions = vec![1.0; 8 * task.spec().action_space.width()];
+        let before = ALLOCATIONS.with(Cell::get);
+        let mut episodes = 0;
+        for _ in 0..100 {
+            episodes += envs.step(&actions).iter().filter(|step| step.ended()).count();
+        }
+        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{name}");
+        assert!(episodes >= 8 * 5, "{name}: {episodes} episodes");
     }
 }

@@ -10,7 +10,7 @@ use agents::{
 };
 use backburn_tests::assert_match;
 use burn::tensor::Device;
-use envs::{Registry, VectorEnv};
+use envs::{Registry, TaskConfig, VectorEnv};
 
 /// Largest difference, relative for numbers above 1.
 const TOLERANCE: f64 = 1e-4;
@@ -31,7 +31,7 @@ struct Case {
 impl Case {
     fn envs(&self) -> VectorEnv {
         let entry = Registry::default().get(self.env).unwrap();
-        VectorEnv::new(&entry, SEED, 0, NUM_ENVS)
+        VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), SEED, 0, NUM_ENVS)
     }
 
     fn agent(&self, device: Device) -> Agent {

@@ -15,7 +15,9 @@ use agents::{
 };
 use backburn_tests::assert_match;
 use burn::tensor::Device;
-use envs::{Cliff, Environment, Registry, Rng, Stream, VectorEnv, stream};
+use envs::{
+    Cliff, CliffParameters, Environment, Registry, Rng, Stream, TaskConfig, VectorEnv, stream,
+};
 use rand::RngExt;
 
 /// States that an episode can be in before it ends: the cells above the cliff, and the start.
@@ -65,7 +67,7 @@ impl Solved {
         let mut transitions = vec![vec![0.0; STATES]; STATES];
         let mut rewards = vec![0.0; STATES];
         for (state, action) in pairs() {
-            let (next, reward, terminated) = Cliff::transition(state, action);
+            let (next, reward, terminated) = Cliff::default().transition(state, action);
             rewards[state] += policy[state][action] * reward;
             if !terminated {
                 transitions[state][next] += policy[state][action];
@@ -83,7 +85,7 @@ impl Solved {
         let visits = solve(system(&|i, j| transitions[j][i]), start);
         let mut advantages = vec![[0.0; ACTIONS]; STATES];
         for (state, action) in pairs() {
-            let (next, reward, terminated) = Cliff::transition(state, action);
+            let (next, reward, terminated) = Cliff::default().transition(state, action);
             let rest = if terminated { 0.0 } else { gamma * values[next] };
             advantages[state][action] = reward + rest - values[state];
         }
@@ -147,13 +149,13 @@ fn observations() -> Vec<f32> {
 /// An agent for the cliff walk. Trust region and critic are as `config` says.
 fn agent(config: TrpoConfig, hidden: &[usize]) -> Agent {
     let network = NetworkConfig { hidden: hidden.to_vec(), ..NetworkConfig::default() };
-    let env = Cliff::default();
+    let spec = Cliff::default().spec();
     Agent::new(
         &AgentConfig::Trpo(config),
         &network,
         false,
-        &env.observation_space(),
-        &env.action_space(),
+        &spec.observation_space,
+        &spec.action_space,
         1,
         Device::flex(),
     )
@@ -197,7 +199,7 @@ fn one_layer_params(logits: &Table) -> Vec<f32> {
 fn wanderer() -> Table {
     let mut logits = vec![[0.0; ACTIONS]; STATES];
     for (state, action) in pairs() {
-        if Cliff::transition(state, action).1 == Cliff::FALL_REWARD {
+        if Cliff::default().transition(state, action).1 == CliffParameters::default().fall_reward {
             logits[state][action] = -20.0;
         }
     }
@@ -243,7 +245,7 @@ fn fit_critic(hidden: &[usize], policy: Vec<f32>, learning_rate: f64) -> Learned
     };
     let mut agent = with_policy(agent(config, hidden), policy.clone());
     let entry = Registry::default().get("cliff").unwrap();
-    let envs = VectorEnv::new(&entry, 1, 0, 16);
+    let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 16);
     let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
     let (mut visits, mut terminated, mut truncated) = (vec![0; STATES], 0, 0);
     for iteration in 0..ITERATIONS {
@@ -354,7 +356,7 @@ fn the_lemma_holds_for_the_advantages_that_agents_compute() {
     for lambda in [0.0, 0.95] {
         let mut policy = || Solved::new(softmax_policy(&random_table(2.0, &mut rng)), GAMMA);
         let (old, new) = (policy(), policy());
-        let steps: Vec<_> = pairs().map(|(s, a)| (s, Cliff::transition(s, a))).collect();
+        let steps: Vec<_> = pairs().map(|(s, a)| (s, Cliff::default().transition(s, a))).collect();
         let terminated: Vec<bool> = steps.iter().map(|(_, (_, _, ended))| *ended).collect();
         // At the goal stands what must not be read.
         let value = |cell: usize| old.values.get(cell).map_or(1e9, |&value| value as f32);

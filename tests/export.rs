@@ -4,7 +4,7 @@ mod support;
 
 use agents::network::Scratch;
 use agents::{Activation, Actor, Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, record};
-use envs::{Entry, ObservationNormalizer, Registry, Rng, Space, Stream, stream};
+use envs::{ObservationNormalizer, Registry, Rng, Space, Stream, Task, stream};
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::fs;
@@ -39,11 +39,11 @@ fn own_actions(actor: &Actor, space: &Space, observations: &[Vec<f32>]) -> Vec<V
 }
 
 /// Observations from the trainer's own episodes, then ones that no episode has.
-fn observations(actor: &Actor, entry: &Entry) -> Vec<Vec<f32>> {
+fn observations(actor: &Actor, task: &Task) -> Vec<Vec<f32>> {
     let mut observations = Vec::new();
     for episode in 0.. {
         let left = OBSERVATIONS / 2 - observations.len();
-        let mut recording = record(actor, entry, 1, episode, true, left).expect("a finite episode");
+        let mut recording = record(actor, task, 1, episode, true, left).expect("a finite episode");
         recording.observations.truncate(recording.actions.len());
         observations.extend(recording.observations);
         if observations.len() == OBSERVATIONS / 2 {
@@ -79,10 +79,10 @@ impl Case {
             assert!(ended.stdout.starts_with(&format!("wrote {path}, ")), "{}", ended.stdout);
             place.path(&path)
         };
-        let Trained { agent, entry, .. } =
+        let Trained { agent, task, .. } =
             Trained::read(place.path(name), &Registry::default()).expect("a trained policy");
-        let observations = observations(agent.actor(), &entry);
-        let space = entry.make().action_space();
+        let observations = observations(agent.actor(), &task);
+        let space = task.spec().action_space.clone();
         let actions = own_actions(agent.actor(), &space, &observations);
         Case { name, files: ["safetensors", "onnx"].map(export), observations, actions, space }
     }

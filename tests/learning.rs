@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use agents::{Agent, Collector, Evaluation, evaluate};
-use envs::{Registry, VectorEnv};
+use envs::{Registry, TaskConfig, VectorEnv};
 use trainer::{Experiment, Override};
 
 /// Trains as `trainer run configs/NAME.toml --seed SEED` does, and evaluates as it does at the end.
@@ -16,8 +16,8 @@ fn train(name: &str, seed: u64) -> Evaluation {
     let Experiment { env, eval, .. } = &experiment;
     assert_eq!(eval.episodes, 100, "{name}: episodes of the evaluation");
 
-    let entry = registry.get(&env.name).unwrap();
-    let envs = VectorEnv::new(&entry, seed, 0, env.num_envs);
+    let task = registry.get(&env.name).unwrap().task(&TaskConfig::default()).unwrap();
+    let envs = VectorEnv::new(&task, seed, 0, env.num_envs);
     let mut agent = Agent::new(
         &experiment.agent,
         &experiment.network,
@@ -34,7 +34,7 @@ fn train(name: &str, seed: u64) -> Evaluation {
         let progress = iteration as f64 / experiment.iterations() as f64;
         agent.update(collector.batch(&agent).unwrap(), progress).unwrap();
     }
-    evaluate(agent.actor(), &entry, eval.episodes, seed, true).unwrap()
+    evaluate(agent.actor(), &task, eval.episodes, seed, true).unwrap()
 }
 
 /// The mean return over the evaluation must be at least `bar`.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 /// Whether an episode is truncated by the time limit after `steps` steps.
 fn out_of_time(env: &impl Environment, steps: usize) -> bool {
-    steps >= env.max_episode_steps() as usize
+    steps >= env.spec().max_episode_steps as usize
 }
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ struct PendulumCase {
 fn pendulum_matches_gymnasium() {
     for (index, case) in reference_cases::<PendulumCase>("pendulum.json").iter().enumerate() {
         let [theta, theta_dot] = case.initial_state;
-        let mut env = Pendulum::new(theta, theta_dot);
+        let mut env = Pendulum::default().at(theta, theta_dot);
         for (k, &torque) in case.actions.iter().enumerate() {
             let place = |what| format!("pendulum.json, case {index}, step {k}: {what}");
             // The recorded torques are no f32, so they don't go through `Environment::step`.
@@ -96,7 +96,7 @@ struct ReachCase {
 #[test]
 fn reach_matches_mujoco() {
     for (index, case) in reference_cases::<ReachCase>("reach.json").iter().enumerate() {
-        let mut arm = Reach::new(case.initial_q, case.initial_qd, case.target);
+        let mut arm = Reach::default().at(case.initial_q, case.initial_qd, case.target);
         for (k, &action) in case.actions.iter().enumerate() {
             let place = |what| format!("reach.json, case {index}, step {k}: {what}");
             // The recorded actions are no f32, so they don't go through `Environment::step`. The

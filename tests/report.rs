@@ -3,7 +3,7 @@
 mod support;
 
 use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, evaluate, record};
-use envs::Registry;
+use envs::{Registry, TaskConfig};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -59,22 +59,21 @@ fn sweep(place: &Place) {
 fn a_recording_is_the_episode_that_an_evaluation_plays() {
     for name in ["cartpole", "pendulum", "reach", "cliff"] {
         let entry = Registry::default().get(name).expect("a built-in environment");
-        let env = entry.make();
+        let task = entry.task(&TaskConfig::default()).expect("its defaults are good");
         let agent = Agent::new(
             &AgentConfig::Ppo(PpoConfig::default()),
             &NetworkConfig::default(),
             false,
-            &env.observation_space(),
-            &env.action_space(),
+            &task.spec().observation_space,
+            &task.spec().action_space,
             5,
             Backend::Flex.open().expect("a CPU"),
         )
         .expect("an agent");
         for greedy in [true, false] {
-            let evaluation =
-                evaluate(agent.actor(), &entry, 3, 5, greedy).expect("finite episodes");
+            let evaluation = evaluate(agent.actor(), &task, 3, 5, greedy).expect("finite episodes");
             for (index, episode) in evaluation.episodes().iter().enumerate() {
-                let play = |steps| record(agent.actor(), &entry, 5, index as u32, greedy, steps);
+                let play = |steps| record(agent.actor(), &task, 5, index as u32, greedy, steps);
                 let recording = play(1000).expect("a finite episode");
                 assert_eq!(recording.end, Some(*episode), "{name}, episode {index}");
                 assert_eq!(recording.observations.len(), episode.length as usize + 1);

@@ -13,13 +13,14 @@ use agents::{
 };
 use backburn_tests::assert_match;
 use burn::tensor::{Device, Tensor, TensorData};
-use envs::{Reach, Registry, Rng, Space, Stream, VectorEnv, stream};
+use envs::{Reach, Registry, Rng, Space, Stream, TaskConfig, VectorEnv, stream};
 use rand::RngExt;
 
 #[test]
 fn reward_of_the_reaching_task() {
-    assert_match(&[Reach::reward(0.20, 3.0, false)], &[-0.23], 1e-12, "no grasp");
-    assert_match(&[Reach::reward(0.04, 1.0, true)], &[9.95], 1e-12, "grasp");
+    let arm = Reach::default();
+    assert_match(&[arm.reward(0.20, 3.0, false)], &[-0.23], 1e-12, "no grasp");
+    assert_match(&[arm.reward(0.04, 1.0, true)], &[9.95], 1e-12, "grasp");
 }
 
 /// An episode of one environment that terminates with its last reward.
@@ -292,7 +293,7 @@ fn ppo_adapts_the_kl_coefficient_after_each_update() {
     let config = PpoConfig { rollout_steps: 64, kl_penalty: Some(penalty), ..PpoConfig::default() };
     let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
     let entry = Registry::default().get("cartpole").unwrap();
-    let envs = VectorEnv::new(&entry, 1, 0, 2);
+    let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
     let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());
     let config = AgentConfig::Ppo(config);
     let mut agent =

@@ -7,7 +7,7 @@
 use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig, TrpoConfig};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use envs::{Registry, VectorEnv};
+use envs::{Registry, TaskConfig, VectorEnv};
 
 fn main() {
     divan::main();
@@ -23,7 +23,8 @@ fn trpo() -> AgentConfig {
 }
 
 fn start(config: &AgentConfig, env: &str, num_envs: usize) -> (Agent, Collector) {
-    let envs = VectorEnv::new(&Registry::default().get(env).unwrap(), 1, 0, num_envs);
+    let task = Registry::default().get(env).unwrap().task(&TaskConfig::default()).unwrap();
+    let envs = VectorEnv::new(&task, 1, 0, num_envs);
     let network = NetworkConfig::default();
     let device = Backend::Flex.open().unwrap();
     let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());

@@ -3,7 +3,7 @@
 use crate::error::AgentError;
 use crate::network::Scratch;
 use crate::policy::Actor;
-use envs::{Action, Drawing, Entry, Episode, Rng, Space, Stream, VectorEnv, stream};
+use envs::{Drawing, Episode, Rng, Stream, Task, VectorEnv, stream};
 
 /// Evaluation uses environments from this global index on, which no training run reaches: its
 /// episodes are new ones, the same for every policy.
@@ -81,7 +81,7 @@ impl Evaluation {
 /// When an observation, a reward or an action is not finite.
 pub fn evaluate(
     actor: &Actor,
-    entry: &Entry,
+    task: &Task,
     episodes: usize,
     seed: u64,
     greedy: bool,
@@ -89,7 +89,7 @@ pub fn evaluate(
     let policy = actor.policy();
     let (outputs_width, action_width) = (policy.output_width(), policy.action_width());
     // Each environment plays one episode: none is favoured for being short.
-    let mut envs = VectorEnv::new(entry, seed, FIRST_INDEX, episodes);
+    let mut envs = VectorEnv::new(task, seed, FIRST_INDEX, episodes);
     let mut sampling: Vec<Rng> =
         (0..episodes as u32).map(|index| stream(seed, Stream::Evaluation(index))).collect();
     let mut finished: Vec<Option<Episode>> = vec![None; episodes];
@@ -150,18 +150,18 @@ pub struct Recording {
 /// When an observation, a reward or an action is not finite.
 pub fn record(
     actor: &Actor,
-    entry: &Entry,
+    task: &Task,
     seed: u64,
     episode: u32,
     greedy: bool,
     max_steps: usize,
 ) -> Result<Recording, AgentError> {
-    let mut environment = entry.make();
-    let action_space = environment.action_space();
+    let mut environment = task.make();
+    let spec = task.spec();
     let mut rng = stream(seed, Stream::Environment(FIRST_INDEX + episode));
     let mut sampling = (!greedy).then(|| stream(seed, Stream::Evaluation(episode)));
     environment.reset(&mut rng);
-    let mut observation = vec![0.0; environment.observation_space().width()];
+    let mut observation = vec![0.0; spec.observation_space.width()];
     let mut scratch = Scratch::default();
     let mut recording = Recording::default();
     loop {
@@ -171,11 +171,9 @@ pub fn record(
             recording.drawings.extend(environment.draw(None));
             return Ok(recording);
         }
-        let numbers = actor.act(&action_space, &observation, sampling.as_mut(), &mut scratch)?;
-        let action = match &action_space {
-            Space::Discrete { .. } => Action::Discrete(numbers[0] as usize),
-            Space::Box { .. } => Action::Continuous(&numbers),
-        };
+        let numbers =
+            actor.act(&spec.action_space, &observation, sampling.as_mut(), &mut scratch)?;
+        let action = spec.action_space.action(&numbers);
         recording.drawings.extend(environment.draw(Some(action)));
         let step = environment.step(action, &mut rng);
         if !step.reward.is_finite() {
@@ -184,7 +182,7 @@ pub fn record(
         recording.actions.push(numbers);
         recording.rewards.push(step.reward);
         let length = recording.rewards.len() as u32;
-        if step.terminated || step.truncated || length >= environment.max_episode_steps() {
+        if step.terminated || step.truncated || length >= spec.max_episode_steps {
             let episode_return = recording.rewards.iter().sum();
             recording.end = Some(Episode { episode_return, length, success: step.success });
         }

@@ -195,7 +195,7 @@ impl Task {
 
     /// The name of the environment.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &'static str {
         self.name
     }
 

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::session::{self, Session};
 use crate::terminal::Output;
 use agents::{Agent, AgentConfig, Backend};
-use envs::{Entry, Space, VectorEnv};
+use envs::{Space, Task, VectorEnv};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ struct OnBackend {
 /// When an iteration fails, as in training.
 pub fn bench(
     experiment: &Experiment,
-    entry: &Entry,
+    task: &Task,
     source: &Source,
     only: Option<Backend>,
     output: Output,
@@ -54,10 +54,10 @@ pub fn bench(
         format!(
             "{} on {}, {steps} steps in an iteration; environment steps a second, medians\n",
             experiment.agent.name(),
-            entry.name
+            task.name()
         )
     });
-    let environments = environments(experiment, entry);
+    let environments = environments(experiment, task);
     output.text(|| {
         format!(
             "  {:<14} {environments:>12.0}\n  {:<14} {:>12} {:>12} {:>12}\n",
@@ -72,8 +72,8 @@ pub fn bench(
             backends.push(OnBackend { name, acting: None, update: None, training: None });
             continue;
         }
-        let agent = session::agent(experiment, entry, source, backend)?;
-        let mut session = Session::new(experiment.clone(), *entry, agent)?;
+        let agent = session::agent(experiment, task, source, backend)?;
+        let mut session = Session::new(experiment.clone(), task.clone(), agent)?;
         let (mut acting, mut updates) = (Vec::new(), Vec::new());
         // The first iteration warms up: buffers, caches, a GPU's kernels.
         iterate(&mut session)?;
@@ -91,7 +91,7 @@ pub fn bench(
     }
     output.json(&Throughput {
         algorithm: experiment.agent.name(),
-        environment: entry.name,
+        environment: task.name(),
         steps_per_iteration: experiment.steps_per_iteration(),
         environments,
         backends,
@@ -146,9 +146,9 @@ fn iterate(session: &mut Session) -> Result<(f64, f64), Error> {
 }
 
 /// Steps per second of the environments alone, always with the same action.
-fn environments(experiment: &Experiment, entry: &Entry) -> f64 {
+fn environments(experiment: &Experiment, task: &Task) -> f64 {
     let num_envs = experiment.env.num_envs;
-    let mut envs = VectorEnv::new(entry, experiment.seed, 0, num_envs);
+    let mut envs = VectorEnv::new(task, experiment.seed, 0, num_envs);
     let action = match envs.action_space() {
         Space::Discrete { .. } => vec![0.0],
         Space::Box { low, high } => {

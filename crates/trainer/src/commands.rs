@@ -73,8 +73,8 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             let only = config.backend;
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
-            let entry = session::entry(&experiment, registry)?;
-            bench(&experiment, &entry, &source, only, loud(result))
+            let task = session::task(&experiment, registry)?;
+            bench(&experiment, &task, &source, only, loud(result))
         }
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
@@ -139,15 +139,15 @@ fn run(
     registry: &Registry,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
-    let entry = session::entry(&experiment, registry)?;
-    let mut agent = session::agent(&experiment, &entry, source, experiment.backend)?;
+    let task = session::task(&experiment, registry)?;
+    let mut agent = session::agent(&experiment, &task, source, experiment.backend)?;
     session::warm_start(&mut agent, &experiment, source)?;
     if !control.output.quiet
         && let Some(hint) = hint(&experiment, &agent)
     {
         terminal::hint(&hint);
     }
-    let session = Session::new(experiment, entry, agent)?;
+    let session = Session::new(experiment, task, agent)?;
     let path = out.unwrap_or_else(|| {
         let Experiment { name, seed, .. } = &session.experiment;
         ["runs", name, &seed.to_string()].iter().collect()
@@ -168,14 +168,14 @@ fn resume(
     let backend: Vec<_> =
         backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
     let (experiment, source) = Experiment::read(&run.config(), &backend, registry)?;
-    let entry = session::entry(&experiment, registry)?;
-    let mut agent = session::agent(&experiment, &entry, &source, experiment.backend)?;
+    let task = session::task(&experiment, registry)?;
+    let mut agent = session::agent(&experiment, &task, &source, experiment.backend)?;
     let checkpoint = run.load(Which::Latest)?;
     if checkpoint.is_none() {
         // Killed before its first checkpoint: the run begins anew.
         session::warm_start(&mut agent, &experiment, &source)?;
     }
-    let mut session = Session::new(experiment, entry, agent)?;
+    let mut session = Session::new(experiment, task, agent)?;
     if let Some((path, checkpoint)) = checkpoint {
         session.restore(path, checkpoint)?;
     }
@@ -234,12 +234,12 @@ fn eval(
     output: Output,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let Trained { experiment, entry, agent, checkpoint } =
+    let Trained { experiment, task, agent, checkpoint } =
         Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
     let (seed, greedy) = (seed.unwrap_or(experiment.seed), !stochastic);
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
-        agents::evaluate(agent.actor(), &entry, episodes, seed, greedy).map_err(Error::Agent)?;
+        agents::evaluate(agent.actor(), &task, episodes, seed, greedy).map_err(Error::Agent)?;
     let summary = EvalSummary::new(&evaluation);
     let checkpoint = checkpoint.display().to_string();
     let result = Played { checkpoint, seed, greedy, summary: &summary };
@@ -255,9 +255,9 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
         return sweep::check(source, output, registry);
     }
     let experiment = Experiment::parse(source, registry)?;
-    let entry = session::entry(&experiment, registry)?;
+    let task = session::task(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
-    let mut agent = session::agent(&experiment, &entry, source, Backend::Flex)?;
+    let mut agent = session::agent(&experiment, &task, source, Backend::Flex)?;
     session::warm_start(&mut agent, &experiment, source)?;
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);

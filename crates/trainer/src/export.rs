@@ -67,8 +67,8 @@ pub fn export(
     let trained = Trained::load(run, which, registry)?;
     let output = output.unwrap_or_else(|| run.policy(format));
     files::output(&output, &[format.extension()])?;
-    let action_space = trained.entry.make().action_space();
-    let policy = trained.agent.actor().greedy(&action_space);
+    let action_space = &trained.task.spec().action_space;
+    let policy = trained.agent.actor().greedy(action_space);
     let content =
         format.encode(&policy, &known(&trained)).map_err(Error::io("can't be written", &output))?;
     files::write_atomically(&output, &[&content])?;

@@ -74,16 +74,16 @@ pub fn replay(
     episodes: u32,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let Trained { experiment, entry, agent, .. } =
+    let Trained { experiment, task, agent, .. } =
         Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
     if let Some(path) = gif {
         files::output(path, &["gif"])?;
     }
     let seed = seed.unwrap_or(experiment.seed);
     let play = |index| {
-        let recording = agents::record(agent.actor(), &entry, seed, index, !stochastic, usize::MAX)
+        let recording = agents::record(agent.actor(), &task, seed, index, !stochastic, usize::MAX)
             .map_err(Error::Agent)?;
-        let pictures = pictures(&recording, entry.name)?;
+        let pictures = pictures(&recording, task.name())?;
         Ok(Episode { number: index + 1, of: episodes, recording, pictures })
     };
     let Some(path) = gif else {

@@ -7,15 +7,15 @@ use crate::metrics::RecentEpisodes;
 use crate::run_dir::{RunDir, Which};
 use crate::terminal::command;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
-use envs::{Action, Entry, Registry, Space, Stream, VectorEnv};
+use envs::{Registry, Task, TaskConfig, VectorEnv};
 use std::path::{Path, PathBuf};
 
 /// Everything that a run needs while it goes on.
 pub struct Session {
     /// What is to be done.
     pub experiment: Experiment,
-    /// The environment's entry in the registry.
-    pub entry: Entry,
+    /// The environment with all that holds around it.
+    pub task: Task,
     /// Actor and critic.
     pub agent: Agent,
     /// The training environments.
@@ -35,15 +35,15 @@ impl Session {
     ///
     /// # Errors
     /// When an environment's first observation is not finite.
-    pub fn new(experiment: Experiment, entry: Entry, mut agent: Agent) -> Result<Session, Error> {
+    pub fn new(experiment: Experiment, task: Task, mut agent: Agent) -> Result<Session, Error> {
         let Experiment { seed, env, .. } = &experiment;
-        let envs = VectorEnv::new(&entry, *seed, 0, env.num_envs);
+        let envs = VectorEnv::new(&task, *seed, 0, env.num_envs);
         let collector =
             Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
         Ok(Session {
-            reports_success: reports_success(&entry, *seed),
+            reports_success: task.spec().reports_success,
             experiment,
-            entry,
+            task,
             agent,
             collector,
             progress: Progress::default(),
@@ -107,7 +107,7 @@ impl Session {
     /// When an observation, a reward or an action is not finite.
     pub fn evaluate(&self) -> Result<Evaluation, AgentError> {
         let Experiment { seed, eval, .. } = &self.experiment;
-        agents::evaluate(self.agent.actor(), &self.entry, eval.episodes, *seed, true)
+        agents::evaluate(self.agent.actor(), &self.task, eval.episodes, *seed, true)
     }
 }
 
@@ -115,9 +115,11 @@ impl Session {
 ///
 /// # Errors
 /// When the registry does not know it.
-pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Error> {
+pub fn task(experiment: &Experiment, registry: &Registry) -> Result<Task, Error> {
     let name = &experiment.env.name;
-    registry.get(name).ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))
+    let entry = registry.get(name);
+    let entry = entry.ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))?;
+    entry.task(&TaskConfig::default()).map_err(|error| Error::Usage(format!("env.{error}")))
 }
 
 /// A new agent for the experiment's environment.
@@ -126,17 +128,16 @@ pub fn entry(experiment: &Experiment, registry: &Registry) -> Result<Entry, Erro
 /// When the backend has no device, or the settings do not fit the environment.
 pub fn agent(
     experiment: &Experiment,
-    entry: &Entry,
+    task: &Task,
     source: &Source,
     backend: Backend,
 ) -> Result<Agent, Error> {
-    let env = entry.make();
     Agent::new(
         &experiment.agent,
         &experiment.network,
         experiment.env.normalize_observations,
-        &env.observation_space(),
-        &env.action_space(),
+        &task.spec().observation_space,
+        &task.spec().action_space,
         experiment.seed,
         backend.open()?,
     )
@@ -177,8 +178,8 @@ pub fn warm_start(
 pub struct Trained {
     /// The run's configuration.
     pub experiment: Experiment,
-    /// The environment's entry in the registry.
-    pub entry: Entry,
+    /// The environment with all that holds around it.
+    pub task: Task,
     /// Actor and critic, on the CPU, whatever the run was trained on.
     pub agent: Agent,
     /// The checkpoint's file.
@@ -202,8 +203,8 @@ impl Trained {
     pub(crate) fn load(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
         run.must_hold_a_run()?;
         let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
-        let entry = entry(&experiment, registry)?;
-        let mut agent = agent(&experiment, &entry, &source, Backend::Flex)?;
+        let task = task(&experiment, registry)?;
+        let mut agent = agent(&experiment, &task, &source, Backend::Flex)?;
         let Some((path, checkpoint)) = run.load(which)? else {
             return Err(Error::Usage(format!(
                 "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
@@ -213,28 +214,11 @@ impl Trained {
             )));
         };
         agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
-        Ok(Trained { experiment, entry, agent, checkpoint: path })
+        Ok(Trained { experiment, task, agent, checkpoint: path })
     }
 }
 
 /// The error of a checkpoint whose state does not fit.
 pub fn foreign(error: AgentError, path: &Path) -> Error {
     Problem::Mismatch(error.to_string()).of(path).into()
-}
-
-/// Whether success is a notion in this environment: one step tells.
-pub fn reports_success(entry: &Entry, seed: u64) -> bool {
-    let mut env = entry.make();
-    // An evaluation stream that no evaluation gets to: nothing else is disturbed.
-    let mut rng = envs::stream(seed, Stream::Evaluation(u32::MAX));
-    env.reset(&mut rng);
-    let step = match env.action_space() {
-        Space::Discrete { .. } => env.step(Action::Discrete(0), &mut rng),
-        Space::Box { low, high } => {
-            let middle: Vec<f32> =
-                low.iter().zip(&high).map(|(l, h)| 0.0_f32.max(*l).min(*h)).collect();
-            env.step(Action::Continuous(&middle), &mut rng)
-        }
-    };
-    step.success.is_some()
 }

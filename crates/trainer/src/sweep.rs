@@ -338,13 +338,11 @@ impl Sweep {
 
     fn validated(&self, source: &Source, registry: &Registry) -> Result<Experiment, Error> {
         let experiment = Experiment::parse(source, registry)?;
-        let entry = session::entry(&experiment, registry)?;
+        let task = session::task(&experiment, registry)?;
         // Whether settings fit the environment does not depend on the backend.
-        session::agent(&experiment, &entry, source, Backend::Flex)?;
+        session::agent(&experiment, &task, source, Backend::Flex)?;
         let objective = |message: &str| Err(source.error("sweep.objective", message));
-        if self.objective == Objective::SuccessRate
-            && !session::reports_success(&entry, experiment.seed)
-        {
+        if self.objective == Objective::SuccessRate && !task.spec().reports_success {
             let env = &experiment.env.name;
             return objective(&format!("{env} does not say whether an episode succeeded"));
         }

@@ -110,7 +110,7 @@ mod tests {
     use crate::config::{Experiment, Source};
     use crate::session;
     use agents::Backend;
-    use envs::{Action, Entry, Environment, Registry, Rng, Space, StateError, Step};
+    use envs::{Action, Entry, Environment, Registry, Rng, Space, Spec, StateError, Step};
 
     /// An environment that breaks in its third step.
     #[derive(Default)]
@@ -119,16 +119,8 @@ mod tests {
     }
 
     impl Environment for Brittle {
-        fn observation_space(&self) -> Space {
-            Space::symmetric_box(1, 1.0)
-        }
-
-        fn action_space(&self) -> Space {
-            Space::Discrete { n: 2 }
-        }
-
-        fn max_episode_steps(&self) -> u32 {
-            10
+        fn spec(&self) -> Spec {
+            Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 10)
         }
 
         fn reset(&mut self, _rng: &mut Rng) {}
@@ -161,9 +153,9 @@ mod tests {
         std::fs::write(&path, config).unwrap();
         let (experiment, source): (Experiment, Source) =
             Experiment::read(&path, &[], &registry).unwrap();
-        let entry = session::entry(&experiment, &registry).unwrap();
-        let agent = session::agent(&experiment, &entry, &source, Backend::Flex).unwrap();
-        let mut session = Session::new(experiment, entry, agent).unwrap();
+        let task = session::task(&experiment, &registry).unwrap();
+        let agent = session::agent(&experiment, &task, &source, Backend::Flex).unwrap();
+        let mut session = Session::new(experiment, task, agent).unwrap();
         let error = iterate(&mut session).unwrap_err();
         assert!(matches!(&error, AgentError::Fault(text) if text == "a spring broke"), "{error:?}");
         assert_eq!(session.progress.iterations, 0);

@@ -122,17 +122,17 @@ fn best(runs: &[Run]) -> Option<&Run> {
 }
 
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
-    let Trained { experiment, entry, agent, .. } = Trained::read(&run.path, registry)?;
+    let Trained { experiment, task, agent, .. } = Trained::read(&run.path, registry)?;
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {
-        let recording = agents::record(agent.actor(), &entry, experiment.seed, index, true, left)
+        let recording = agents::record(agent.actor(), &task, experiment.seed, index, true, left)
             .map_err(Error::Agent)?;
         if recording.end.is_none() && index > 0 {
             break;
         }
         left -= recording.rewards.len();
-        let pictures = pictures(&recording, entry.name)?;
+        let pictures = pictures(&recording, task.name())?;
         episodes.push(ReplayEpisode::new(&recording, Pictures::new(&pictures)));
     }
     let label = format!("{}, seed {}", group.label, run.seed);
