@@ -78,8 +78,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::experiment::session;
     use crate::experiment::config::Source;
+    use crate::experiment::session;
     use crate::registry::Registry;
     use std::path::Path;
 
