@@ -150,7 +150,7 @@ impl Agent {
 
     fn check_policy(&self, state: &AgentState) -> Result<(), AgentError> {
         AgentError::check_length("policy", self.actor().params.len(), state.policy.len())?;
-        AgentError::check_saved("policy", state.policy.iter().all(|x| x.is_finite()))?;
+        AgentError::check_saved("policy's parameters", state.policy.iter().all(|x| x.is_finite()))?;
         let saved = state.observation_normalizer.as_ref();
         match (&self.actor().normalizer, saved) {
             (None, None) => Ok(()),
@@ -158,7 +158,6 @@ impl Agent {
                 let expected = ours.statistics().mean().len();
                 let name = "observation normaliser";
                 AgentError::check_length(name, expected, saved.statistics().mean().len())?;
-                AgentError::check_length(name, expected, saved.statistics().variance().len())?;
                 AgentError::check_saved(name, saved.statistics().is_sound())
             }
             (Some(_), None) => Err(AgentError::Mismatch(

@@ -11,6 +11,9 @@ pub enum AgentError {
     /// Saved state of another agent.
     #[error("{0}")]
     Mismatch(String),
+    /// Saved state that no agent can have had.
+    #[error("the saved {0} has numbers that it can't have")]
+    Impossible(String),
     /// A setting that this environment does not allow.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -36,7 +39,7 @@ impl AgentError {
         if holds {
             return Ok(());
         }
-        Err(AgentError::Mismatch(format!("the saved {name} has numbers that it can't have")))
+        Err(AgentError::Impossible(name.into()))
     }
 
     /// Fails unless a saved vector has the expected length.

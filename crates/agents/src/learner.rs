@@ -97,7 +97,7 @@ impl CriticState {
     pub fn check(&self, critic: &Critic) -> Result<(), AgentError> {
         let expected = critic.network.num_params();
         AgentError::check_length("critic", expected, self.params.len())?;
-        AgentError::check_saved("critic", self.params.iter().all(|x| x.is_finite()))?;
+        AgentError::check_saved("critic's parameters", self.params.iter().all(|x| x.is_finite()))?;
         self.optimizer.check("critic's optimiser", expected)
     }
 }

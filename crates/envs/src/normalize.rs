@@ -69,6 +69,7 @@ impl RunningMeanStd {
             && self.mean.iter().all(|mean| mean.is_finite())
             && self.variance.iter().all(|&variance| is_size(variance))
             && is_size(self.count)
+            && self.count > 0.0
     }
 
     /// Takes in a batch of rows `[row][width]`, laid out flat.

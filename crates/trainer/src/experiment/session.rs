@@ -311,5 +311,9 @@ impl Trained {
 
 /// The error of a checkpoint whose state does not fit.
 fn foreign(error: AgentError, path: &Path) -> Error {
-    Problem::Mismatch(error.to_string()).of(path).into()
+    let problem = match error {
+        AgentError::Impossible(what) => Problem::Impossible(format!("the {what}")),
+        other => Problem::Mismatch(other.to_string()),
+    };
+    problem.of(path).into()
 }
