@@ -27,7 +27,10 @@ pub enum AgentError {
 
 impl AgentError {
     /// Fails with the name of the quantity unless it is finite.
-    pub(crate) fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
         if value.is_finite() { Ok(()) } else { Err(AgentError::NonFinite(name.into())) }
     }
 

@@ -280,6 +280,12 @@ impl Actor {
         &self.params
     }
 
+    /// Takes over other parameters of the same policy, as many as before.
+    pub fn set_params(&mut self, params: Vec<f32>) {
+        debug_assert_eq!(params.len(), self.params.len(), "parameters of another policy");
+        self.params = params;
+    }
+
     /// Log standard deviations of a Gaussian policy; empty for a categorical one.
     #[must_use]
     pub fn log_std(&self) -> &[f32] {

@@ -54,8 +54,7 @@ impl Collector {
         let batch = Batch::new(num_envs, size, widths, agent.critics().len());
         let mut collector = Collector {
             observations: envs.observations().to_vec(),
-            reward_normalizer: normalize_rewards
-                .then(|| RewardNormalizer::new(num_envs, agent.rollout().gamma)),
+            reward_normalizer: normalize_rewards.then(|| RewardNormalizer::new(num_envs)),
             sampling: stream(seed, Stream::Sampling),
             env_actions: vec![0.0; num_envs * policy.action_width()],
             ended: vec![false; num_envs],
@@ -161,7 +160,7 @@ impl Collector {
             self.final_observations.extend_from_slice(&rows[env * width..(env + 1) * width]);
         }
         if let Some(normalizer) = &mut self.reward_normalizer {
-            normalizer.normalize(rewards, &self.ended);
+            normalizer.normalize(rewards, &self.ended, agent.rollout().gamma);
         }
         Ok(())
     }
@@ -205,16 +204,23 @@ impl Collector {
     /// Goes on from a saved state.
     ///
     /// # Errors
-    /// When it belongs to another environment or number of environments.
+    /// When it belongs to another environment or number of environments, or has numbers that no run can
+    /// have. The environments may have taken over some of it then.
     pub fn set_state(&mut self, state: CollectorState) -> Result<(), AgentError> {
         let (ours, saved) = (self.observations.len(), state.observations.len());
         AgentError::check_length("observation buffer", ours, saved)?;
+        let is_finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+        AgentError::check_saved("observation buffer", is_finite(&state.observations))?;
         if state.reward_normalizer.is_some() != self.reward_normalizer.is_some() {
             return Err(AgentError::Mismatch(
                 "the saved run has another env.normalize_rewards".into(),
             ));
         }
+        if let Some(saved) = &state.reward_normalizer {
+            AgentError::check_saved("reward normaliser", saved.is_sound(self.batch.num_envs))?;
+        }
         self.envs.set_state(state.envs).map_err(|error| AgentError::Mismatch(error.to_string()))?;
+        AgentError::check_saved("state of the environments", is_finite(self.envs.observations()))?;
         self.observations = state.observations;
         self.reward_normalizer = state.reward_normalizer;
         self.sampling = state.sampling;
