@@ -69,11 +69,45 @@ impl Agent {
     ) -> Result<Agent, AgentError> {
         let mut rng = stream(seed, Stream::Initialization);
         let policy = Policy::new(observation_space, action_space, network)?;
+        let mut agent = Agent::of(config, network, normalize_observations, policy, seed, device);
+        let learner = &mut agent.learner;
+        learner.actor.params = learner.actor.policy.init(network, &mut rng);
+        for critic in &mut learner.critics {
+            critic.state.params = critic.init(network, &mut rng);
+        }
+        Ok(agent)
+    }
+
+    /// An agent without weights (all are 0), to be given a saved state: drawing them takes longer than
+    /// reading them.
+    ///
+    /// # Errors
+    /// As [`Agent::new`].
+    pub fn blank(
+        config: &AgentConfig,
+        network: &NetworkConfig,
+        normalize_observations: bool,
+        observation_space: &Space,
+        action_space: &Space,
+        device: Device,
+    ) -> Result<Agent, AgentError> {
+        let policy = Policy::new(observation_space, action_space, network)?;
+        Ok(Agent::of(config, network, normalize_observations, policy, 0, device))
+    }
+
+    fn of(
+        config: &AgentConfig,
+        network: &NetworkConfig,
+        normalize_observations: bool,
+        policy: Policy,
+        seed: u64,
+        device: Device,
+    ) -> Agent {
         let width = policy.observation_width();
-        let params = policy.init(network, &mut rng);
         let normalizer = normalize_observations.then(|| ObservationNormalizer::new(width));
         let rollout = config.rollout();
-        let critic = Critic::new(width, network, rollout.gamma, rollout.gae_lambda, &mut rng);
+        let params = vec![0.0; policy.num_params()];
+        let critic = Critic::new(width, network, rollout.gamma, rollout.gae_lambda);
         let learner = Learner {
             actor: Actor { policy, params, normalizer },
             critics: vec![critic],
@@ -81,7 +115,7 @@ impl Agent {
             threads: Arc::new(Threads::default()),
         };
         let algorithm = config.algorithm(&learner, stream(seed, Stream::Shuffling));
-        Ok(Agent { learner, algorithm, rollout })
+        Agent { learner, algorithm, rollout }
     }
 
     /// The policy that acts.

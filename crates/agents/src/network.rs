@@ -6,10 +6,10 @@
 use crate::config::{Activation, Init, NetworkConfig};
 use crate::ops::kernel::{self, Layer};
 use crate::ops::network as ops;
+use crate::orthogonal::orthogonal;
 use burn::tensor::Tensor;
 use envs::Rng;
 use rand::RngExt;
-use rand_distr::StandardNormal;
 use std::sync::Arc;
 
 /// A multi-layer perceptron: the same nonlinearity after each hidden layer, none after the last.
@@ -196,32 +196,4 @@ pub struct Scratch {
     hidden: Vec<f32>,
     outputs: Vec<f32>,
     workspace: kernel::Workspace,
-}
-
-/// Fills `weights [inputs][outputs]` with a matrix whose shorter side is orthonormal, times `gain`:
-/// Gram-Schmidt, twice for accuracy, on normal draws (Saxe et al. 2014).
-fn orthogonal(weights: &mut [f32], inputs: usize, outputs: usize, gain: f32, rng: &mut Rng) {
-    let (count, length) = (inputs.min(outputs), inputs.max(outputs));
-    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
-    while basis.len() < count {
-        let mut vector: Vec<f64> = (0..length).map(|_| rng.sample(StandardNormal)).collect();
-        for _ in 0..2 {
-            for other in &basis {
-                let overlap: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
-                vector.iter_mut().zip(other).for_each(|(a, b)| *a -= overlap * b);
-            }
-        }
-        let norm = vector.iter().map(|a| a * a).sum::<f64>().sqrt();
-        // A draw that lies in the span so far (never, in practice) is drawn again.
-        if norm > 1e-6 {
-            vector.iter_mut().for_each(|a| *a /= norm);
-            basis.push(vector);
-        }
-    }
-    for i in 0..inputs {
-        for j in 0..outputs {
-            let value = if inputs >= outputs { basis[j][i] } else { basis[i][j] };
-            weights[i * outputs + j] = gain * value as f32;
-        }
-    }
 }
