@@ -29,7 +29,7 @@ impl AdamState {
         AdamState { m: vec![0.0; num_params], v: vec![0.0; num_params], steps: 0 }
     }
 
-    /// Whether a saved state fits and can be gone on from.
+    /// Checks that a saved state has this many parameters, and numbers from which Adam can go on.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -125,7 +125,7 @@ impl Adam {
 }
 
 /// Euclidean norm `[1]` of all gradients together, and the factor `[1]` that shortens them to
-/// `max_norm` where they are longer; not a number where a gradient is none.
+/// `max_norm` where they are longer; both are NaN where a gradient has one.
 ///
 /// # Panics
 /// When there is no gradient.

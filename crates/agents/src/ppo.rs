@@ -153,7 +153,7 @@ impl Update<'_> {
         let (value_losses, critics): (Vec<_>, Vec<_>) = critics.into_iter().unzip();
         let all: Vec<&Tensor<1>> = std::iter::once(&policy_gradient).chain(&critics).collect();
         let (norm, scale) = clip(&all, config.max_grad_norm);
-        // Of the rewards' critic, which comes first.
+        // The loss of the rewards' critic, which comes first.
         let value_loss = value_losses[0].clone();
         Gradients { policy: policy_gradient, critics, scale, policy_metrics, value_loss, norm }
     }

@@ -61,7 +61,7 @@ impl<'a> TrustRegion<'a> {
         let loss = self.policy.loss(network, &self.old_params, self.batch, Surrogate::Plain, 0.0);
         let metrics = PolicyMetrics::read(loss.metrics.clone())?;
         let gradient = read([self.policy.backward(network, loss)])?.concat();
-        // Of the loss: the surrogate goes up against it.
+        // The surrogate is the loss's negative.
         Ok((-metrics.policy_loss, gradient.iter().map(|&g| -f64::from(g)).collect()))
     }
 
@@ -114,8 +114,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether the line search takes it: the surrogate is no worse, the KL holds, the entropy is a
-    /// number. Not a number is none of that.
+    /// Whether the line search takes it: the surrogate is no worse, the KL is within the region, and the
+    /// entropy is finite. NaN fails each of these.
     #[must_use]
     pub fn accepted(&self, old_surrogate: f64, max_kl: f64) -> bool {
         self.surrogate >= old_surrogate && self.kl <= max_kl && self.entropy.is_finite()
@@ -302,7 +302,7 @@ struct Step {
 }
 
 /// One trust-region step: the natural gradient by conjugate gradient, scaled to the region's border,
-/// then shortened until the surrogate and the KL agree to it. Without agreement the parameters stay.
+/// then shortened until the line search accepts it. Where it accepts none the parameters stay.
 fn take_step(
     config: &TrpoConfig,
     policy: &Policy,

@@ -310,7 +310,7 @@ fn backward_body<const FMA: bool>(
                     layer.inputs,
                     workspace,
                 );
-                descend(activation, &mut next, input);
+                multiply_by_slope(activation, &mut next, input);
                 std::mem::swap(&mut current, &mut next);
             }
         }
@@ -367,7 +367,7 @@ fn jvp_body<const FMA: bool>(
             }
             if index < last {
                 let results = &hidden[start + block.start * layer.outputs..];
-                descend(activation, &mut next, &results[..block.len() * layer.outputs]);
+                multiply_by_slope(activation, &mut next, &results[..block.len() * layer.outputs]);
                 start += rows * layer.outputs;
             }
             std::mem::swap(&mut current, &mut next);
@@ -560,7 +560,7 @@ fn activate<const FMA: bool>(activation: Activation, values: &mut [f32]) {
 
 /// Multiplies derivatives with respect to the nonlinearity's results by its slope at `results`.
 #[inline(always)]
-fn descend(activation: Activation, derivatives: &mut [f32], results: &[f32]) {
+fn multiply_by_slope(activation: Activation, derivatives: &mut [f32], results: &[f32]) {
     match activation {
         Activation::Tanh => {
             derivatives.iter_mut().zip(results).for_each(|(d, y)| *d *= 1.0 - y * y);
