@@ -27,6 +27,25 @@ pub struct AgentState {
 }
 
 /// Learner and algorithm together.
+///
+/// ```
+/// use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+/// use envs::{Registry, TaskConfig, VectorEnv};
+///
+/// let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
+/// let (network, spec, device) = (NetworkConfig::default(), task.spec(), Backend::Flex.open()?);
+/// let (observations, actions) = (&spec.observation_space, &spec.action_space);
+/// let mut agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+///
+/// // Four copies of the environment, with seed 1: an iteration is a rollout and an update.
+/// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
+/// collector.collect(&mut agent)?;
+/// let metrics = agent.update(collector.batch(&agent)?, 0.0)?;
+/// // The first policy is close to uniform: its entropy is ln 2.
+/// assert!((metrics.get("train/entropy").unwrap() - 2.0_f64.ln()).abs() < 0.01);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Agent {
     learner: Learner,

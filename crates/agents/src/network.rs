@@ -13,6 +13,19 @@ use rand::RngExt;
 use std::sync::Arc;
 
 /// A multi-layer perceptron: the same nonlinearity after each hidden layer, none after the last.
+///
+/// ```
+/// use agents::NetworkConfig;
+/// use agents::network::{Mlp, Scratch};
+///
+/// // Without hidden layers it is a linear function, 2 x + 3 y + 1.
+/// let network = Mlp::new(2, 1, &NetworkConfig { hidden: vec![], ..NetworkConfig::default() });
+/// assert_eq!(network.num_params(), 3);
+/// let observations = [1.0, 1.0, 0.0, -1.0];
+/// let mut scratch = Scratch::default();
+/// let outputs = network.forward_plain(&[2.0, 3.0, 1.0], &observations, &mut scratch);
+/// assert_eq!(outputs, [6.0, -2.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mlp {
     pub(crate) layers: Arc<[Layer]>,
@@ -122,6 +135,23 @@ impl Mlp {
 }
 
 /// A network's derivative at one parameter vector and batch of observations.
+///
+/// ```
+/// use agents::NetworkConfig;
+/// use agents::network::Mlp;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::flex();
+/// let network = Mlp::new(2, 1, &NetworkConfig { hidden: vec![], ..NetworkConfig::default() });
+/// let params = Tensor::from_floats([2.0, 3.0, 1.0], &device);
+/// let linearized = network.linearize(params, Tensor::from_floats([[1.0, 4.0]], &device));
+/// assert_eq!(linearized.outputs().into_scalar::<f32>(), 15.0);
+/// // Of 2 x + 3 y + 1 at (1, 4) by the parameters: (1, 4, 1).
+/// let gradient = linearized.vjp(Tensor::ones([1, 1], &device));
+/// assert_eq!(gradient.try_into_vec_as::<f32>().unwrap(), [1.0, 4.0, 1.0]);
+/// let change = linearized.jvp(Tensor::from_floats([1.0, 1.0, 0.0], &device));
+/// assert_eq!(change.into_scalar::<f32>(), 5.0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linearized {
     network: Mlp,

@@ -17,6 +17,24 @@ pub struct CollectorState {
 }
 
 /// Acts in the environments and writes what happens into preallocated buffers.
+///
+/// ```
+/// # use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+/// # use envs::{Registry, TaskConfig, VectorEnv};
+/// # let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
+/// # let (network, spaces) = (NetworkConfig::default(), task.spec());
+/// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
+/// # let device = Backend::Flex.open()?;
+/// # let mut agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
+/// let episodes = collector.collect(&mut agent)?.len();
+/// let batch = collector.batch(&agent)?;
+/// assert_eq!(batch.len(), 4 * 32);
+/// let ended = (0..batch.len()).filter(|&step| batch.terminated[step] || batch.truncated[step]);
+/// assert_eq!(ended.count(), episodes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Collector {
     envs: VectorEnv,
     /// What the policy sees next, `[env][observation]`, normalised when it was observed.
