@@ -1,6 +1,6 @@
 //! Random matrices with orthonormal rows or columns, for initial weights (Saxe et al. 2014).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use envs::Rng;
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -13,7 +13,7 @@ const BLOCK: usize = 32;
 ///
 /// Gram-Schmidt on normal draws, a block of vectors at a time and twice for accuracy (block classical
 /// Gram-Schmidt with reorthogonalisation; Barlow and Smoktunowicz 2013): against the earlier blocks in
-/// matrix products in f32, inside of a block one by one in f64.
+/// matrix products, inside of a block one by one. All of it in f64.
 pub(crate) fn orthogonal(
     weights: &mut [f32],
     inputs: usize,
@@ -22,11 +22,11 @@ pub(crate) fn orthogonal(
     rng: &mut Rng,
 ) {
     let (count, length) = (inputs.min(outputs), inputs.max(outputs));
-    let mut basis: Vec<f32> = Vec::with_capacity(count * length);
+    let mut basis: Vec<f64> = Vec::with_capacity(count * length);
     while basis.len() < count * length {
         let rows = BLOCK.min(count - basis.len() / length);
-        let mut block: Vec<f32> =
-            (0..rows * length).map(|_| rng.sample::<f32, _>(StandardNormal)).collect();
+        let mut block: Vec<f64> =
+            (0..rows * length).map(|_| rng.sample(StandardNormal)).collect();
         // The second time takes away what rounding has left the first time.
         for _ in 0..2 {
             block = apart(block, &basis, length);
@@ -37,35 +37,35 @@ pub(crate) fn orthogonal(
     for (i, row) in weights.chunks_exact_mut(outputs).enumerate() {
         for (j, weight) in row.iter_mut().enumerate() {
             let (vector, index) = if inputs >= outputs { (j, i) } else { (i, j) };
-            *weight = gain * basis[vector * length + index];
+            *weight = gain * basis[vector * length + index] as f32;
         }
     }
 }
 
 /// The rows of a block less their parts along the rows of the basis.
-fn apart(block: Vec<f32>, basis: &[f32], length: usize) -> Vec<f32> {
+fn apart(block: Vec<f64>, basis: &[f64], length: usize) -> Vec<f64> {
     if basis.is_empty() {
         return block;
     }
     let device = Device::flex();
-    let matrix = |numbers: Vec<f32>| {
+    let matrix = |numbers: Vec<f64>| {
         let rows = numbers.len() / length;
-        Tensor::<2>::from_data(TensorData::new(numbers, [rows, length]), &device)
+        Tensor::<2>::from_data(TensorData::new(numbers, [rows, length]), (&device, DType::F64))
     };
     let (rows, basis) = (matrix(block.clone()), matrix(basis.to_vec()));
     let overlap = rows.clone().matmul(basis.clone().transpose());
     let rest = (rows - overlap.matmul(basis)).into_data();
-    // On the CPU a tensor of f32 can always be read; without that the block would only stay as drawn.
+    // On the CPU a tensor of f64 can always be read; without that the block would only stay as drawn.
     rest.try_into_vec().unwrap_or(block)
 }
 
 /// Makes the rows of a block orthonormal, one after the other.
-fn orthonormalize(block: &mut [f32], length: usize, rng: &mut Rng) {
+fn orthonormalize(block: &mut [f64], length: usize, rng: &mut Rng) {
     for row in 0..block.len() / length {
         let (before, rest) = block.split_at_mut(row * length);
         let vector = &mut rest[..length];
         for other in before.chunks_exact(length) {
-            let overlap = dot(vector, other) as f32;
+            let overlap = dot(vector, other);
             vector.iter_mut().zip(other).for_each(|(a, b)| *a -= overlap * b);
         }
         let mut norm = dot(vector, vector).sqrt();
@@ -75,20 +75,20 @@ fn orthonormalize(block: &mut [f32], length: usize, rng: &mut Rng) {
             vector.fill_with(|| rng.sample(StandardNormal));
             norm = dot(vector, vector).sqrt();
         }
-        vector.iter_mut().for_each(|a| *a = (f64::from(*a) / norm) as f32);
+        vector.iter_mut().for_each(|a| *a /= norm);
     }
 }
 
-/// Inner product, with sums in f64.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
+/// Inner product.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut lanes = [0.0_f64; 8];
+    let mut lanes = [0.0; 8];
     for (a, b) in a.iter().zip(b) {
-        for ((sum, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *sum += f64::from(a) * f64::from(b);
+        for ((sum, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
-    let rest = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b));
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
     lanes.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
@@ -114,7 +114,7 @@ mod tests {
                     let product: f64 = vector(i).iter().zip(vector(j)).map(|(a, b)| a * b).sum();
                     let expected = if i == j { 1.0 } else { 0.0 };
                     assert!(
-                        (product - expected).abs() < 2e-6,
+                        (product - expected).abs() < 1e-6,
                         "{inputs} x {outputs}: rows {i} and {j} have {product}"
                     );
                 }
