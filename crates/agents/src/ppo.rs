@@ -220,18 +220,14 @@ impl Algorithm for Ppo {
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
-        let critics = critic_adams.into_iter().map(|adam| ("critic", adam));
-        let adams = std::iter::once(("policy", actor_adam)).chain(critics).collect();
-        let (metrics, fitted) = Adam::read_all(Tensor::cat(metrics, 0), adams)?;
+        let (metrics, [(params, policy_optimizer)], fitted) =
+            Adam::read_all(Tensor::cat(metrics, 0), [("policy", actor_adam)], critic_adams)?;
         let (rows, _) = metrics.as_chunks();
         let MinibatchMetrics { policy, value_loss, gradient_norm } =
             MinibatchMetrics::means(rows, last_epoch)?;
 
-        let mut fitted = fitted.into_iter();
-        if let Some((params, policy_optimizer)) = fitted.next() {
-            learner.actor.params = params;
-            self.state = PpoState { policy_optimizer, kl_coef, shuffling };
-        }
+        learner.actor.params = params;
+        self.state = PpoState { policy_optimizer, kl_coef, shuffling };
         for (critic, (params, optimizer)) in learner.critics.iter_mut().zip(fitted) {
             critic.state = CriticState { params, optimizer };
         }

@@ -160,7 +160,7 @@ crate::metrics! {
         pub cg_iterations: f64,
         /// Fraction of the full step that was taken; 0 when none was accepted.
         pub step_size: f64,
-        /// Step sizes that the line search tried.
+        /// PolicyStep sizes that the line search tried.
         pub line_search_steps: f64,
         /// 1 when a step was taken, otherwise 0.
         pub accepted: f64,
@@ -216,8 +216,7 @@ impl Trpo {
                 }
             }
         }
-        let adams = adams.into_iter().map(|adam| ("critic", adam)).collect();
-        let (loss, critics) = Adam::read_all(Tensor::cat(losses, 0).mean(), adams)?;
+        let (loss, [], critics) = Adam::read_all(Tensor::cat(losses, 0).mean(), [], adams)?;
         let value_loss = loss.iter().sum::<f32>().into();
         AgentError::check_finite("value loss", value_loss)?;
         let states =
@@ -290,7 +289,7 @@ struct Fit {
 }
 
 /// What the step of the policy led to.
-struct Step {
+struct PolicyStep {
     params: Vec<f32>,
     reached: Candidate,
     gradient_norm: f64,
@@ -309,7 +308,7 @@ fn take_step(
     params: &[f32],
     batch: &Minibatch,
     max_kl: f64,
-) -> Result<Step, AgentError> {
+) -> Result<PolicyStep, AgentError> {
     let region = TrustRegion::new(policy, params, batch, config.damping);
     let (old_surrogate, gradient) = region.gradient()?;
     AgentError::check_finite("policy loss", old_surrogate)?;
@@ -345,7 +344,7 @@ fn take_step(
         None => (params.to_vec(), region.at(params)?, 0.0),
     };
     AgentError::check_finite("entropy", reached.entropy)?;
-    Ok(Step {
+    Ok(PolicyStep {
         params,
         reached,
         gradient_norm,
