@@ -168,7 +168,7 @@ impl Task {
     /// The task of an environment that is `spec` by itself.
     ///
     /// # Errors
-    /// A generic key that is out of its range.
+    /// A generic key that is out of its range, or a name in the spec that is none.
     pub(crate) fn new(
         name: &'static str,
         parameters: Map<String, Value>,
@@ -176,6 +176,8 @@ impl Task {
         mut spec: Spec,
         config: &TaskConfig,
     ) -> Result<Task, ParameterError> {
+        names("term of its reward", &spec.reward_terms)?;
+        names("cost", &spec.costs)?;
         if let Some(steps) = config.max_episode_steps {
             whole("max_episode_steps", steps, 1, MAX_EPISODE_STEPS)?;
             spec.max_episode_steps = steps;
@@ -277,6 +279,23 @@ fn whole(key: &str, found: u32, low: u32, high: u32) -> Result<(), ParameterErro
         return Ok(());
     }
     Err(ParameterError::at(key, format!("is {found}; must be a whole number from {low} to {high}")))
+}
+
+/// Checks names that become columns of a table.
+fn names(what: &str, names: &[String]) -> Result<(), ParameterError> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(is_part);
+    let is_wrong = |(at, name): &(usize, &String)| !is_name(name) || names[..*at].contains(name);
+    match names.iter().enumerate().find(is_wrong) {
+        None => Ok(()),
+        Some((_, name)) => {
+            let right = "names are of letters, digits and _, each given once";
+            Err(ParameterError::at(
+                "name",
+                format!("this environment has a {what} {name:?}; {right}"),
+            ))
+        }
+    }
 }
 
 /// The deviation of each number of an observation; empty where there is no noise.
