@@ -134,7 +134,7 @@ mod tests {
     use envs::{Action, Entry, Environment, Rng, Space, Spec, StateError, Step};
 
     /// An environment that breaks in its third step.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Brittle {
         steps: u32,
     }
