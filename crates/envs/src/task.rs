@@ -342,7 +342,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{Registry, Stream, stream};
+    use crate::{Action, Registry, Rng, StateError, Step, Stream, stream};
 
     fn config(value: Value) -> TaskConfig {
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
@@ -431,6 +431,46 @@ mod tests {
             ..TaskConfig::default()
         };
         assert!(Registry::default().get("cartpole").unwrap().task(&nan).is_err());
+    }
+
+    /// An environment whose reward has these terms.
+    struct Sum(&'static [&'static str]);
+
+    impl Environment for Sum {
+        fn spec(&self) -> Spec {
+            let spec = Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 10);
+            Spec { reward_terms: self.0.iter().map(|&name| name.into()).collect(), ..spec }
+        }
+
+        fn reset(&mut self, _rng: &mut Rng) {}
+
+        fn step(&mut self, _action: Action<'_>, _rng: &mut Rng) -> Step {
+            Step::default()
+        }
+
+        fn observe(&self, _observation: &mut [f32]) {}
+
+        fn state(&self) -> Vec<f64> {
+            vec![]
+        }
+
+        fn set_state(&mut self, _state: &[f64]) -> Result<(), StateError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn names_that_can_be_no_column_are_refused() {
+        let task = |terms: &'static [&'static str]| {
+            let spec = Sum(terms).spec();
+            Task::new("sum", Map::new(), Arc::new(|| Box::new(Sum(&[]))), spec, &config(json!({})))
+        };
+        assert!(task(&["distance", "effort_2"]).is_ok());
+        for terms in [&["a", ""][..], &["a,b"], &["a\nb"], &["a/b"], &["a", "b", "a"]] {
+            let error = task(terms).unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("name"), "{terms:?}");
+            assert!(error.message.contains("letters, digits and _"), "{error}");
+        }
     }
 
     #[test]
