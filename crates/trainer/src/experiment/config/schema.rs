@@ -58,7 +58,15 @@ pub fn schema(registry: &Registry) -> Value {
 fn parameters(env: &mut Value, registry: &Registry) {
     let at = "#/properties/env/properties/parameters/anyOf";
     let entries = registry.environments.entries();
-    let tables: Vec<Value> = entries.iter().map(Entry::schema_with_distributions).collect();
+    let table = |entry: &Entry| {
+        let mut table = entry.schema_with_distributions();
+        if let Value::Object(table) = &mut table {
+            table.retain(|key, _| !["$schema", "title"].contains(&key.as_str()));
+            table.insert("description".into(), format!("Parameters of {}.", entry.name).into());
+        }
+        table
+    };
+    let tables: Vec<Value> = entries.iter().map(table).collect();
     let known = entries.iter().enumerate().map(|(index, entry)| {
         json!({
             "if": { "properties": { "name": { "const": entry.name } }, "required": ["name"] },

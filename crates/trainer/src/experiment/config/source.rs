@@ -321,7 +321,12 @@ fn moved_span<T>(spanned: Spanned<T>, by: usize) -> Spanned<T> {
 /// Where the value of a dotted key stands; a part of it may be a quoted key that has a dot of its own.
 fn find(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
     if let Some(value) = table.get(key) {
-        return Some(value.span());
+        // A table's own place is its header; the only value in it may stand further below.
+        let only = match value.get_ref() {
+            DeValue::Table(inside) if inside.len() == 1 => inside.values().next(),
+            _ => None,
+        };
+        return Some(only.unwrap_or(value).span());
     }
     key.match_indices('.').find_map(|(at, _)| match table.get(&key[..at])?.get_ref() {
         DeValue::Table(inside) => find(inside, &key[at + 1..]),
