@@ -155,7 +155,7 @@ impl<B: Backend> Expr<B> {
     }
 
     /// The same as 1 or 0.
-    pub(super) fn is_below(self, other: Expr<B>) -> Self {
+    pub(super) fn indicator_below(self, other: Expr<B>) -> Self {
         let dtype = self.0.dtype();
         Expr(B::bool_into_float(self.below(other), dtype.into()))
     }
