@@ -172,6 +172,15 @@ impl<B: Backend> Expr<B> {
     }
 }
 
+/// Marks the body of an operation for `flex`; nothing outside of the tests.
+macro_rules! flex_body {
+    ($name:literal) => {
+        #[cfg(test)]
+        crate::ops::tensors::ran::note($name);
+    };
+}
+pub(super) use flex_body;
+
 /// Which bodies for `flex` have run on this thread, by name: the tests notice when one does not.
 #[cfg(test)]
 pub(crate) mod ran {
@@ -190,12 +199,3 @@ pub(crate) mod ran {
         NAMES.take()
     }
 }
-
-/// Marks the body of an operation for `flex`; nothing outside of the tests.
-macro_rules! flex_body {
-    ($name:literal) => {
-        #[cfg(test)]
-        crate::ops::tensors::ran::note($name);
-    };
-}
-pub(super) use flex_body;
