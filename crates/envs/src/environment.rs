@@ -58,7 +58,7 @@ pub struct Step {
     /// The task ended in the new state: nothing can be earned after it, its value is 0.
     pub terminated: bool,
     /// The episode was cut short although the task goes on: the new state keeps its value. The time
-    /// limit of [`Spec::max_episode_steps`] is kept by [`VectorEnv`], not here.
+    /// limit of [`Spec::max_episode_steps`] is kept by [`VectorEnv`](crate::VectorEnv), not here.
     pub truncated: bool,
     /// Whether the task is solved in the new state; `None` where success is not a notion.
     pub success: Option<bool>,
@@ -69,7 +69,7 @@ pub struct Step {
 /// The runner calls `reset`, then `observe`, then `step` and `observe` in turn until the episode
 /// ends. `step` and `observe` must not allocate. All randomness comes from the stream that is
 /// handed in, so that the same stream gives the same episode. An environment that can be changed from
-/// a configuration is [`Parametric`] too.
+/// a configuration is [`Parametric`](crate::Parametric) too.
 ///
 /// ```
 /// use envs::{Action, Environment, Rng, Space, Spec, StateError, Step, Stream, stream};
@@ -127,7 +127,7 @@ pub trait Environment: Send {
     /// Advances by one step.
     ///
     /// A continuous action arrives clipped to the bounds of [`Spec::action_space`] when it comes
-    /// through [`VectorEnv`].
+    /// through [`VectorEnv`](crate::VectorEnv).
     fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step;
 
     /// Writes the observation of the current state into `observation`, which has the length of the
