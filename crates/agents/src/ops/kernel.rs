@@ -6,6 +6,7 @@
 //! threads there are nor, for outputs, on what other samples are computed with it.
 
 mod activation;
+mod few;
 mod flat;
 mod panels;
 mod products;
@@ -15,18 +16,22 @@ mod tree;
 mod vector;
 
 use crate::config::Activation;
+use few::forward_few;
 pub use flat::{AdamStep, Bounds, adam, sum_of_squares};
 use panels::{
     NARROW, PANEL, Place, ROWS, Row, Rows, hidden_panels, pack, pack_columns, pack_observations,
     pack_turned, parameter_rows, turned_rows, unpack, unpack_columns,
 };
-use products::{Finish, Start, narrow, narrow_back, outer, product, sum_rows};
+use products::{Finish, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs};
 use tree::Tree;
 pub use vector::Level;
 use vector::{Vector, dispatched};
 
 /// Samples of a chunk.
 pub const CHUNK: usize = 128;
+
+/// At most so many samples are too few for panels of weights to pay.
+const FEW: usize = 64;
 
 /// One layer's place in the flat parameter vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,9 +71,9 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// For the tests: the kernels in other instructions than the machine's fastest.
-    #[cfg(test)]
-    fn with_level(level: Level) -> Workspace {
+    /// For the kernels in other instructions than the machine's fastest.
+    #[must_use]
+    pub fn with_level(level: Level) -> Workspace {
         Workspace { level, ..Workspace::default() }
     }
 }
@@ -82,6 +87,8 @@ pub(crate) struct ChunkBuffers {
     next: Rows,
     /// Derivative with respect to few outputs, padded.
     derivative: Vec<f32>,
+    /// Weights of a layer that need padding.
+    edge: Rows,
 }
 
 /// Length of the `hidden` that [`forward`] writes for `rows` samples.
@@ -142,6 +149,9 @@ pub fn outputs(
     workspace: &mut Workspace,
 ) {
     let Workspace { level, packed, chunk, hidden, .. } = workspace;
+    if observations.len() <= FEW * layers[0].inputs {
+        return forward_few(*level, layers, activation, params, observations, outputs, chunk);
+    }
     let packed = packed.get(parameter_rows(layers));
     pack(*level, layers, params, packed);
     let [inputs, width] = ends(layers);
@@ -252,30 +262,6 @@ dispatched! {
         layers: &[Layer], activation: Activation, packed: &[Row], direction: &[Row],
         observations: &[f32], hidden: &[Row], change: &mut [f32], buffers: &mut ChunkBuffers,
     )
-}
-
-/// Runs `$call` with `$O`, a constant, as the number of outputs.
-macro_rules! with_outputs {
-    ($outputs:expr, $O:ident => $call:expr) => {
-        match $outputs {
-            1 => {
-                const $O: usize = 1;
-                $call
-            }
-            2 => {
-                const $O: usize = 2;
-                $call
-            }
-            4 => {
-                const $O: usize = 4;
-                $call
-            }
-            _ => {
-                const $O: usize = 8;
-                $call
-            }
-        }
-    };
 }
 
 #[inline(always)]

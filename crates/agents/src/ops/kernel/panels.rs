@@ -8,6 +8,7 @@
 //! respect to padding is zero.
 
 use super::Layer;
+use super::products::with_outputs;
 use super::vector::{Vector, dispatched};
 
 /// Columns of a panel.
@@ -141,8 +142,9 @@ fn pack_body<V: Vector, const R: usize>(layers: &[Layer], params: &[f32], packed
         let (weights, after) = rest.split_at_mut(place.weight_rows());
         let (biases, after) = after.split_at_mut(place.panels());
         rest = after;
-        if place.few_outputs().is_some() {
-            turn_narrow(layer, layer.weights(params), weights, place.depth());
+        if let Some(few) = place.few_outputs() {
+            let matrix = layer.weights(params);
+            with_outputs!(few, O => turn_narrow::<O>(matrix, layer.outputs, weights));
         } else {
             pack_columns::<V>(layer.weights(params), layer.outputs, weights, place.depth());
         }
@@ -179,21 +181,31 @@ pub(super) fn pack_columns<V: Vector>(
 
 /// Fewer than 16 numbers as a row.
 #[inline(always)]
-fn padded(numbers: &[f32]) -> Row {
+pub(super) fn padded(numbers: &[f32]) -> Row {
     let mut row = ZERO;
     row.iter_mut().zip(numbers).for_each(|(to, from)| *to = *from);
     row
 }
 
-/// Writes `matrix [inputs][outputs]` of few outputs into panels of inputs, with `depth` rows for the
-/// outputs.
+/// Writes `matrix [inputs][columns]` of at most `O` columns into panels of inputs, with a row for each
+/// column.
 #[inline(always)]
-fn turn_narrow(layer: Layer, matrix: &[f32], packed: &mut [Row], depth: usize) {
-    let columns = layer.outputs;
-    for (inputs, packed) in matrix.chunks(PANEL * columns).zip(packed.chunks_exact_mut(depth)) {
-        packed.fill(ZERO);
-        for (i, input) in inputs.chunks_exact(columns).enumerate().take(PANEL) {
-            packed.iter_mut().zip(input).for_each(|(row, x)| row[i] = *x);
+pub(super) fn turn_narrow<const O: usize>(matrix: &[f32], columns: usize, packed: &mut [Row]) {
+    let panels = packed.as_chunks_mut::<O>().0;
+    for (inputs, packed) in matrix.chunks(PANEL * columns).zip(panels) {
+        let mut block = [[0.0; O]; PANEL];
+        match inputs.as_chunks().0.first_chunk() {
+            Some(whole) if columns == O => block = *whole,
+            _ => {
+                for (to, from) in block.iter_mut().zip(inputs.chunks_exact(columns)) {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                }
+            }
+        }
+        for (o, row) in packed.iter_mut().enumerate() {
+            for i in 0..PANEL {
+                row[i] = block[i][o];
+            }
         }
     }
 }
@@ -210,8 +222,8 @@ fn pack_turned_body<V: Vector, const R: usize>(
         let (turned, after) = rest.split_at_mut(place.turned_rows());
         rest = after;
         let weights = layer.weights(params);
-        if place.few_outputs().is_some() {
-            turn_narrow(layer, weights, turned, place.depth());
+        if let Some(few) = place.few_outputs() {
+            with_outputs!(few, O => turn_narrow::<O>(weights, layer.outputs, turned));
             continue;
         }
         let columns = layer.outputs;
@@ -220,14 +232,20 @@ fn pack_turned_body<V: Vector, const R: usize>(
         {
             for (panel, turned) in turned.as_chunks_mut().0.iter_mut().enumerate() {
                 let first = panel * PANEL;
-                *turned = [ZERO; PANEL];
-                for (to, from) in turned.iter_mut().zip(inputs.chunks_exact(columns)) {
-                    match from[first..].first_chunk() {
-                        Some(from) => V::load(from).store(to),
-                        None => *to = padded(&from[first..]),
+                let mut edge = [ZERO; PANEL];
+                let rows = inputs.chunks_exact(columns).map(|input| &input[first..]);
+                if first + PANEL <= columns && rows.len() == PANEL {
+                    let mut block = [&ZERO; PANEL];
+                    for (to, from) in block.iter_mut().zip(rows) {
+                        if let Some(from) = from.first_chunk() {
+                            *to = from;
+                        }
                     }
+                    V::transpose(&block, turned);
+                } else {
+                    edge.iter_mut().zip(rows).for_each(|(to, from)| *to = padded(from));
+                    V::transpose(&edge.each_ref(), turned);
                 }
-                V::transpose(turned);
             }
         }
     }

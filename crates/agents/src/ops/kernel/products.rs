@@ -240,3 +240,28 @@ pub(super) fn narrow_back<V: Vector, const O: usize>(
         }
     }
 }
+
+/// Runs `$call` with `$O`, a constant, as the padded number of few outputs.
+macro_rules! with_outputs {
+    ($outputs:expr, $O:ident => $call:expr) => {
+        match $outputs {
+            1 => {
+                const $O: usize = 1;
+                $call
+            }
+            2 => {
+                const $O: usize = 2;
+                $call
+            }
+            4 => {
+                const $O: usize = 4;
+                $call
+            }
+            _ => {
+                const $O: usize = 8;
+                $call
+            }
+        }
+    };
+}
+pub(super) use with_outputs;

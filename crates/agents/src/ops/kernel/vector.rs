@@ -25,19 +25,8 @@ pub(super) trait Vector: Copy {
     fn where_positive(self, gate: Self) -> Self;
     /// Sum of the sixteen: halves on halves.
     fn sum(self) -> f32;
-    /// Transposes sixteen rows.
-    #[inline(always)]
-    fn transpose(block: &mut [Row; PANEL]) {
-        let from = *block;
-        // Four by four, which compilers do in registers.
-        for (i, j) in (0..PANEL).map(|part| (part / 4 * 4, part % 4 * 4)) {
-            let four = |row: usize| -> [f32; 4] { from[i + row].as_chunks().0[j / 4] };
-            let (a, b, c, d) = (four(0), four(1), four(2), four(3));
-            for k in 0..4 {
-                block[j + k].as_chunks_mut().0[i / 4] = [a[k], b[k], c[k], d[k]];
-            }
-        }
-    }
+    /// Writes sixteen rows as columns.
+    fn transpose(from: &[&Row; PANEL], to: &mut [Row; PANEL]);
 }
 
 /// The instructions that the kernels use. There is a value of this type only where the machine has
@@ -57,7 +46,7 @@ pub(super) enum Instructions {
 
 impl Level {
     /// All that this machine has, the fastest first.
-    pub(super) fn all() -> impl Iterator<Item = Level> {
+    pub fn all() -> impl Iterator<Item = Level> {
         let all = [
             #[cfg(target_arch = "x86_64")]
             (Instructions::Avx512, is_x86_feature_detected!("avx512f")),
@@ -85,7 +74,7 @@ macro_rules! dispatched {
         $(#[$docs])*
         #[allow(clippy::too_many_arguments)]
         pub(super) fn $name(level: $crate::ops::kernel::vector::Level, $($argument: $kind),*) {
-            use $crate::ops::kernel::vector::{Instructions, Portable};
+            use $crate::ops::kernel::vector::{Instructions, PORTABLE_ROWS, Portable};
             #[cfg(target_arch = "x86_64")]
             use $crate::ops::kernel::vector::{Avx2, Avx512};
             #[cfg(target_arch = "x86_64")]
@@ -109,7 +98,7 @@ macro_rules! dispatched {
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code)]
                 Instructions::Avx2 => unsafe { avx2($($argument),*) },
-                Instructions::Portable => $body::<Portable, 4>($($argument),*),
+                Instructions::Portable => $body::<Portable, PORTABLE_ROWS>($($argument),*),
             }
         }
     };
@@ -125,7 +114,7 @@ pub(super) use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
-    use super::{Row, Vector};
+    use super::{PANEL, Row, Vector};
     use core::arch::x86_64::*;
 
     #[derive(Clone, Copy)]
@@ -182,6 +171,11 @@ mod x86 {
                 sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(self.0), high))
             }
         }
+
+        #[inline(always)]
+        fn transpose(from: &[&Row; PANEL], to: &mut [Row; PANEL]) {
+            Avx2::transpose(from, to);
+        }
     }
 
     impl Vector for Avx2 {
@@ -221,6 +215,43 @@ mod x86 {
         fn sum(self) -> f32 {
             unsafe { sum_of_eight(_mm256_add_ps(self.0, self.1)) }
         }
+
+        #[inline(always)]
+        fn transpose(from: &[&Row; PANEL], to: &mut [Row; PANEL]) {
+            for i in [0, 8] {
+                for j in [0, 4, 8, 12] {
+                    unsafe { transpose_eight_by_four(from, i, j, to) }
+                }
+            }
+        }
+    }
+
+    /// Columns `j..j + 4` of rows `i..i + 8`.
+    #[inline(always)]
+    unsafe fn transpose_eight_by_four(
+        from: &[&Row; PANEL],
+        i: usize,
+        j: usize,
+        to: &mut [Row; PANEL],
+    ) {
+        unsafe {
+            let four = |row: usize| _mm_loadu_ps(from[row][j..j + 4].as_ptr());
+            // The first lane has rows from `i` on, the second from `i + 4` on.
+            let [a, b, c, d] = [0, 1, 2, 3].map(|row| {
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(four(i + row)), four(i + row + 4))
+            });
+            let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let columns = [
+                _mm256_shuffle_ps::<0x44>(ab_low, cd_low),
+                _mm256_shuffle_ps::<0xEE>(ab_low, cd_low),
+                _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+                _mm256_shuffle_ps::<0xEE>(ab_high, cd_high),
+            ];
+            for (column, numbers) in columns.into_iter().enumerate() {
+                _mm256_storeu_ps(to[j + column][i..i + 8].as_mut_ptr(), numbers);
+            }
+        }
     }
 
     #[inline(always)]
@@ -232,6 +263,10 @@ mod x86 {
         }
     }
 }
+
+/// Rows of a tile that arrays have registers for: 64-bit ARM has 32 registers of four numbers, others at
+/// least 16.
+pub(super) const PORTABLE_ROWS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
 
 /// Sixteen numbers as an array.
 #[derive(Clone, Copy)]
@@ -316,5 +351,17 @@ impl Vector for Portable {
             }
         }
         lanes[0]
+    }
+
+    #[inline(always)]
+    fn transpose(from: &[&Row; PANEL], to: &mut [Row; PANEL]) {
+        // Four by four, which compilers do in registers.
+        for (i, j) in (0..PANEL).map(|part| (part / 4 * 4, part % 4 * 4)) {
+            let four = |row: usize| -> [f32; 4] { from[i + row].as_chunks().0[j / 4] };
+            let (a, b, c, d) = (four(0), four(1), four(2), four(3));
+            for k in 0..4 {
+                to[j + k].as_chunks_mut().0[i / 4] = [a[k], b[k], c[k], d[k]];
+            }
+        }
     }
 }
