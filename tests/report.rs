@@ -57,9 +57,26 @@ fn sweep(place: &Place) {
 
 #[test]
 fn a_recording_is_the_episode_that_an_evaluation_plays() {
-    for name in ["cartpole", "pendulum", "reach", "cliff"] {
+    let disturbed = |key: &str| {
+        let config = serde_json::json!({
+            "parameters": { key: { "uniform": [0.1, 0.2] } },
+            "max_episode_steps": 100,
+            "observation_noise": 0.01,
+            "action_delay": { "uniform": [0, 3] },
+        });
+        serde_json::from_value::<TaskConfig>(config).expect("a task's configuration")
+    };
+    for (name, config) in [
+        ("cartpole", TaskConfig::default()),
+        ("pendulum", TaskConfig::default()),
+        ("reach", TaskConfig::default()),
+        ("cliff", TaskConfig::default()),
+        ("cartpole", disturbed("pole_mass")),
+        ("reach", disturbed("joint_friction")),
+        ("cliff", disturbed("slip_probability")),
+    ] {
         let entry = Registry::default().get(name).expect("a built-in environment");
-        let task = entry.task(&TaskConfig::default()).expect("its defaults are good");
+        let task = entry.task(&config).expect("a task");
         let agent = Agent::new(
             &AgentConfig::new(PpoConfig::default()),
             &NetworkConfig::default(),

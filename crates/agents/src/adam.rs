@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
+/// More steps than any run takes: up to here they are whole numbers in f64.
+const MAX_STEPS: u64 = 1 << 53;
 
 /// Adam's moments between iterations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +37,8 @@ impl AdamState {
         AgentError::check_length(name, num_params, self.m.len())?;
         AgentError::check_length(name, num_params, self.v.len())?;
         let holds = self.m.iter().all(|m| m.is_finite())
-            && self.v.iter().all(|v| v.is_finite() && *v >= 0.0);
+            && self.v.iter().all(|v| v.is_finite() && *v >= 0.0)
+            && self.steps < MAX_STEPS;
         AgentError::check_saved(name, holds)
     }
 }

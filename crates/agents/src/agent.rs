@@ -27,6 +27,25 @@ pub struct AgentState {
 }
 
 /// Learner and algorithm together.
+///
+/// ```
+/// use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+/// use envs::{Registry, TaskConfig, VectorEnv};
+///
+/// let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
+/// let (network, spec, device) = (NetworkConfig::default(), task.spec(), Backend::Flex.open()?);
+/// let (observations, actions) = (&spec.observation_space, &spec.action_space);
+/// let mut agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+///
+/// // Four copies of the environment, with seed 1: an iteration is a rollout and an update.
+/// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
+/// collector.collect(&mut agent)?;
+/// let metrics = agent.update(collector.batch(&agent)?, 0.0)?;
+/// // The first policy is close to uniform: its entropy is ln 2.
+/// assert!((metrics.get("train/entropy").unwrap() - 2.0_f64.ln()).abs() < 0.01);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Agent {
     learner: Learner,
@@ -50,11 +69,45 @@ impl Agent {
     ) -> Result<Agent, AgentError> {
         let mut rng = stream(seed, Stream::Initialization);
         let policy = Policy::new(observation_space, action_space, network)?;
+        let mut agent = Agent::of(config, network, normalize_observations, policy, seed, device);
+        let learner = &mut agent.learner;
+        learner.actor.params = learner.actor.policy.init(network, &mut rng);
+        for critic in &mut learner.critics {
+            critic.state.params = critic.init(network, &mut rng);
+        }
+        Ok(agent)
+    }
+
+    /// An agent without weights (all are 0), to be given a saved state: drawing them takes longer than
+    /// reading them.
+    ///
+    /// # Errors
+    /// As [`Agent::new`].
+    pub fn blank(
+        config: &AgentConfig,
+        network: &NetworkConfig,
+        normalize_observations: bool,
+        observation_space: &Space,
+        action_space: &Space,
+        device: Device,
+    ) -> Result<Agent, AgentError> {
+        let policy = Policy::new(observation_space, action_space, network)?;
+        Ok(Agent::of(config, network, normalize_observations, policy, 0, device))
+    }
+
+    fn of(
+        config: &AgentConfig,
+        network: &NetworkConfig,
+        normalize_observations: bool,
+        policy: Policy,
+        seed: u64,
+        device: Device,
+    ) -> Agent {
         let width = policy.observation_width();
-        let params = policy.init(network, &mut rng);
         let normalizer = normalize_observations.then(|| ObservationNormalizer::new(width));
         let rollout = config.rollout();
-        let critic = Critic::new(width, network, rollout.gamma, rollout.gae_lambda, &mut rng);
+        let params = vec![0.0; policy.num_params()];
+        let critic = Critic::new(width, network, rollout.gamma, rollout.gae_lambda);
         let learner = Learner {
             actor: Actor { policy, params, normalizer },
             critics: vec![critic],
@@ -62,7 +115,7 @@ impl Agent {
             threads: Arc::new(Threads::default()),
         };
         let algorithm = config.algorithm(&learner, stream(seed, Stream::Shuffling));
-        Ok(Agent { learner, algorithm, rollout })
+        Agent { learner, algorithm, rollout }
     }
 
     /// The policy that acts.
@@ -150,7 +203,7 @@ impl Agent {
 
     fn check_policy(&self, state: &AgentState) -> Result<(), AgentError> {
         AgentError::check_length("policy", self.actor().params.len(), state.policy.len())?;
-        AgentError::check_saved("policy", state.policy.iter().all(|x| x.is_finite()))?;
+        AgentError::check_saved("policy's parameters", state.policy.iter().all(|x| x.is_finite()))?;
         let saved = state.observation_normalizer.as_ref();
         match (&self.actor().normalizer, saved) {
             (None, None) => Ok(()),
@@ -158,7 +211,6 @@ impl Agent {
                 let expected = ours.statistics().mean().len();
                 let name = "observation normaliser";
                 AgentError::check_length(name, expected, saved.statistics().mean().len())?;
-                AgentError::check_length(name, expected, saved.statistics().variance().len())?;
                 AgentError::check_saved(name, saved.statistics().is_sound())
             }
             (Some(_), None) => Err(AgentError::Mismatch(

@@ -181,6 +181,18 @@ impl<C: AlgorithmConfig> AnyConfig for C {
 }
 
 /// An algorithm with its settings, as `[agent]` gives them.
+///
+/// ```
+/// use agents::{AgentConfig, PpoConfig};
+///
+/// let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
+/// assert_eq!((config.name(), config.rollout().steps), ("ppo", 32));
+/// // Two environments give batches of 64 samples, which minibatches of 64 just fit into.
+/// config.validate(2).unwrap();
+/// assert_eq!(config.validate(1).unwrap_err().key, "agent.minibatch_size");
+/// let settings: &PpoConfig = config.settings().unwrap();
+/// assert!(settings.clip_range.is_some(), "defaults that depend on other keys are filled in");
+/// ```
 #[derive(Clone, Debug)]
 pub struct AgentConfig(Arc<dyn AnyConfig>);
 

@@ -68,6 +68,15 @@ impl Backend {
 
     /// Opens the backend's default device.
     ///
+    /// ```
+    /// use agents::Backend;
+    ///
+    /// assert_eq!(Backend::Flex.devices(), ["CPU"]);
+    /// let device = Backend::Flex.open()?;
+    /// assert_eq!(device, Backend::default().open()?);
+    /// # Ok::<(), agents::BackendError>(())
+    /// ```
+    ///
     /// # Errors
     /// When there is no such device on this machine; the message lists what is available.
     pub fn open(self) -> Result<Device, BackendError> {

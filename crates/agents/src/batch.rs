@@ -4,7 +4,7 @@ use crate::error::AgentError;
 use crate::gae::{Trajectory, gae};
 
 /// One iteration's experience, all arrays `[time][env]` and then the row.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Environments side by side.
     pub num_envs: usize,
@@ -25,7 +25,7 @@ pub struct Batch {
 }
 
 /// One number a step that is summed over time, with what a critic makes of it; arrays `[time][env]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signal {
     /// The number itself: the reward (normalised where the run normalises rewards), or a cost.
     pub rewards: Vec<f32>,

@@ -20,10 +20,10 @@ pub struct NetworkConfig {
     #[schemars(range(min = -20.0, max = 2.0))]
     pub log_std_init: f64,
     /// Smallest log standard deviation that training may reach.
-    #[schemars(range(min = -20.0, max = 20.0))]
+    #[schemars(range(min = -20.0, max = 0.0))]
     pub log_std_min: f64,
     /// Largest log standard deviation that training may reach.
-    #[schemars(range(min = -20.0, max = 20.0))]
+    #[schemars(range(min = 0.0, max = 20.0))]
     pub log_std_max: f64,
     /// Squash a Gaussian policy's actions through tanh into the environment's bounds, instead of
     /// clipping them.
@@ -93,14 +93,8 @@ impl NetworkConfig {
         }
         check.that("hidden", self.hidden.len() <= 32, self.hidden.len(), "at most 32 layers")?;
         let (low, high) = (self.log_std_min, self.log_std_max);
-        check.range("log_std_min", low, -20.0, 20.0)?;
-        check.range("log_std_max", high, -20.0, 20.0)?;
-        check.that(
-            "log_std_max",
-            low < high,
-            high,
-            &format!("above log_std_min, which is {low}"),
-        )?;
+        check.range("log_std_min", low, -20.0, 0.0)?;
+        check.range("log_std_max", high, 0.0, 20.0)?;
         check.range("log_std_init", self.log_std_init, low, high)
     }
 }

@@ -19,6 +19,16 @@ pub struct Solution {
 ///
 /// # Errors
 /// What `product` returns.
+///
+/// ```
+/// use agents::conjugate_gradient::conjugate_gradient;
+///
+/// // 2 x = 6, 4 y = 4
+/// let product = |v: &[f64]| Ok::<_, std::convert::Infallible>(vec![2.0 * v[0], 4.0 * v[1]]);
+/// let Ok(solution) = conjugate_gradient(product, &[6.0, 4.0], 10, 1e-20);
+/// assert!((solution.x[0] - 3.0).abs() < 1e-9 && (solution.x[1] - 1.0).abs() < 1e-9);
+/// assert_eq!(solution.iterations, 2);
+/// ```
 pub fn conjugate_gradient<E>(
     mut product: impl FnMut(&[f64]) -> Result<Vec<f64>, E>,
     b: &[f64],

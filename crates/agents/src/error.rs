@@ -11,6 +11,9 @@ pub enum AgentError {
     /// Saved state of another agent.
     #[error("{0}")]
     Mismatch(String),
+    /// Saved state that no agent can have had.
+    #[error("the saved {0} has numbers that it can't have")]
+    Impossible(String),
     /// A setting that this environment does not allow.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -24,7 +27,10 @@ pub enum AgentError {
 
 impl AgentError {
     /// Fails with the name of the quantity unless it is finite.
-    pub(crate) fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
         if value.is_finite() { Ok(()) } else { Err(AgentError::NonFinite(name.into())) }
     }
 
@@ -33,7 +39,7 @@ impl AgentError {
         if holds {
             return Ok(());
         }
-        Err(AgentError::Mismatch(format!("the saved {name} has numbers that it can't have")))
+        Err(AgentError::Impossible(name.into()))
     }
 
     /// Fails unless a saved vector has the expected length.

@@ -79,6 +79,23 @@ impl Evaluation {
 ///
 /// # Errors
 /// When an observation, a reward or an action is not finite.
+///
+/// ```
+/// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
+/// # use envs::{Registry, TaskConfig};
+/// # let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
+/// # let (network, spaces) = (NetworkConfig::default(), task.spec());
+/// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
+/// # let device = Backend::Flex.open()?;
+/// # let agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// let evaluation = agents::evaluate(agent.actor(), &task, 3, 1, true)?;
+/// assert_eq!(evaluation.episodes().len(), 3);
+/// // A cart that balances gets 1 a step, and nothing in it counts as success.
+/// assert_eq!(evaluation.mean_return(), evaluation.mean_length());
+/// assert_eq!(evaluation.success_rate(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn evaluate(
     actor: &Actor,
     task: &Task,
@@ -148,6 +165,22 @@ pub struct Recording {
 ///
 /// # Errors
 /// When an observation, a reward or an action is not finite.
+///
+/// ```
+/// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
+/// # use envs::{Registry, TaskConfig};
+/// # let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
+/// # let (network, spaces) = (NetworkConfig::default(), task.spec());
+/// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
+/// # let device = Backend::Flex.open()?;
+/// # let agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// let recording = agents::record(agent.actor(), &task, 1, 0, true, 1000)?;
+/// let evaluation = agents::evaluate(agent.actor(), &task, 1, 1, true)?;
+/// assert_eq!(recording.end, Some(evaluation.episodes()[0]));
+/// assert_eq!(recording.observations.len(), recording.actions.len() + 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn record(
     actor: &Actor,
     task: &Task,

@@ -42,6 +42,23 @@ impl Trajectory<'_> {
 /// `A_t = delta_t + gamma lambda A_{t+1}`, started afresh at each episode's end.
 ///
 /// The matching critic target is `A_t + V(s_t)`.
+///
+/// ```
+/// use agents::gae::{Trajectory, gae};
+///
+/// let trajectory = Trajectory {
+///     rewards: &[1.0, 1.0],
+///     values: &[2.0, 3.0],
+///     next_values: &[3.0, 0.0],
+///     terminated: &[false, true],
+///     truncated: &[false, false],
+///     num_envs: 1,
+/// };
+/// let mut advantages = [0.0; 2];
+/// gae(&trajectory, 1.0, 0.5, &mut advantages);
+/// // Residuals: 1 + 3 - 2 = 2 and 1 + 0 - 3 = -2.
+/// assert_eq!(advantages, [2.0 + 0.5 * -2.0, -2.0]);
+/// ```
 pub fn gae(trajectory: &Trajectory<'_>, gamma: f64, gae_lambda: f64, advantages: &mut [f32]) {
     let num_envs = trajectory.num_envs;
     for env in 0..num_envs {

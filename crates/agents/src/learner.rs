@@ -50,21 +50,25 @@ pub struct CriticState {
 }
 
 impl Critic {
-    /// A critic of observations of this width, with fresh parameters.
+    /// A critic of observations of this width, whose parameters are 0.
     #[must_use]
     pub fn new(
         observation_width: usize,
         config: &NetworkConfig,
         gamma: f64,
         gae_lambda: f64,
-        rng: &mut Rng,
     ) -> Critic {
         let network = Mlp::new(observation_width, 1, config);
-        // A linear critic starts at value 0, as a table would.
-        let last_gain = if config.hidden.is_empty() { 0.0 } else { 1.0 };
-        let params = network.init(config.init, last_gain, rng);
+        let params = vec![0.0; network.num_params()];
         let optimizer = AdamState::new(params.len());
         Critic { network, gamma, gae_lambda, state: CriticState { params, optimizer } }
+    }
+
+    /// Fresh parameters. A linear critic starts at value 0, as a table would.
+    #[must_use]
+    pub fn init(&self, config: &NetworkConfig, rng: &mut Rng) -> Vec<f32> {
+        let last_gain = if config.hidden.is_empty() { 0.0 } else { 1.0 };
+        self.network.init(config.init, last_gain, rng)
     }
 
     /// Writes `V(s)` for rows of normalised observations into `values`.
@@ -97,7 +101,7 @@ impl CriticState {
     pub fn check(&self, critic: &Critic) -> Result<(), AgentError> {
         let expected = critic.network.num_params();
         AgentError::check_length("critic", expected, self.params.len())?;
-        AgentError::check_saved("critic", self.params.iter().all(|x| x.is_finite()))?;
+        AgentError::check_saved("critic's parameters", self.params.iter().all(|x| x.is_finite()))?;
         self.optimizer.check("critic's optimiser", expected)
     }
 }

@@ -25,6 +25,7 @@ mod metrics;
 pub mod minibatch;
 pub mod network;
 pub mod ops;
+mod orthogonal;
 pub mod policy;
 pub mod ppo;
 mod rollout;

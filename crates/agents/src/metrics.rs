@@ -51,6 +51,22 @@ impl Metric for Option<f64> {
 
 /// Defines a struct of metrics, each an `f64` or an `Option<f64>`; as [`Metrics`] a field `kl` is
 /// called `train/kl`.
+///
+/// ```
+/// agents::metrics! {
+///     /// What an update reports.
+///     pub struct UpdateMetrics {
+///         /// Loss of the policy.
+///         pub policy_loss: f64,
+///         /// Coefficient, where there is one.
+///         pub kl_coef: Option<f64>,
+///     }
+/// }
+///
+/// let metrics = agents::Metrics::from(UpdateMetrics { policy_loss: -0.5, kl_coef: None });
+/// assert_eq!(metrics.get("train/policy_loss"), Some(-0.5));
+/// assert_eq!(metrics.entries().len(), 1);
+/// ```
 #[macro_export]
 macro_rules! metrics {
     ($(#[$docs:meta])* pub struct $name:ident { $($(#[$field_docs:meta])* pub $field:ident: $kind:ty,)* }) => {

@@ -6,13 +6,26 @@
 use crate::config::{Activation, Init, NetworkConfig};
 use crate::ops::kernel::{self, Layer};
 use crate::ops::network as ops;
+use crate::orthogonal::orthogonal;
 use burn::tensor::Tensor;
 use envs::Rng;
 use rand::RngExt;
-use rand_distr::StandardNormal;
 use std::sync::Arc;
 
 /// A multi-layer perceptron: the same nonlinearity after each hidden layer, none after the last.
+///
+/// ```
+/// use agents::NetworkConfig;
+/// use agents::network::{Mlp, Scratch};
+///
+/// // Without hidden layers it is a linear function, 2 x + 3 y + 1.
+/// let network = Mlp::new(2, 1, &NetworkConfig { hidden: vec![], ..NetworkConfig::default() });
+/// assert_eq!(network.num_params(), 3);
+/// let observations = [1.0, 1.0, 0.0, -1.0];
+/// let mut scratch = Scratch::default();
+/// let outputs = network.forward_plain(&[2.0, 3.0, 1.0], &observations, &mut scratch);
+/// assert_eq!(outputs, [6.0, -2.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mlp {
     pub(crate) layers: Arc<[Layer]>,
@@ -115,6 +128,23 @@ impl Mlp {
 }
 
 /// A network's derivative at one parameter vector and batch of observations.
+///
+/// ```
+/// use agents::NetworkConfig;
+/// use agents::network::Mlp;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::flex();
+/// let network = Mlp::new(2, 1, &NetworkConfig { hidden: vec![], ..NetworkConfig::default() });
+/// let params = Tensor::from_floats([2.0, 3.0, 1.0], &device);
+/// let linearized = network.linearize(params, Tensor::from_floats([[1.0, 4.0]], &device));
+/// assert_eq!(linearized.outputs().into_scalar::<f32>(), 15.0);
+/// // Of 2 x + 3 y + 1 at (1, 4) by the parameters: (1, 4, 1).
+/// let gradient = linearized.vjp(Tensor::ones([1, 1], &device));
+/// assert_eq!(gradient.try_into_vec_as::<f32>().unwrap(), [1.0, 4.0, 1.0]);
+/// let change = linearized.jvp(Tensor::from_floats([1.0, 1.0, 0.0], &device));
+/// assert_eq!(change.into_scalar::<f32>(), 5.0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linearized {
     network: Mlp,
@@ -158,32 +188,4 @@ impl Linearized {
 pub struct Scratch {
     outputs: Vec<f32>,
     workspace: kernel::Workspace,
-}
-
-/// Fills `weights [inputs][outputs]` with a matrix whose shorter side is orthonormal, times `gain`:
-/// Gram-Schmidt, twice for accuracy, on normal draws (Saxe et al. 2014).
-fn orthogonal(weights: &mut [f32], inputs: usize, outputs: usize, gain: f32, rng: &mut Rng) {
-    let (count, length) = (inputs.min(outputs), inputs.max(outputs));
-    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
-    while basis.len() < count {
-        let mut vector: Vec<f64> = (0..length).map(|_| rng.sample(StandardNormal)).collect();
-        for _ in 0..2 {
-            for other in &basis {
-                let overlap: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
-                vector.iter_mut().zip(other).for_each(|(a, b)| *a -= overlap * b);
-            }
-        }
-        let norm = vector.iter().map(|a| a * a).sum::<f64>().sqrt();
-        // A draw that lies in the span so far (never, in practice) is drawn again.
-        if norm > 1e-6 {
-            vector.iter_mut().for_each(|a| *a /= norm);
-            basis.push(vector);
-        }
-    }
-    for i in 0..inputs {
-        for j in 0..outputs {
-            let value = if inputs >= outputs { basis[j][i] } else { basis[i][j] };
-            weights[i * outputs + j] = gain * value as f32;
-        }
-    }
 }

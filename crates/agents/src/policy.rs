@@ -18,6 +18,23 @@ use rand_distr::StandardNormal;
 const LAST_GAIN: f32 = 0.01;
 
 /// A network and the kind of distribution over actions; the parameters are kept elsewhere.
+///
+/// ```
+/// use agents::NetworkConfig;
+/// use agents::policy::Policy;
+/// use burn::tensor::{Device, Tensor};
+/// use envs::{Space, Stream, stream};
+///
+/// let config = NetworkConfig::default();
+/// let policy = Policy::new(&Space::symmetric_box(3, 1.0), &Space::Discrete { n: 4 }, &config)?;
+/// let params = policy.init(&config, &mut stream(1, Stream::Initialization));
+/// let params = Tensor::from_floats(params.as_slice(), &Device::flex());
+/// let distribution = policy.distribution(&params, Tensor::ones([5, 3], &Device::flex()));
+/// // The first policy is close to uniform.
+/// let entropy: f32 = distribution.entropy().mean().into_scalar();
+/// assert!((entropy - 4.0_f32.ln()).abs() < 1e-3);
+/// # Ok::<(), agents::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     network: Mlp,
@@ -278,6 +295,12 @@ impl Actor {
     #[must_use]
     pub fn params(&self) -> &[f32] {
         &self.params
+    }
+
+    /// Takes over other parameters of the same policy, as many as before.
+    pub fn set_params(&mut self, params: Vec<f32>) {
+        debug_assert_eq!(params.len(), self.params.len(), "parameters of another policy");
+        self.params = params;
     }
 
     /// Log standard deviations of a Gaussian policy; empty for a categorical one.

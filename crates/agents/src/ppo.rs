@@ -1,4 +1,14 @@
 //! Proximal policy optimisation (Schulman et al. 2017).
+//!
+//! ```
+//! use agents::PpoConfig;
+//!
+//! let config: PpoConfig = toml::from_str("learning_rate = 1e-3\nkl_penalty = { target = 0.02 }")?;
+//! assert_eq!(config.learning_rate.at(0.5), 1e-3);
+//! assert_eq!((config.gamma, config.kl_penalty.unwrap().initial_coef), (0.99, 1.0));
+//! assert!(toml::from_str::<PpoConfig>("learnin_rate = 1e-3").is_err());
+//! # Ok::<(), toml::de::Error>(())
+//! ```
 
 mod config;
 

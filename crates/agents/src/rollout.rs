@@ -17,6 +17,24 @@ pub struct CollectorState {
 }
 
 /// Acts in the environments and writes what happens into preallocated buffers.
+///
+/// ```
+/// # use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+/// # use envs::{Registry, TaskConfig, VectorEnv};
+/// # let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
+/// # let (network, spaces) = (NetworkConfig::default(), task.spec());
+/// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
+/// # let device = Backend::Flex.open()?;
+/// # let mut agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
+/// let episodes = collector.collect(&mut agent)?.len();
+/// let batch = collector.batch(&agent)?;
+/// assert_eq!(batch.len(), 4 * 32);
+/// let ended = (0..batch.len()).filter(|&step| batch.terminated[step] || batch.truncated[step]);
+/// assert_eq!(ended.count(), episodes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Collector {
     envs: VectorEnv,
     /// What the policy sees next, `[env][observation]`, normalised when it was observed.
@@ -54,8 +72,7 @@ impl Collector {
         let batch = Batch::new(num_envs, size, widths, agent.critics().len());
         let mut collector = Collector {
             observations: envs.observations().to_vec(),
-            reward_normalizer: normalize_rewards
-                .then(|| RewardNormalizer::new(num_envs, agent.rollout().gamma)),
+            reward_normalizer: normalize_rewards.then(|| RewardNormalizer::new(num_envs)),
             sampling: stream(seed, Stream::Sampling),
             env_actions: vec![0.0; num_envs * policy.action_width()],
             ended: vec![false; num_envs],
@@ -161,7 +178,7 @@ impl Collector {
             self.final_observations.extend_from_slice(&rows[env * width..(env + 1) * width]);
         }
         if let Some(normalizer) = &mut self.reward_normalizer {
-            normalizer.normalize(rewards, &self.ended);
+            normalizer.normalize(rewards, &self.ended, agent.rollout().gamma);
         }
         Ok(())
     }
@@ -205,16 +222,23 @@ impl Collector {
     /// Goes on from a saved state.
     ///
     /// # Errors
-    /// When it belongs to another environment or number of environments.
+    /// When it belongs to another environment or number of environments, or has numbers that no run can
+    /// have. The environments may have taken over some of it then.
     pub fn set_state(&mut self, state: CollectorState) -> Result<(), AgentError> {
         let (ours, saved) = (self.observations.len(), state.observations.len());
         AgentError::check_length("observation buffer", ours, saved)?;
+        let is_finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+        AgentError::check_saved("observation buffer", is_finite(&state.observations))?;
         if state.reward_normalizer.is_some() != self.reward_normalizer.is_some() {
             return Err(AgentError::Mismatch(
                 "the saved run has another env.normalize_rewards".into(),
             ));
         }
+        if let Some(saved) = &state.reward_normalizer {
+            AgentError::check_saved("reward normaliser", saved.is_sound(self.batch.num_envs))?;
+        }
         self.envs.set_state(state.envs).map_err(|error| AgentError::Mismatch(error.to_string()))?;
+        AgentError::check_saved("state of the environments", is_finite(self.envs.observations()))?;
         self.observations = state.observations;
         self.reward_normalizer = state.reward_normalizer;
         self.sampling = state.sampling;

@@ -7,6 +7,14 @@ use std::borrow::Cow;
 
 /// A setting that may move while training: a number, or
 /// `{ start = 1e-3, end = 0.0, schedule = "linear" }`.
+///
+/// ```
+/// use agents::Schedule;
+///
+/// let schedule = Schedule { start: 1e-3, end: 0.0 };
+/// assert_eq!(schedule.at(0.25), 7.5e-4);
+/// assert_eq!(Schedule::constant(0.2).at(0.9), 0.2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// Value in the first iteration.

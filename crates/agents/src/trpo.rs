@@ -1,4 +1,13 @@
 //! Trust region policy optimisation (Schulman et al. 2015).
+//!
+//! ```
+//! use agents::TrpoConfig;
+//!
+//! let config: TrpoConfig = toml::from_str("max_kl = { start = 0.02, end = 0.0 }")?;
+//! assert_eq!(config.max_kl.at(0.25), 0.015);
+//! assert_eq!(config.damping, 0.1);
+//! # Ok::<(), toml::de::Error>(())
+//! ```
 
 mod config;
 

@@ -69,6 +69,7 @@ impl RunningMeanStd {
             && self.mean.iter().all(|mean| mean.is_finite())
             && self.variance.iter().all(|&variance| is_size(variance))
             && is_size(self.count)
+            && self.count > 0.0
     }
 
     /// Takes in a batch of rows `[row][width]`, laid out flat.
@@ -167,9 +168,9 @@ impl ObservationNormalizer {
 /// ```
 /// use envs::RewardNormalizer;
 ///
-/// let mut normalizer = RewardNormalizer::new(2, 0.99);
+/// let mut normalizer = RewardNormalizer::new(2);
 /// let mut rewards = [300.0, -300.0]; // Of deviation 300.
-/// normalizer.normalize(&mut rewards, &[false, true]);
+/// normalizer.normalize(&mut rewards, &[false, true], 0.99);
 /// assert!((rewards[0] - 1.0).abs() < 1e-3 && (rewards[1] + 1.0).abs() < 1e-3);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,14 +178,13 @@ pub struct RewardNormalizer {
     statistics: RunningMeanStd,
     /// Discounted return so far of each environment's episode.
     returns: Vec<f64>,
-    gamma: f64,
 }
 
 impl RewardNormalizer {
-    /// A normaliser for `num_envs` environments and the discount `gamma`.
+    /// A normaliser for `num_envs` environments.
     #[must_use]
-    pub fn new(num_envs: usize, gamma: f64) -> RewardNormalizer {
-        RewardNormalizer { statistics: RunningMeanStd::new(1), returns: vec![0.0; num_envs], gamma }
+    pub fn new(num_envs: usize) -> RewardNormalizer {
+        RewardNormalizer { statistics: RunningMeanStd::new(1), returns: vec![0.0; num_envs] }
     }
 
     /// What has been seen so far of the discounted return.
@@ -193,16 +193,25 @@ impl RewardNormalizer {
         &self.statistics
     }
 
+    /// Whether this can be the state of a normaliser for `num_envs` environments.
+    #[must_use]
+    pub fn is_sound(&self, num_envs: usize) -> bool {
+        self.statistics.is_sound()
+            && self.statistics.mean.len() == 1
+            && self.returns.len() == num_envs
+            && self.returns.iter().all(|discounted| discounted.is_finite())
+    }
+
     /// Takes in the rewards of one step, one for each environment, and scales them in place.
     ///
     /// `R_k = gamma R_k + r_k` for each environment, the statistics see all `R_k`, and
     /// `r_k / sqrt(variance + 1e-8)` is the scaled reward. Where the episode ended, `R_k` starts
     /// again from 0.
-    pub fn normalize(&mut self, rewards: &mut [f32], ended: &[bool]) {
+    pub fn normalize(&mut self, rewards: &mut [f32], ended: &[bool], gamma: f64) {
         debug_assert_eq!(rewards.len(), self.returns.len(), "a reward for each environment");
         debug_assert_eq!(ended.len(), self.returns.len(), "a flag for each environment");
         for (discounted, reward) in self.returns.iter_mut().zip(&*rewards) {
-            *discounted = *discounted * self.gamma + f64::from(*reward);
+            *discounted = *discounted * gamma + f64::from(*reward);
         }
         self.statistics.update(&self.returns);
         let scale = (self.statistics.variance[0] + EPSILON).sqrt();
@@ -291,16 +300,16 @@ mod tests {
 
     #[test]
     fn rewards_are_scaled_by_the_deviation_of_the_return() {
-        let mut normalizer = RewardNormalizer::new(2, 0.5);
+        let mut normalizer = RewardNormalizer::new(2);
         // Returns 2 and -2: variance 4, deviation 2.
         let mut rewards = [2.0, -2.0];
-        normalizer.normalize(&mut rewards, &[false, true]);
+        normalizer.normalize(&mut rewards, &[false, true], 0.5);
         assert_near(f64::from(rewards[0]), 1.0);
         assert_near(f64::from(rewards[1]), -1.0);
         // Returns 2 * 0.5 + 1 = 2 and, its episode having ended, 0 + 4 = 4. All returns so far:
         // 2, -2, 2, 4, of mean 1.5 and variance 28/4 - 2.25 = 4.75.
         let mut rewards = [1.0, 4.0];
-        normalizer.normalize(&mut rewards, &[false, false]);
+        normalizer.normalize(&mut rewards, &[false, false], 0.5);
         assert_near(f64::from(rewards[0]), 1.0 / 4.75_f64.sqrt());
         assert_near(f64::from(rewards[1]), 4.0 / 4.75_f64.sqrt());
         assert_near(normalizer.statistics().mean()[0], 1.5);
@@ -308,13 +317,13 @@ mod tests {
 
     #[test]
     fn rewards_are_clipped() {
-        let mut normalizer = RewardNormalizer::new(1, 0.99);
+        let mut normalizer = RewardNormalizer::new(1);
         for _ in 0..1000 {
-            normalizer.normalize(&mut [0.001], &[true]);
+            normalizer.normalize(&mut [0.001], &[true], 0.99);
         }
         let mut rewards = [1e6];
         normalizer.statistics.count = 1e30;
-        normalizer.normalize(&mut rewards, &[false]);
+        normalizer.normalize(&mut rewards, &[false], 0.99);
         assert_eq!(rewards, [10.0]);
     }
 }

@@ -415,11 +415,17 @@ mod tests {
         let mut environment = task.make();
         let mut seen = Vec::new();
         for _ in 0..50 {
+            // First the parameter is drawn, then the environment draws its own.
+            let mut own = rng.clone();
+            let expected = own.random_range(0.3..0.8);
             environment.reset(&mut rng);
             let mut state = environment.state();
             let half_length = state.remove(0);
-            assert!((0.3..0.8).contains(&half_length) && !seen.contains(&half_length));
+            assert!(half_length == expected && !seen.contains(&half_length));
             seen.push(half_length);
+            let mut plain = CartPole::default();
+            plain.reset(&mut own);
+            assert_eq!(state, plain.state());
 
             // It is the cart-pole of that length, from the same state on.
             let parameters = crate::CartPoleParameters {

@@ -251,6 +251,9 @@ impl VectorEnv {
             return Err(VectorStateError::NumEnvs { expected, found });
         }
         for (index, (member, saved)) in self.members.iter_mut().zip(state.members).enumerate() {
+            if saved.length == u32::MAX || !saved.episode_return.is_finite() {
+                return Err(VectorStateError::Episode { index });
+            }
             member
                 .environment
                 .set_state(&saved.environment)
@@ -305,6 +308,12 @@ pub enum VectorStateError {
         index: usize,
         /// What was wrong.
         source: StateError,
+    },
+    /// Length and return so far are none of an episode.
+    #[error("environment {index}: the episode's length or return can't be what the state says")]
+    Episode {
+        /// Which one, counted from 0.
+        index: usize,
     },
 }
 

@@ -261,8 +261,8 @@ mod tests {
     use super::*;
     use crate::{Entry, ObservationNoise, Registry, Stream, TaskConfig, VectorEnv, stream};
 
-    /// Shows the last action and how many steps there were; terminates with success after 5. The
-    /// reward of a step is its number; it costs 1.
+    /// Shows the last action and how many steps there were; terminates with success after 5, and is
+    /// truncated before by an action of 9. The reward of a step is its number; it costs 1.
     #[derive(Default)]
     struct Echo {
         action: f32,
@@ -288,7 +288,8 @@ mod tests {
             self.action = action.values()[0];
             self.steps += 1.0;
             let terminated = self.steps >= 5.0;
-            Step { reward: self.steps, terminated, truncated: false, success: Some(terminated) }
+            let truncated = self.action == 9.0;
+            Step { reward: self.steps, terminated, truncated, success: Some(terminated) }
         }
 
         fn observe(&self, observation: &mut [f32]) {
@@ -398,6 +399,9 @@ mod tests {
         assert_eq!((episode.length, episode.episode_return), (2, 15.0));
         assert_eq!(episode.success, Some(true));
         assert_eq!(vector.final_observations()[1], 5.0);
+
+        let cut = vector.step(&[9.0])[0];
+        assert_eq!((cut.reward, cut.truncated, cut.terminated), (1.0, true, false));
     }
 
     #[test]
@@ -488,14 +492,14 @@ mod tests {
             other.set_state(&state).unwrap();
             let mut other_rng = rng.clone();
             for action in [7.0, 8.0, 9.0] {
-                let action = [action];
-                let action = Action::Continuous(&action);
-                assert_eq!(environment.step(action, &mut rng), other.step(action, &mut other_rng));
-                assert_eq!(environment.state(), other.state());
                 let mut rows = [[0.0; 2]; 2];
                 environment.observe(&mut rows[0]);
                 other.observe(&mut rows[1]);
                 assert_eq!(rows[0], rows[1]);
+                let action = [action];
+                let action = Action::Continuous(&action);
+                assert_eq!(environment.step(action, &mut rng), other.step(action, &mut other_rng));
+                assert_eq!(environment.state(), other.state());
             }
         }
     }

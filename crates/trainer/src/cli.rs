@@ -42,8 +42,8 @@ pub fn command(registry: &Registry) -> clap::Command {
     let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let (environments, algorithms) = (names(environments), names(algorithms));
     Cli::command().mut_subcommand("init", |init| {
-        init.mut_arg("env", |env| env.value_parser(environments))
-            .mut_arg("algorithm", |algorithm| algorithm.value_parser(algorithms))
+        init.mut_arg("algorithm", |algorithm| algorithm.value_parser(algorithms))
+            .mut_arg("env", |env| env.value_parser(environments))
     })
 }
 

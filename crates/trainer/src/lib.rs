@@ -18,7 +18,7 @@ pub use error::Error;
 pub use experiment::checkpoint::Checkpoint;
 pub use experiment::checkpoint::problem::{CheckpointError, Problem};
 pub use experiment::config::{
-    CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, schema,
+    CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, init, schema,
 };
 pub use experiment::metrics::{Progress, RecentEpisodes};
 pub use experiment::session::{Session, Trained};

@@ -74,6 +74,31 @@ pub struct SurrogateLoss {
 /// A squashed Gaussian's entropy has no closed form: it is estimated by the mean of `-log_prob` of the
 /// squashed action over the samples, which move along with the parameters (`x = mean + std * noise`),
 /// so that the bonus has its true gradient.
+///
+/// ```
+/// use agents::PolicyMetrics;
+/// use agents::ops::{Family, LossTerms, Surrogate, surrogate_loss};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::flex();
+/// let one = |x: f32| Tensor::<2>::from_floats([[x]], &device);
+/// let logits = Tensor::<2>::from_floats([[0.6_f32.ln(), 0.4_f32.ln()]], &device);
+/// let old = Tensor::<2>::from_floats([[0.5_f32.ln(), 0.5_f32.ln()]], &device);
+/// let terms = LossTerms {
+///     family: Family::Categorical,
+///     log_std: 0,
+///     surrogate: Surrogate::Clipped { range: 0.1 },
+///     entropy_coef: 0.0,
+/// };
+/// // Choice 0, which was good, has become 1.2 times as likely: more than 1.1 is not asked for.
+/// let (none, good) = (Tensor::<1>::zeros([1], &device), one(2.0));
+/// let old_log_prob = one(0.5_f32.ln());
+/// let loss = surrogate_loss(logits, &none, &none, &old, &one(0.0), &old_log_prob, &good, terms);
+/// let metrics = PolicyMetrics::read(loss.metrics)?;
+/// assert!((metrics.policy_loss + 2.2).abs() < 1e-6 && metrics.clip_fraction == 1.0);
+/// assert_eq!(loss.outputs.try_into_vec_as::<f32>().unwrap(), [0.0, 0.0]);
+/// # Ok::<(), agents::AgentError>(())
+/// ```
 #[must_use]
 #[allow(clippy::too_many_arguments)]
 pub fn surrogate_loss(

@@ -19,6 +19,18 @@ pub struct ValueLoss {
 ///
 /// With a clip range a prediction may profit from moving at most that far from its old value
 /// `[batch, 1]`: the larger of the clipped and the unclipped error counts.
+///
+/// ```
+/// use agents::ops::value_loss;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let column = |numbers: [[f32; 1]; 2]| Tensor::<2>::from_floats(numbers, &Device::flex());
+/// let (values, returns) = (column([[1.0], [1.0]]), column([[0.0], [3.0]]));
+/// let loss = value_loss(values.clone(), &returns, &values, None, 0.5);
+/// assert_eq!(loss.loss.into_scalar::<f32>(), 2.5);
+/// // Of half the loss by the values: (V - G) / 2.
+/// assert_eq!(loss.derivative.try_into_vec_as::<f32>().unwrap(), [0.5, -1.0]);
+/// ```
 #[must_use]
 pub fn value_loss(
     values: Tensor<2>,

@@ -8,6 +8,16 @@ use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, back
 use burn::tensor::{Int, Tensor};
 
 /// Rows of a matrix `[rows, columns]` by their indices `[n]`: `[n, columns]`.
+///
+/// ```
+/// use agents::ops::take_rows;
+/// use burn::tensor::{Device, Int, Tensor};
+///
+/// let device = Device::flex();
+/// let matrix = Tensor::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
+/// let rows = take_rows(&matrix, &Tensor::<1, Int>::from_ints([1, 1, 0], &device));
+/// assert_eq!(rows.try_into_vec_as::<f32>().unwrap(), [3.0, 4.0, 3.0, 4.0, 1.0, 2.0]);
+/// ```
 #[must_use]
 pub fn take_rows(matrix: &Tensor<2>, indices: &Tensor<1, Int>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as VectorOps>::take_rows(
@@ -18,6 +28,14 @@ pub fn take_rows(matrix: &Tensor<2>, indices: &Tensor<1, Int>) -> Tensor<2> {
 
 /// A column `[n, 1]` shifted to mean 0 and scaled to (sample) standard deviation 1; a single number
 /// is left as it is.
+///
+/// ```
+/// use agents::ops::standardized;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let column = standardized(Tensor::from_floats([[2.0], [4.0], [6.0]], &Device::flex()));
+/// assert_eq!(column.try_into_vec_as::<f32>().unwrap(), [-1.0, 0.0, 1.0]);
+/// ```
 #[must_use]
 pub fn standardized(column: Tensor<2>) -> Tensor<2> {
     if column.dims()[0] < 2 {
@@ -34,6 +52,16 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
 
 /// The root of a sum of squares `[1]`, and the factor `[1]` that shortens a vector of this length to
 /// `max_norm` where it is longer; both not a number where the sum is none.
+///
+/// ```
+/// use agents::ops::{norm_and_scale, sum_of_squares};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let gradient = Tensor::from_floats([3.0, -4.0], &Device::flex());
+/// let (norm, scale) = norm_and_scale(sum_of_squares(&gradient), 1.0);
+/// assert_eq!(norm.into_scalar::<f32>(), 5.0);
+/// assert!((scale.into_scalar::<f32>() - 0.2).abs() < 1e-6);
+/// ```
 #[must_use]
 pub fn norm_and_scale(squares: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1>) {
     let (norm, scale) = <Dispatch as VectorOps>::norm_and_scale(squares.into_dispatch(), max_norm);
@@ -42,6 +70,18 @@ pub fn norm_and_scale(squares: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1
 
 /// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient: the new parameters, first moment `m`
 /// and second moment `v`, each `[params]`.
+///
+/// ```
+/// use agents::ops::{AdamStep, adam};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let vector = |x: f32| Tensor::<1>::from_floats([x], &Device::flex());
+/// let step = AdamStep { betas: [0.9, 0.999], epsilon: 1e-8, rate: 0.1, bounds: None };
+/// let vectors = [vector(1.0), vector(0.0), vector(0.0)];
+/// let [params, m, v] = adam(vectors, vector(2.0), vector(0.5), step).map(|x| x.into_scalar::<f32>());
+/// assert!((m - 0.1).abs() < 1e-6 && (v - 0.001).abs() < 1e-6);
+/// assert!((params - (1.0 - 0.1 * 0.1 / 0.001_f32.sqrt())).abs() < 1e-5);
+/// ```
 #[must_use]
 pub fn adam(
     [params, m, v]: [Tensor<1>; 3],

@@ -180,7 +180,7 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
     let experiment = Experiment::parse(source, registry)?;
     let task = session::task(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
-    let mut agent = session::agent(&experiment, &task, source, Backend::Flex)?;
+    let mut agent = session::blank_agent(&experiment, &task, source, Backend::Flex)?;
     session::warm_start(&mut agent, &experiment, &task, source)?;
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);

@@ -79,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::experiment::config::Source;
+    use crate::experiment::session;
     use crate::registry::Registry;
     use std::path::Path;
 

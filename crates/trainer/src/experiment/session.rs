@@ -67,7 +67,7 @@ impl Session {
             return Session::begin(experiment, source, registry);
         };
         let task = task(&experiment, registry)?;
-        let agent = agent(&experiment, &task, source, experiment.backend)?;
+        let agent = blank_agent(&experiment, &task, source, experiment.backend)?;
         let mut session = Session::new(experiment, task, agent)?;
         session.restore(path, checkpoint)?;
         Ok(session)
@@ -184,19 +184,36 @@ pub fn agent(
     source: &Source,
     backend: Backend,
 ) -> Result<Agent, Error> {
-    Agent::new(
-        &experiment.agent,
-        &experiment.network,
-        experiment.env.normalize_observations,
-        &task.spec().observation_space,
-        &task.spec().action_space,
-        experiment.seed,
-        backend.open()?,
-    )
-    .map_err(|error| match error {
+    let Experiment { agent, network, env, seed, .. } = experiment;
+    let (spec, device) = (task.spec(), backend.open()?);
+    let (observations, actions) = (&spec.observation_space, &spec.action_space);
+    Agent::new(agent, network, env.normalize_observations, observations, actions, *seed, device)
+        .map_err(|error| unfit(error, source))
+}
+
+/// The same without weights, for those of a checkpoint.
+///
+/// # Errors
+/// As [`agent`].
+pub fn blank_agent(
+    experiment: &Experiment,
+    task: &Task,
+    source: &Source,
+    backend: Backend,
+) -> Result<Agent, Error> {
+    let Experiment { agent, network, env, .. } = experiment;
+    let (spec, device) = (task.spec(), backend.open()?);
+    let (observations, actions) = (&spec.observation_space, &spec.action_space);
+    Agent::blank(agent, network, env.normalize_observations, observations, actions, device)
+        .map_err(|error| unfit(error, source))
+}
+
+/// The error of settings that do not fit the environment.
+fn unfit(error: AgentError, source: &Source) -> Error {
+    match error {
         AgentError::Config(error) => source.error(&error.key, &error.message),
         other => Error::Agent(other),
-    })
+    }
 }
 
 /// Checks that the settings fit the environment; builds nothing, and asks no device.
@@ -294,7 +311,7 @@ impl Trained {
         run.must_hold_a_run()?;
         let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
         let task = task(&experiment, registry)?;
-        let mut agent = agent(&experiment, &task, &source, Backend::Flex)?;
+        let mut agent = blank_agent(&experiment, &task, &source, Backend::Flex)?;
         let Some((path, checkpoint)) = run.load(which)? else {
             return Err(Error::Usage(format!(
                 "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
@@ -311,5 +328,9 @@ impl Trained {
 
 /// The error of a checkpoint whose state does not fit.
 fn foreign(error: AgentError, path: &Path) -> Error {
-    Problem::Mismatch(error.to_string()).of(path).into()
+    let problem = match error {
+        AgentError::Impossible(what) => Problem::Impossible(format!("the {what}")),
+        other => Problem::Mismatch(other.to_string()),
+    };
+    problem.of(path).into()
 }

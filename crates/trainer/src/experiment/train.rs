@@ -130,25 +130,17 @@ mod tests {
     use crate::experiment::session;
     use crate::registry::Registry;
     use agents::Backend;
-    use envs::{Action, Entry, Environment, Rng, Space, StateError, Step};
+    use envs::{Action, Entry, Environment, Rng, Space, Spec, StateError, Step};
 
     /// An environment that breaks in its third step.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Brittle {
         steps: u32,
     }
 
     impl Environment for Brittle {
-        fn observation_space(&self) -> Space {
-            Space::symmetric_box(1, 1.0)
-        }
-
-        fn action_space(&self) -> Space {
-            Space::Discrete { n: 2 }
-        }
-
-        fn max_episode_steps(&self) -> u32 {
-            10
+        fn spec(&self) -> Spec {
+            Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 10)
         }
 
         fn reset(&mut self, _rng: &mut Rng) {}

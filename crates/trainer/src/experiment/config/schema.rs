@@ -334,7 +334,7 @@ mod tests {
                 parse(&on, &registry).unwrap_or_else(|error| panic!("{error}\n{on}"));
                 off += 1;
             }
-            let expected = if algorithm == "ppo" { 6 } else { 2 };
+            let expected = if algorithm == "ppo" { 9 } else { 5 };
             assert_eq!(off, expected, "{text}");
         }
     }

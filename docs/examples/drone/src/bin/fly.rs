@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let actor = policy.agent.actor();
 
     // Heavier than usual, which the policy is not told.
-    let mut drone = Drone::new(DroneParameters { mass: 0.55, ..DroneParameters::default() })?;
+    let mut drone = Drone::new(DroneParameters { mass: 0.7, ..DroneParameters::default() })?;
     let mut gusts = stream(1, Stream::Environment(0));
     let spec = drone.spec();
     let mut sensors = vec![0.0; spec.observation_space.width()];
