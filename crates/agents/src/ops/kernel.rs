@@ -31,7 +31,7 @@ use vector::{Vector, dispatched};
 pub const CHUNK: usize = 128;
 
 /// At most so many samples are too few for panels of weights to pay.
-const FEW: usize = 64;
+const FEW: usize = 32;
 
 /// One layer's place in the flat parameter vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,7 +80,7 @@ impl Workspace {
 
 /// Buffers for one chunk of samples.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ChunkBuffers {
+struct ChunkBuffers {
     observations: Vec<[f32; NARROW]>,
     /// Derivatives, or changes, of a layer's results and its neighbour's.
     current: Rows,
@@ -149,6 +149,9 @@ pub fn outputs(
     workspace: &mut Workspace,
 ) {
     let Workspace { level, packed, chunk, hidden, .. } = workspace;
+    if observations.is_empty() {
+        return;
+    }
     if observations.len() <= FEW * layers[0].inputs {
         return forward_few(*level, layers, activation, params, observations, outputs, chunk);
     }

@@ -14,7 +14,7 @@ use crate::config::Activation;
 
 dispatched! {
     /// Outputs of a network for few samples.
-    forward_few = forward_few_body(
+    pub(super) forward_few = forward_few_body(
         layers: &[Layer], activation: Activation, params: &[f32], observations: &[f32],
         outputs: &mut [f32], buffers: &mut ChunkBuffers,
     )

@@ -121,17 +121,17 @@ pub(super) fn hidden_panels(layers: &[Layer]) -> usize {
 dispatched! {
     /// Writes parameters `[params]` into panels, [`parameter_rows`] in all: for each layer the
     /// weights, then the biases.
-    pack = pack_body(layers: &[Layer], params: &[f32], packed: &mut [Row])
+    pub(super) pack = pack_body(layers: &[Layer], params: &[f32], packed: &mut [Row])
 }
 
 dispatched! {
     /// Writes the weights for the way back into panels, [`turned_rows`] in all.
-    pack_turned = pack_turned_body(layers: &[Layer], params: &[f32], packed: &mut [Row])
+    pub(super) pack_turned = pack_turned_body(layers: &[Layer], params: &[f32], packed: &mut [Row])
 }
 
 dispatched! {
     /// Reads a gradient `[params]` out of its panels.
-    unpack = unpack_body(layers: &[Layer], packed: &[Row], gradient: &mut [f32])
+    pub(super) unpack = unpack_body(layers: &[Layer], packed: &[Row], gradient: &mut [f32])
 }
 
 #[inline(always)]

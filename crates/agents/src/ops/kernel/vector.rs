@@ -6,6 +6,7 @@
 //! here is `inline(always)`, and why the kernels have generic functions instead of closures.
 
 use super::panels::{PANEL, Row};
+use std::fmt;
 
 /// Sixteen numbers.
 pub(super) trait Vector: Copy {
@@ -61,6 +62,19 @@ impl Level {
     }
 }
 
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => "AVX2",
+            Instructions::Portable => "portable",
+        })
+    }
+}
+
+/// The fastest of this machine.
 impl Default for Level {
     fn default() -> Level {
         Level::all().next().unwrap_or(Level(Instructions::Portable))
@@ -70,10 +84,10 @@ impl Default for Level {
 /// Defines a function that runs `$body` with the instructions of a [`Level`]. `$body` has two
 /// parameters: the vector, and how many rows a tile has so that its sums fill the registers.
 macro_rules! dispatched {
-    ($(#[$docs:meta])* $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?)) => {
+    ($(#[$docs:meta])* $visible:vis $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?)) => {
         $(#[$docs])*
         #[allow(clippy::too_many_arguments)]
-        pub(super) fn $name(level: $crate::ops::kernel::vector::Level, $($argument: $kind),*) {
+        $visible fn $name(level: $crate::ops::kernel::vector::Level, $($argument: $kind),*) {
             use $crate::ops::kernel::vector::{Instructions, PORTABLE_ROWS, Portable};
             #[cfg(target_arch = "x86_64")]
             use $crate::ops::kernel::vector::{Avx2, Avx512};
@@ -114,6 +128,8 @@ pub(super) use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
+    #![allow(clippy::needless_range_loop)] // Loops over registers.
+
     use super::{PANEL, Row, Vector};
     use core::arch::x86_64::*;
 
@@ -235,11 +251,14 @@ mod x86 {
         to: &mut [Row; PANEL],
     ) {
         unsafe {
-            let four = |row: usize| _mm_loadu_ps(from[row][j..j + 4].as_ptr());
             // The first lane has rows from `i` on, the second from `i + 4` on.
-            let [a, b, c, d] = [0, 1, 2, 3].map(|row| {
-                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(four(i + row)), four(i + row + 4))
-            });
+            let mut rows = [_mm256_setzero_ps(); 4];
+            for r in 0..4 {
+                let low = _mm_loadu_ps(from[i + r][j..j + 4].as_ptr());
+                let high = _mm_loadu_ps(from[i + r + 4][j..j + 4].as_ptr());
+                rows[r] = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high);
+            }
+            let [a, b, c, d] = rows;
             let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
             let columns = [
@@ -248,8 +267,8 @@ mod x86 {
                 _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
                 _mm256_shuffle_ps::<0xEE>(ab_high, cd_high),
             ];
-            for (column, numbers) in columns.into_iter().enumerate() {
-                _mm256_storeu_ps(to[j + column][i..i + 8].as_mut_ptr(), numbers);
+            for c in 0..4 {
+                _mm256_storeu_ps(to[j + c][i..i + 8].as_mut_ptr(), columns[c]);
             }
         }
     }
