@@ -146,6 +146,152 @@ fn numbers_too_large_to_count_with() {
     refused_below("[network]\nhidden = [65536, 65536]", 2, &["network.hidden", "weights"]);
 }
 
+/// Lines of `[env.parameters]` that are refused, each with the number of the line that is wrong.
+#[test]
+fn parameters_of_environments() {
+    let below = |lines: &str, line: usize, fragments: &[&str]| {
+        refused_below(&format!("[env.parameters]\n{lines}"), 1 + line, fragments);
+    };
+    let typo = ["env.parameters.pole_mas: is no key here, did you mean `pole_mass`?", "there is: "];
+    below("force = 8\npole_mas = 1", 2, &typo);
+    let other = [
+        "env.parameters.max_torque",
+        "is a parameter of pendulum and reach, and env.name is cartpole",
+        "there is: cart_mass, force",
+    ];
+    below("max_torque = 1", 1, &other);
+    below("action_delay = 1", 1, &["env.parameters.action_delay", "belongs in [env]"]);
+    below("'a.b' = 1", 1, &["env.parameters.a.b: is no key here; there is: "]);
+    refused(
+        GOOD.replace("= 2", "= 2\nforce = 1"),
+        &[":4: env.force", "belongs in [env.parameters]"],
+    );
+    refused_below("pole_mass = 1", 1, &["agent.pole_mass", "there is: "]);
+
+    let range = "must be a number from 0 to 100000";
+    below("force = 'strong'", 1, &["env.parameters.force: is \"strong\"", range]);
+    below("\nforce = -1", 2, &["env.parameters.force: is -1", range]);
+    below("force = true", 1, &["env.parameters.force: is true", range]);
+    below("force = [1, 2]", 1, &["env.parameters.force: is an array", range]);
+    below("force = inf", 1, &["env.parameters.force: is inf", "finite"]);
+    below("force = 2020-01-01", 1, &["env.parameters.force: is the date 2020-01-01"]);
+    below("force = 99999999999999999999", 1, &["env.parameters.force", "too large"]);
+    refused(format!("env.parameters = 3\n{GOOD}"), &["bad.toml:2:"]);
+    refused(GOOD.replace("= 2", "= 2\nparameters = 3"), &[":4: env.parameters", "a table"]);
+
+    let uniform = "{ uniform = [low, high] }";
+    below("force = { unifrm = [1, 2] }", 1, &["has no distribution `unifrm`", uniform]);
+    below("force = {}", 1, &["env.parameters.force", range, uniform]);
+    below("force = { uniform = [1, 2], choice = [1] }", 1, &[range, uniform]);
+    below(
+        "[env.parameters.force]\nuniform = [1, 200_000]",
+        2,
+        &["has a uniform that is 200000", range],
+    );
+    below("force = { uniform = [2, 1] }", 1, &["the uniform [2, 1]; the first must be smaller"]);
+    below("force = { uniform = 3 }", 1, &["must be two numbers, [low, high]"]);
+    below("force = { uniform = [2020-01-01, 3] }", 1, &["the date 2020-01-01"]);
+    below("force = { log_uniform = [0, 1] }", 1, &["begins at 0; must be above 0"]);
+    below("force = { choice = [1, 'x'] }", 1, &["has a choice that is \"x\"", range]);
+    below("force = { choice = [] }", 1, &["an array of one value or more"]);
+
+    let reach = GOOD.replace("cartpole", "reach");
+    let lines = "[env.parameters]\nmax_object_radius = 0.1\nmin_object_radius = 0.3\n";
+    refused(
+        reach.clone() + lines,
+        &[":11: env.parameters.min_object_radius: is 0.3; must be below"],
+    );
+    // What is drawn must go together at its bounds, too.
+    let drawn = "[env.parameters]\nmax_object_radius = { uniform = [0.1, 0.5] }\n";
+    refused(
+        reach + drawn,
+        &["env.parameters.min_object_radius", "must be below max_object_radius"],
+    );
+}
+
+#[test]
+fn parameters_in_overrides() {
+    refused_flags(
+        &["--set", "env.parameters.forse=8"],
+        &["--set env.parameters.forse=8: env.parameters.forse: ", "did you mean `force`?"],
+    );
+    refused_flags(
+        &["--set", "env.parameters.force=weak"],
+        &["--set env.parameters.force=weak: env.parameters.force: is \"weak\"; must be a number"],
+    );
+    refused_flags(
+        &["--set", "env.parameters.force={ uniform = [1, 200000] }"],
+        &[
+            ": env.parameters.force: has a uniform that is 200000; must be a number from 0 to 100000",
+        ],
+    );
+    refused_flags(
+        &["--set", "env.parameters={ forse = 8 }"],
+        &["--set env.parameters={ forse = 8 }: env.parameters.forse: is no key here"],
+    );
+    refused_flags(&["--set", "env.parameters=8"], &["env.parameters: ", "expected a table"]);
+    refused_flags(&["--set", "env.max_episode_steps=0"], &["env.max_episode_steps: is 0; must be"]);
+    refused_flags(&["--set", "env.max_episode_steps=1.5"], &["env.max_episode_steps: ", "whole"]);
+    refused_flags(&["--set", "env.action_repeat=0"], &["env.action_repeat: is 0; must be"]);
+    let delay = "must be a whole number of steps, { uniform = [0, 3] } or { choice = [0, 2] }";
+    refused_flags(&["--set", "env.action_delay=-1"], &["env.action_delay: ", delay]);
+    refused_flags(&["--set", "env.action_delay={ uniform = [3, 1] }"], &["first must be smaller"]);
+    refused_flags(
+        &["--set", "env.observation_noise=[0.1, 0.1]"],
+        &["env.observation_noise: has 2 numbers; an observation has 4"],
+    );
+    // Of another environment, what the file gives is wrong, and its line is named.
+    let place = Place::new();
+    place.write("good.toml", format!("{GOOD}[env.parameters]\nforce = 8\n"));
+    let ended = place.trainer(&["check", "good.toml", "--set", "env.name=cliff"]);
+    ended.expect(2, &["good.toml:10: env.parameters.force", "parameter of cartpole", "is cliff"]);
+}
+
+#[test]
+fn parameters_are_resolved_and_an_override_replaces_any_of_them() {
+    let place = Place::new();
+    let lines = "[env.parameters]\nforce = { uniform = [8, 12] }\npole_mass = 1\n";
+    place.write("good.toml", format!("{GOOD}{lines}"));
+    let check = |sets: &[&str]| -> toml::Table {
+        let sets = sets.iter().flat_map(|&set| ["--set", set]);
+        let arguments: Vec<&str> = ["check", "good.toml"].into_iter().chain(sets).collect();
+        let ended = place.trainer(&arguments).expect(0, &[]);
+        place.write("resolved.toml", &ended.stdout);
+        let again = place.trainer(&["check", "resolved.toml"]).expect(0, &[]);
+        assert_eq!(again.stdout, ended.stdout, "it resolves to itself");
+        ended.stdout.parse().expect("TOML")
+    };
+    let parameters = |force: &str, rest: &str| -> toml::Table {
+        format!(
+            "{force}\n{rest}\ncart_mass = 1.0\ngravity = 9.8\nmax_angle = 0.20943951023931953\n\
+             max_position = 2.4\npole_half_length = 0.5\nreset_bound = 0.05\ntime_step = 0.02"
+        )
+        .parse()
+        .expect("TOML")
+    };
+    let env = |sets: &[&str]| check(sets)["env"].as_table().expect("a table").clone();
+    let resolved = |sets: &[&str]| env(sets)["parameters"].as_table().expect("a table").clone();
+    let both = parameters("force = { uniform = [8.0, 12.0] }", "pole_mass = 1.0");
+    assert_eq!(resolved(&[]), both);
+    let other = ["env.parameters.force={ choice = [5, 10] }", "env.parameters.pole_mass=2"];
+    assert_eq!(resolved(&other), parameters("force = { choice = [5.0, 10.0] }", "pole_mass = 2.0"));
+    let part = ["env.parameters.force.uniform=[9, 10]"];
+    let expected = parameters("force = { uniform = [9.0, 10.0] }", "pole_mass = 1.0");
+    assert_eq!(resolved(&part), expected);
+    let whole = ["env.parameters={ force = 3 }"];
+    assert_eq!(resolved(&whole), parameters("force = 3.0", "pole_mass = 0.1"));
+
+    let around = env(&[
+        "env.max_episode_steps=50",
+        "env.observation_noise=0.5",
+        "env.action_delay={ uniform = [0, 3] }",
+        "env.action_repeat=2",
+    ]);
+    assert_eq!((&around["max_episode_steps"], &around["action_repeat"]), (&50.into(), &2.into()));
+    assert_eq!(around["observation_noise"], 0.5.into());
+    assert_eq!(around["action_delay"].to_string(), "{ uniform = [0, 3] }");
+}
+
 #[test]
 fn settings_that_do_not_go_together() {
     refused_below("clip_range = 0.2\nkl_penalty = {}", 1, &["agent.clip_range", "kl_penalty"]);

@@ -101,12 +101,25 @@ fn the_schema_takes_good_configurations_and_refuses_bad_ones() {
         "[sweep.grid]\n'agent.kl_penalty.target' = [0.1]\nnetwork.hidden = [[], [64]]",
         "[sweep.search]\ntrials = 3\nagent.gamma = { uniform = [0.1, 0.2] }\n\
          'network.activation' = { choice = ['tanh', 'relu'] }",
+        "[env.parameters]\nlink1_mass = 2\nmax_torque = { log_uniform = [1, 3] }",
+        "[env.parameters.link1_mass]\nuniform = [0.5, 2]\n[env.parameters.grasp_weight]\nchoice = [1]",
+        "[sweep.grid]\nenv.parameters.link1_mass = [1, { uniform = [1, 2] }]\nenv.action_delay = [0, 2]",
+        "[sweep.search]\ntrials = 3\nenv.parameters.link1_mass = { uniform = [1, 2] }\n\
+         'env.parameters.link2_mass' = { choice = [1, { uniform = [1, 2] }] }",
     ] {
         good.push(format!("{ppo}{lines}"));
     }
     good.push(
         "[agent]\n[sweep.grid]\nenv.name = ['reach']\nagent.algorithm = ['ppo', 'trpo']".into(),
     );
+    let around = |lines: &str| ppo.replace("[agent]", &format!("{lines}\n[agent]"));
+    for lines in [
+        "max_episode_steps = 20\nobservation_noise = 0.1\naction_delay = 1\naction_repeat = 2",
+        "observation_noise = [0, 0, 0, 0, 0, 0, 0, 0, 0.1, 0.1]\naction_delay = { choice = [0, 3] }",
+        "action_delay = { uniform = [0, 3] }",
+    ] {
+        good.push(around(lines));
+    }
     place.write("x.toml", "");
     for (text, complaints) in good.iter().zip(complaints(&schema, &good)) {
         assert_eq!(complaints, [] as [&str; 0], "{text}");
@@ -141,6 +154,25 @@ fn the_schema_takes_good_configurations_and_refuses_bad_ones() {
         ("[sweep.search]\nagent.gamma = { uniform = [0.1, 0.2] }", "'trials' is a required"),
         ("[sweep.search]\ntrials = 3\n'agent.epochs' = { uniform = [1] }", "[1] is too short"),
         ("[sweep.search]\ntrials = 3\n'agent.epochs' = { choice = ['x'] }", "'x' is not of type"),
+        ("[env.parameters]\nlink1_mas = 1", "env.parameters: Additional properties are not"),
+        ("[env.parameters]\npole_mass = 1", "env.parameters: Additional properties are not"),
+        ("[env.parameters]\nlink1_mass = 'x'", "env.parameters.link1_mass: 'x' is not valid"),
+        ("[env.parameters]\nlink1_mass = 0", "env.parameters.link1_mass: 0 is not valid"),
+        ("[env.parameters]\nlink1_mass = 2020-01-01", "env.parameters.link1_mass: "),
+        ("[env.parameters]\nlink1_mass = { unifrm = [1, 2] }", "env.parameters.link1_mass: "),
+        ("[env.parameters]\nlink1_mass = { uniform = [0, 2] }", "env.parameters.link1_mass: "),
+        ("[env.parameters]\nlink1_mass = { uniform = [1] }", "env.parameters.link1_mass: "),
+        ("[env.parameters]\nlink1_mass = {}", "env.parameters.link1_mass: "),
+        (
+            "[env.parameters]\neffort_weight = { log_uniform = [0, 2] }",
+            "env.parameters.effort_weight",
+        ),
+        ("[sweep.grid]\nenv.parameters.link1_mass = [0]", "sweep.grid.env: "),
+        ("[sweep.grid]\n'env.parameters.link1_mas' = [1]", "('env.parameters.link1_mas' was"),
+        (
+            "[sweep.search]\ntrials = 3\n'env.parameters.link1_mass' = { choice = [0] }",
+            "sweep.search.env.parameters.link1_mass: ",
+        ),
     ]
     .into_iter()
     .map(|(lines, fragment)| (format!("{ppo}{lines}"), fragment))
@@ -154,6 +186,11 @@ fn the_schema_takes_good_configurations_and_refuses_bad_ones() {
         ("[env]\nname = 'reach'".into(), ": 'agent' is a required"),
         (format!("backend = 'cuda'\n{ppo}"), "backend: 'cuda'"),
         (format!("total_steps = 0\n{ppo}"), "total_steps: 0 is less"),
+        (around("max_episode_steps = 0"), "env.max_episode_steps: 0 is less"),
+        (around("action_repeat = 1.5"), "env.action_repeat: 1.5 is not of type"),
+        (around("observation_noise = -0.1"), "env.observation_noise: -0.1 is not valid"),
+        (around("action_delay = { uniform = [0, 2000] }"), "env.action_delay: "),
+        (around("link1_mass = 2"), "env: Additional properties are not allowed ('link1_mass'"),
     ])
     .unzip();
     for ((text, fragment), complaints) in bad.iter().zip(fragments).zip(complaints(&schema, &bad)) {

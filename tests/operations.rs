@@ -388,8 +388,8 @@ fn adam_is_the_papers() {
             adam.step(vector(gradient, &device), &vector(&[scale as f32], &device), RATE);
         }
         let one = vector(&[1.0], &device);
-        let (metrics, mut read) = Adam::read_all(one, vec![("policy", adam)]).unwrap();
-        let (after, state) = read.remove(0);
+        let (metrics, [(after, state)], _) =
+            Adam::read_all(one, [("policy", adam)], Vec::new()).unwrap();
         assert_eq!((metrics, state.steps), (vec![1.0], 3));
         let found = [after, state.m, state.v].map(|found| widened(&found));
         for ((found, expected), name) in

@@ -141,19 +141,16 @@ impl Algorithm for Reinforce {
         // One transfer from the device. Nothing is written back before all is found finite.
         let entropy = distribution.entropy().mean().inner();
         let numbers = vec![loss.inner(), Tensor::cat(value_losses, 0).mean(), entropy, norm];
-        let adams = vec![("policy", adam), ("baseline", baseline)];
-        let (numbers, fitted) = Adam::read_all(Tensor::cat(numbers, 0), adams)?;
+        let (numbers, [(params, optimizer)], baselines) =
+            Adam::read_all(Tensor::cat(numbers, 0), [("policy", adam)], vec![baseline])?;
         let numbers: Vec<f64> = numbers.into_iter().map(f64::from).collect();
         for (name, number) in ["policy loss", "value loss", "entropy", "norm"].iter().zip(&numbers)
         {
             AgentError::check_finite(name, *number)?;
         }
-        let mut fitted = fitted.into_iter();
-        if let Some((params, optimizer)) = fitted.next() {
-            learner.actor.set_params(params);
-            self.optimizer = optimizer;
-        }
-        for (critic, (params, optimizer)) in learner.critics.iter_mut().zip(fitted) {
+        learner.actor.set_params(params);
+        self.optimizer = optimizer;
+        for (critic, (params, optimizer)) in learner.critics.iter_mut().zip(baselines) {
             critic.state = CriticState { params, optimizer };
         }
         Ok(ReinforceMetrics {

@@ -29,7 +29,7 @@ impl AdamState {
         AdamState { m: vec![0.0; num_params], v: vec![0.0; num_params], steps: 0 }
     }
 
-    /// Whether a saved state fits and can be gone on from.
+    /// Checks that a saved state has this many parameters, and numbers from which Adam can go on.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -96,22 +96,23 @@ impl Adam {
         [self.params, self.m, self.v] = adam(vectors, gradient, scale.clone(), step);
     }
 
-    /// Reads parameter vectors and their optimisers back from the device, and the numbers of
-    /// `metrics` first, all in one transfer. Messages name the vectors as given.
+    /// Reads vectors and their optimisers back from the device, those of `named` and those of critics,
+    /// and the numbers of `metrics` first; all in one transfer.
     ///
     /// # Errors
     /// When the device fails or a parameter is not finite.
-    pub fn read_all(
+    pub fn read_all<const N: usize>(
         metrics: Tensor<1>,
-        adams: Vec<(&str, Adam)>,
-    ) -> Result<(Vec<f32>, Vec<(Vec<f32>, AdamState)>), AgentError> {
+        named: [(&str, Adam); N],
+        critics: Vec<Adam>,
+    ) -> Result<(Vec<f32>, [Fitted; N], Vec<Fitted>), AgentError> {
+        let critics = critics.into_iter().map(|adam| ("critic", adam));
+        let adams: Vec<(&str, Adam)> = named.into_iter().chain(critics).collect();
         let vectors =
             adams.iter().flat_map(|(_, adam)| [&adam.params, &adam.m, &adam.v].map(Clone::clone));
         let mut vectors = read([metrics].into_iter().chain(vectors))?.into_iter();
-        let mut next = || {
-            let failed = || AgentError::Device("a transfer came back incomplete".into());
-            vectors.next().ok_or_else(failed)
-        };
+        let incomplete = || AgentError::Device("a transfer came back incomplete".into());
+        let mut next = || vectors.next().ok_or_else(incomplete);
         let metrics = next()?;
         let read = adams.iter().map(|(name, adam)| {
             let (params, m, v) = (next()?, next()?, next()?);
@@ -119,13 +120,17 @@ impl Adam {
             AgentError::check_finite(&format!("{name}'s parameters"), sum.into())?;
             Ok((params, AdamState { m, v, steps: adam.steps }))
         });
-        let read = read.collect::<Result<_, AgentError>>()?;
-        Ok((metrics, read))
+        let mut named: Vec<Fitted> = read.collect::<Result<_, AgentError>>()?;
+        let critics = named.split_off(N);
+        Ok((metrics, named.try_into().map_err(|_| incomplete())?, critics))
     }
 }
 
+/// A parameter vector and its optimiser's state, as they came from the device.
+pub type Fitted = (Vec<f32>, AdamState);
+
 /// Euclidean norm `[1]` of all gradients together, and the factor `[1]` that shortens them to
-/// `max_norm` where they are longer; not a number where a gradient is none.
+/// `max_norm` where they are longer; both are NaN where a gradient has one.
 ///
 /// # Panics
 /// When there is no gradient.

@@ -18,13 +18,14 @@ pub struct Batch {
     pub outputs: Vec<f32>,
     /// The task ended with this step.
     pub terminated: Vec<bool>,
-    /// The episode was cut short after this step.
+    /// The episode was truncated after this step.
     pub truncated: Vec<bool>,
-    /// What is predicted and learned from: the rewards first, then one signal a cost.
+    /// What the critics predict: the rewards first, then one signal for each cost.
     pub signals: Vec<Signal>,
 }
 
-/// One number a step that is summed over time, with what a critic makes of it; arrays `[time][env]`.
+/// A number that each step gives and that is summed over time, with what a critic makes of it; arrays
+/// `[time][env]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signal {
     /// The number itself: the reward (normalised where the run normalises rewards), or a cost.

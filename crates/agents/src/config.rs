@@ -112,7 +112,7 @@ impl Check {
         Check { table }
     }
 
-    /// Fails about a key.
+    /// An error about a key.
     ///
     /// # Errors
     /// Always: what is wrong, and what would be right.

@@ -13,6 +13,8 @@ const FIRST_INDEX: u32 = 1 << 31;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     episodes: Vec<Episode>,
+    /// Names of the terms of the reward, with their sums over all episodes.
+    term_sums: Vec<(String, f64)>,
 }
 
 impl Evaluation {
@@ -20,6 +22,13 @@ impl Evaluation {
     #[must_use]
     pub fn episodes(&self) -> &[Episode] {
         &self.episodes
+    }
+
+    /// The terms of the reward by their names ([`envs::Spec::reward_terms`]), each as its mean over all
+    /// steps of the episodes; nothing where the reward has only one.
+    pub fn reward_terms(&self) -> impl Iterator<Item = (&str, f64)> {
+        let steps: f64 = self.episodes.iter().map(|episode| f64::from(episode.length)).sum();
+        self.term_sums.iter().map(move |(name, sum)| (&**name, sum / steps))
     }
 
     fn returns(&self) -> impl Iterator<Item = f64> + '_ {
@@ -78,7 +87,7 @@ impl Evaluation {
 /// but not updated; returns are of the environment's own rewards.
 ///
 /// # Errors
-/// When an observation, a reward or an action is not finite.
+/// When an observation, a reward, a sum of a term of it or an action is not finite.
 ///
 /// ```
 /// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
@@ -111,6 +120,10 @@ pub fn evaluate(
         (0..episodes as u32).map(|index| stream(seed, Stream::Evaluation(index))).collect();
     let mut finished: Vec<Option<Episode>> = vec![None; episodes];
     let mut left = episodes;
+    // What an environment does after its episode does not count.
+    let mut is_playing = vec![true; episodes];
+    let names = task.spec().reward_terms.iter().cloned();
+    let mut term_sums: Vec<(String, f64)> = names.map(|name| (name, 0.0)).collect();
     let mut observations = envs.observations().to_vec();
     let mut actions = vec![0.0; episodes * action_width];
     let mut scratch = Scratch::default();
@@ -142,8 +155,23 @@ pub fn evaluate(
                 left -= 1;
             }
         }
+        if !term_sums.is_empty() {
+            let terms = envs.reward_terms().chunks_exact(term_sums.len());
+            for (terms, _) in terms.zip(&is_playing).filter(|(_, is_playing)| **is_playing) {
+                for ((_, sum), term) in term_sums.iter_mut().zip(terms) {
+                    *sum += term;
+                }
+            }
+        }
+        for (is_playing, finished) in is_playing.iter_mut().zip(&finished) {
+            *is_playing = finished.is_none();
+        }
     }
-    Ok(Evaluation { episodes: finished.into_iter().flatten().collect() })
+    if let Some((name, _)) = term_sums.iter().find(|(_, sum)| !sum.is_finite()) {
+        let name = format!("term `{name}` of the reward in an evaluation");
+        return Err(AgentError::NonFinite(name));
+    }
+    Ok(Evaluation { episodes: finished.into_iter().flatten().collect(), term_sums })
 }
 
 /// One episode, step by step. Row `t` of the drawings and observations is what holds after `t` steps.

@@ -14,7 +14,7 @@ pub struct Trajectory<'a> {
     pub next_values: &'a [f32],
     /// The task ended with this step.
     pub terminated: &'a [bool],
-    /// The episode was cut short after this step.
+    /// The episode was truncated after this step.
     pub truncated: &'a [bool],
     /// Environments side by side.
     pub num_envs: usize,

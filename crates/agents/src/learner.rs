@@ -23,7 +23,7 @@ pub struct Learner {
     pub critics: Vec<Critic>,
     /// Where updates run.
     pub device: Device,
-    /// Who runs them.
+    /// The threads that run them.
     pub threads: Arc<Threads>,
 }
 
@@ -36,7 +36,7 @@ pub struct Critic {
     pub gamma: f64,
     /// Decay of generalised advantage estimation.
     pub gae_lambda: f64,
-    /// What goes on changing.
+    /// What training changes.
     pub state: CriticState,
 }
 
@@ -94,7 +94,7 @@ impl Critic {
 }
 
 impl CriticState {
-    /// Whether a saved state fits this critic and can be gone on from.
+    /// Checks that a saved state fits this critic, and that training can go on from it.
     ///
     /// # Errors
     /// What is wrong with it.

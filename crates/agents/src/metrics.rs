@@ -12,7 +12,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// From names as the run's files have them (`train/kl`) and their numbers.
+    /// Metrics with these names, as the run's files have them (`train/kl`), and numbers.
     #[must_use]
     pub fn new(entries: Vec<(&'static str, f64)>) -> Metrics {
         Metrics { entries }
@@ -107,21 +107,21 @@ impl PolicyMetrics {
     /// How many they are.
     pub const COUNT: usize = 5;
 
-    /// As a row, in which they leave the device.
+    /// The numbers as a row, which is how they leave the device.
     #[must_use]
     pub fn row(&self) -> [f32; Self::COUNT] {
         let PolicyMetrics { policy_loss, entropy, clip_fraction, kl, approx_kl } = *self;
         [policy_loss, entropy, clip_fraction, kl, approx_kl].map(|number| number as f32)
     }
 
-    /// From the numbers of a row as [`PolicyMetrics::row`] gives it.
+    /// Metrics from the numbers of a row as [`PolicyMetrics::row`] gives it.
     #[must_use]
     pub fn from_row(row: [f64; Self::COUNT]) -> PolicyMetrics {
         let [policy_loss, entropy, clip_fraction, kl, approx_kl] = row;
         PolicyMetrics { policy_loss, entropy, clip_fraction, kl, approx_kl }
     }
 
-    /// From the device.
+    /// Reads a row `[5]` from the device.
     ///
     /// # Errors
     /// When the device fails.

@@ -6,8 +6,8 @@
 //!
 //! An algorithm's minibatch is: [`take_rows`], [`forward`], a loss ([`surrogate_loss`],
 //! [`value_loss`]) that gives its derivative with respect to the outputs, [`backward`],
-//! [`sum_of_squares`], [`norm_and_scale`], [`adam`]. Losses carry their derivatives in closed form because recording them
-//! took too long; autodiff judges them in the tests (see `docs/architecture.md`).
+//! [`sum_of_squares`], [`norm_and_scale`], [`adam`]. Losses carry their derivatives in closed form because
+//! recording them took too long; autodiff judges them in the tests (see `docs/architecture.md`).
 
 #![allow(deprecated)] // `ndarray` is kept because users know it.
 

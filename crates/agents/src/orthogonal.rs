@@ -25,8 +25,7 @@ pub(crate) fn orthogonal(
     let mut basis: Vec<f64> = Vec::with_capacity(count * length);
     while basis.len() < count * length {
         let rows = BLOCK.min(count - basis.len() / length);
-        let mut block: Vec<f64> =
-            (0..rows * length).map(|_| rng.sample(StandardNormal)).collect();
+        let mut block: Vec<f64> = (0..rows * length).map(|_| rng.sample(StandardNormal)).collect();
         // The second time takes away what rounding has left the first time.
         for _ in 0..2 {
             block = apart(block, &basis, length);

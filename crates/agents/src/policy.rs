@@ -117,7 +117,7 @@ impl Policy {
         })
     }
 
-    /// Puts parameters that left their bounds back onto them.
+    /// Puts log standard deviations that have left their bounds back onto them.
     pub fn bound(&self, params: &mut [f32]) {
         if let Some(Bounds { first, low, high }) = self.bounds() {
             for param in &mut params[first..] {
@@ -243,7 +243,7 @@ impl Policy {
 /// appendix C). It is never formed.
 #[derive(Clone, Debug)]
 pub struct Fisher {
-    /// Of the network alone.
+    /// Parameters of the network alone.
     num_params: usize,
     network: Linearized,
     distribution: Distribution,

@@ -153,7 +153,7 @@ impl Update<'_> {
         let (value_losses, critics): (Vec<_>, Vec<_>) = critics.into_iter().unzip();
         let all: Vec<&Tensor<1>> = std::iter::once(&policy_gradient).chain(&critics).collect();
         let (norm, scale) = clip(&all, config.max_grad_norm);
-        // Of the rewards' critic, which comes first.
+        // The loss of the rewards' critic, which comes first.
         let value_loss = value_losses[0].clone();
         Gradients { policy: policy_gradient, critics, scale, policy_metrics, value_loss, norm }
     }
@@ -220,18 +220,14 @@ impl Algorithm for Ppo {
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
-        let critics = critic_adams.into_iter().map(|adam| ("critic", adam));
-        let adams = std::iter::once(("policy", actor_adam)).chain(critics).collect();
-        let (metrics, fitted) = Adam::read_all(Tensor::cat(metrics, 0), adams)?;
+        let (metrics, [(params, policy_optimizer)], fitted) =
+            Adam::read_all(Tensor::cat(metrics, 0), [("policy", actor_adam)], critic_adams)?;
         let (rows, _) = metrics.as_chunks();
         let MinibatchMetrics { policy, value_loss, gradient_norm } =
             MinibatchMetrics::means(rows, last_epoch)?;
 
-        let mut fitted = fitted.into_iter();
-        if let Some((params, policy_optimizer)) = fitted.next() {
-            learner.actor.params = params;
-            self.state = PpoState { policy_optimizer, kl_coef, shuffling };
-        }
+        learner.actor.params = params;
+        self.state = PpoState { policy_optimizer, kl_coef, shuffling };
         for (critic, (params, optimizer)) in learner.critics.iter_mut().zip(fitted) {
             critic.state = CriticState { params, optimizer };
         }

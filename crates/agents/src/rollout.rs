@@ -47,6 +47,8 @@ pub struct Collector {
     truncated_steps: Vec<usize>,
     final_observations: Vec<f32>,
     episodes: Vec<Episode>,
+    /// Sums over the rollout of the terms of the reward, `[term]`.
+    term_sums: Vec<f64>,
     /// One step's actions as the environments receive them.
     env_actions: Vec<f32>,
     ended: Vec<bool>,
@@ -80,6 +82,7 @@ impl Collector {
             truncated_steps: Vec::new(),
             final_observations: Vec::new(),
             episodes: Vec::new(),
+            term_sums: vec![0.0; envs.spec().reward_terms.len()],
             scratch: Scratch::default(),
             envs,
         };
@@ -109,9 +112,10 @@ impl Collector {
     /// observation normaliser on the way.
     ///
     /// # Errors
-    /// When an observation, a reward or an action is not finite.
+    /// When an observation, a reward, a sum of a term of it or an action is not finite.
     pub fn collect(&mut self, agent: &mut Agent) -> Result<&[Episode], AgentError> {
         self.episodes.clear();
+        self.term_sums.fill(0.0);
         self.truncated_steps.clear();
         self.final_observations.clear();
         for step in 0..agent.rollout().steps {
@@ -120,7 +124,18 @@ impl Collector {
             self.record(agent, step)?;
             self.observe(agent, first_final)?;
         }
+        if let Some((name, _)) = self.reward_terms().find(|(_, mean)| !mean.is_finite()) {
+            return Err(AgentError::NonFinite(format!("term `{name}` of the reward")));
+        }
         Ok(&self.episodes)
+    }
+
+    /// The terms of the reward by their names ([`envs::Spec::reward_terms`]), each as its mean over the
+    /// steps of the last [`Collector::collect`], in the environment's own unit, however rewards are
+    /// normalised. They sum to the mean reward.
+    pub fn reward_terms(&self) -> impl Iterator<Item = (&str, f64)> {
+        let names = self.envs.spec().reward_terms.iter();
+        names.zip(&self.term_sums).map(|(name, sum)| (&**name, sum / self.batch.len() as f64))
     }
 
     /// Chooses one step's actions.
@@ -169,6 +184,13 @@ impl Collector {
             self.episodes.extend(transition.episode);
             if transition.truncated && !transition.terminated {
                 self.truncated_steps.push(i);
+            }
+        }
+        if !self.term_sums.is_empty() {
+            for terms in self.envs.reward_terms().chunks_exact(self.term_sums.len()) {
+                for (sum, term) in self.term_sums.iter_mut().zip(terms) {
+                    *sum += term;
+                }
             }
         }
         let known = self.final_observations.len() / width;

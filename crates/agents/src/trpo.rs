@@ -61,7 +61,7 @@ impl<'a> TrustRegion<'a> {
         let loss = self.policy.loss(network, &self.old_params, self.batch, Surrogate::Plain, 0.0);
         let metrics = PolicyMetrics::read(loss.metrics.clone())?;
         let gradient = read([self.policy.backward(network, loss)])?.concat();
-        // Of the loss: the surrogate goes up against it.
+        // The surrogate is the loss's negative.
         Ok((-metrics.policy_loss, gradient.iter().map(|&g| -f64::from(g)).collect()))
     }
 
@@ -114,8 +114,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether the line search takes it: the surrogate is no worse, the KL holds, the entropy is a
-    /// number. Not a number is none of that.
+    /// Whether the line search takes it: the surrogate is no worse, the KL is within the region, and the
+    /// entropy is finite. NaN fails each of these.
     #[must_use]
     pub fn accepted(&self, old_surrogate: f64, max_kl: f64) -> bool {
         self.surrogate >= old_surrogate && self.kl <= max_kl && self.entropy.is_finite()
@@ -160,7 +160,7 @@ crate::metrics! {
         pub cg_iterations: f64,
         /// Fraction of the full step that was taken; 0 when none was accepted.
         pub step_size: f64,
-        /// Step sizes that the line search tried.
+        /// PolicyStep sizes that the line search tried.
         pub line_search_steps: f64,
         /// 1 when a step was taken, otherwise 0.
         pub accepted: f64,
@@ -216,8 +216,7 @@ impl Trpo {
                 }
             }
         }
-        let adams = adams.into_iter().map(|adam| ("critic", adam)).collect();
-        let (loss, critics) = Adam::read_all(Tensor::cat(losses, 0).mean(), adams)?;
+        let (loss, [], critics) = Adam::read_all(Tensor::cat(losses, 0).mean(), [], adams)?;
         let value_loss = loss.iter().sum::<f32>().into();
         AgentError::check_finite("value loss", value_loss)?;
         let states =
@@ -290,7 +289,7 @@ struct Fit {
 }
 
 /// What the step of the policy led to.
-struct Step {
+struct PolicyStep {
     params: Vec<f32>,
     reached: Candidate,
     gradient_norm: f64,
@@ -302,14 +301,14 @@ struct Step {
 }
 
 /// One trust-region step: the natural gradient by conjugate gradient, scaled to the region's border,
-/// then shortened until the surrogate and the KL agree to it. Without agreement the parameters stay.
+/// then shortened until the line search accepts it. Where it accepts none the parameters stay.
 fn take_step(
     config: &TrpoConfig,
     policy: &Policy,
     params: &[f32],
     batch: &Minibatch,
     max_kl: f64,
-) -> Result<Step, AgentError> {
+) -> Result<PolicyStep, AgentError> {
     let region = TrustRegion::new(policy, params, batch, config.damping);
     let (old_surrogate, gradient) = region.gradient()?;
     AgentError::check_finite("policy loss", old_surrogate)?;
@@ -345,7 +344,7 @@ fn take_step(
         None => (params.to_vec(), region.at(params)?, 0.0),
     };
     AgentError::check_finite("entropy", reached.entropy)?;
-    Ok(Step {
+    Ok(PolicyStep {
         params,
         reached,
         gradient_norm,

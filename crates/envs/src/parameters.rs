@@ -191,7 +191,8 @@ pub(crate) fn schema<P: JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<P>().to_value()
 }
 
-/// The schema of a configuration's parameters, in which every value may be a distribution.
+/// The schema of a configuration's parameters, in which every value may be a distribution; its descriptions
+/// end with the units.
 pub(crate) fn with_distributions(mut schema: Value) -> Value {
     for value in schema["properties"].as_object_mut().into_iter().flatten().map(|(_, value)| value)
     {
@@ -221,6 +222,10 @@ pub(crate) fn with_distributions(mut schema: Value) -> Value {
             if let Some(said) = value.get(key) {
                 either[key] = said.clone();
             }
+        }
+        // Editors show the description, and nothing else.
+        if let (Some(about), Some(unit)) = (value["description"].as_str(), value["unit"].as_str()) {
+            either["description"] = format!("{} [{unit}].", about.trim_end_matches('.')).into();
         }
         *value = either;
     }

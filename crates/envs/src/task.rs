@@ -168,7 +168,7 @@ impl Task {
     /// The task of an environment that is `spec` by itself.
     ///
     /// # Errors
-    /// A generic key that is out of its range.
+    /// A generic key that is out of its range, or a name in the spec that is none.
     pub(crate) fn new(
         name: &'static str,
         parameters: Map<String, Value>,
@@ -176,6 +176,8 @@ impl Task {
         mut spec: Spec,
         config: &TaskConfig,
     ) -> Result<Task, ParameterError> {
+        names("term of its reward", &spec.reward_terms)?;
+        names("cost", &spec.costs)?;
         if let Some(steps) = config.max_episode_steps {
             whole("max_episode_steps", steps, 1, MAX_EPISODE_STEPS)?;
             spec.max_episode_steps = steps;
@@ -279,6 +281,23 @@ fn whole(key: &str, found: u32, low: u32, high: u32) -> Result<(), ParameterErro
     Err(ParameterError::at(key, format!("is {found}; must be a whole number from {low} to {high}")))
 }
 
+/// Checks names that become columns of a table.
+fn names(what: &str, names: &[String]) -> Result<(), ParameterError> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(is_part);
+    let is_wrong = |(at, name): &(usize, &String)| !is_name(name) || names[..*at].contains(name);
+    match names.iter().enumerate().find(is_wrong) {
+        None => Ok(()),
+        Some((_, name)) => {
+            let right = "names are of letters, digits and _, each given once";
+            Err(ParameterError::at(
+                "name",
+                format!("this environment has a {what} {name:?}; {right}"),
+            ))
+        }
+    }
+}
+
 /// The deviation of each number of an observation; empty where there is no noise.
 fn noise(given: Option<&ObservationNoise>, width: usize) -> Result<Vec<f64>, ParameterError> {
     let wrong = |message| Err(ParameterError::at("observation_noise", message));
@@ -323,7 +342,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{Registry, Stream, stream};
+    use crate::{Action, Registry, Rng, StateError, Step, Stream, stream};
 
     fn config(value: Value) -> TaskConfig {
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
@@ -412,6 +431,46 @@ mod tests {
             ..TaskConfig::default()
         };
         assert!(Registry::default().get("cartpole").unwrap().task(&nan).is_err());
+    }
+
+    /// An environment whose reward has these terms.
+    struct Sum(&'static [&'static str]);
+
+    impl Environment for Sum {
+        fn spec(&self) -> Spec {
+            let spec = Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 10);
+            Spec { reward_terms: self.0.iter().map(|&name| name.into()).collect(), ..spec }
+        }
+
+        fn reset(&mut self, _rng: &mut Rng) {}
+
+        fn step(&mut self, _action: Action<'_>, _rng: &mut Rng) -> Step {
+            Step::default()
+        }
+
+        fn observe(&self, _observation: &mut [f32]) {}
+
+        fn state(&self) -> Vec<f64> {
+            vec![]
+        }
+
+        fn set_state(&mut self, _state: &[f64]) -> Result<(), StateError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn names_that_can_be_no_column_are_refused() {
+        let task = |terms: &'static [&'static str]| {
+            let spec = Sum(terms).spec();
+            Task::new("sum", Map::new(), Arc::new(|| Box::new(Sum(&[]))), spec, &config(json!({})))
+        };
+        assert!(task(&["distance", "effort_2"]).is_ok());
+        for terms in [&["a", ""][..], &["a,b"], &["a\nb"], &["a/b"], &["a", "b", "a"]] {
+            let error = task(terms).unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("name"), "{terms:?}");
+            assert!(error.message.contains("letters, digits and _"), "{error}");
+        }
     }
 
     #[test]

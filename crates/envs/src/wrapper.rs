@@ -274,7 +274,7 @@ mod tests {
             let action_space = Space::Box { low: vec![0.25], high: vec![9.0] };
             Spec {
                 reports_success: true,
-                reward_terms: vec!["half".into(), "other half".into()],
+                reward_terms: vec!["half".into(), "other_half".into()],
                 costs: vec!["time".into()],
                 ..Spec::new(Space::symmetric_box(2, 10.0), action_space, 100)
             }

@@ -173,7 +173,7 @@ pub enum Command {
         #[command(flatten)]
         play: PlayArgs,
     },
-    /// Make one page of finished runs: what differs, curves, figures, the policy at work
+    /// Make one page of finished runs: what differs, curves, numbers, the policy at work
     ///
     /// The page is one HTML file that needs no network: it opens from the file system in any browser.
     /// Runs that differ in the seed only are one group. The policy is replayed from episodes that are

@@ -199,14 +199,19 @@ fn differing(groups: &[&Group]) -> Vec<String> {
     keys.into_iter().filter(differs).cloned().collect()
 }
 
-/// A schedule as `0.002 to 0.0`; any other value as it is.
+/// A schedule as `0.002 to 0.0`, a distribution as `uniform 0.1 to 0.2`; any other value as it is.
 fn short(value: &str) -> String {
-    let table: Option<toml::Table> = format!("it = {value}").parse().ok();
-    let schedule = table.as_ref().and_then(|table| table.get("it")).and_then(toml::Value::as_table);
-    match schedule.and_then(|schedule| Some((schedule.get("start")?, schedule.get("end")?))) {
-        Some((start, end)) => format!("{start} to {end}"),
-        None => value.to_owned(),
+    let line: Option<toml::Table> = format!("it = {value}").parse().ok();
+    let table = line.as_ref().and_then(|table| table.get("it")).and_then(toml::Value::as_table);
+    let Some(table) = table else { return value.to_owned() };
+    if let (Some(start), Some(end)) = (table.get("start"), table.get("end")) {
+        return format!("{start} to {end}");
     }
+    let bounds = ["uniform", "log_uniform"].into_iter().find_map(|name| {
+        let [low, high] = &table.get(name)?.as_array()?[..] else { return None };
+        Some(format!("{name} {low} to {high}"))
+    });
+    bounds.unwrap_or_else(|| value.to_owned())
 }
 
 fn columns(path: &Path) -> Result<Vec<Column>, Error> {
@@ -278,5 +283,19 @@ mod tests {
         ]);
         let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
         assert_eq!(labels, ["ppo, learning_rate 0.002 to 0.0", "ppo, learning_rate 0.001", "trpo"]);
+    }
+
+    #[test]
+    fn a_distribution_is_one_value() {
+        let configuration = "env.parameters = { force = { uniform = [8.0, 12.0] }, mass = 1.0 }";
+        let table: toml::Table = configuration.parse().unwrap();
+        let values = flattened(&table);
+        let values: Vec<(&str, &str)> =
+            values.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let force = ("env.parameters.force", "{ uniform = [8.0, 12.0] }");
+        assert_eq!(values, [force, ("env.parameters.mass", "1.0")]);
+        let groups = groups(vec![run("a", 1, &[force]), run("a", 1, &[(force.0, "10.0")])]);
+        let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
+        assert_eq!(labels, ["force uniform 8.0 to 12.0", "force 10.0"]);
     }
 }

@@ -117,10 +117,10 @@ pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// A figure with so many digits behind the point; a dash where there is none.
+/// A number with so many digits behind the point; a dash where there is none.
 #[must_use]
-pub fn figure(figure: Option<f64>, digits: usize) -> String {
-    figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.digits$}"))
+pub fn number(number: Option<f64>, digits: usize) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}"))
 }
 
 /// To which side the cells of a table go.

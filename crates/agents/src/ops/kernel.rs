@@ -368,7 +368,7 @@ fn backward_body<V: Vector, const R: usize>(
         }
         outer::<V, R, PANEL>(left, slopes, rows, weight_gradient, depth, add);
         let height = place.panels() * PANEL;
-        let finish = Finish::Descend(activation, left);
+        let finish = Finish::Slope(activation, left);
         let results = &mut next[..read];
         product::<V, R, PANEL>(slopes, rows, weights, height, Start::Zero, results, finish);
         std::mem::swap(&mut current, &mut next);
@@ -441,7 +441,7 @@ fn jvp_body<V: Vector, const R: usize>(
         } else {
             let (y, after) = hidden.split_at(rows * place.panels());
             hidden = after;
-            (y, Finish::Descend(activation, y))
+            (y, Finish::Slope(activation, y))
         };
         if place.is_first {
             product::<V, R, NARROW>(observations, rows, moved, depth, start, results, finish);

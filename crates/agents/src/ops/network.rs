@@ -34,7 +34,8 @@ pub fn forward(
     (Tensor::from_dispatch(outputs), Tensor::from_dispatch(hidden))
 }
 
-/// `J' d`: gradient, as long as the network's parameters, of a loss whose derivative with respect to the outputs is given.
+/// `J' d`: gradient, as long as the network's parameters, of a loss whose derivative with respect to the
+/// outputs `[batch, out]` is given. `hidden` is what [`forward`] gave beside the outputs.
 #[must_use]
 pub fn backward(
     network: &Mlp,
@@ -52,7 +53,8 @@ pub fn backward(
     ))
 }
 
-/// `J v`: change of the outputs `[batch, out]` along a direction `[params]` of the parameters.
+/// `J v`: change of the outputs `[batch, out]` along a direction `[params]` of the parameters. `hidden` is
+/// what [`forward`] gave beside the outputs.
 #[must_use]
 pub fn jvp(
     network: &Mlp,

@@ -26,7 +26,7 @@ pub enum Family {
 /// new policy close to the old one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Surrogate {
-    /// Nothing does (Schulman et al. 2015, equation 14).
+    /// Nothing keeps it close (Schulman et al. 2015, equation 14).
     Plain,
     /// The incentive to move the ratio out of `[1 - range, 1 + range]` is taken away (Schulman et
     /// al. 2017, equation 7).
@@ -236,7 +236,7 @@ fn categorical<B: Backend>(
     let new = Expr::<B>(B::log_softmax(logits.0, 1));
     let old = Expr::<B>(B::log_softmax(old_logits.clone().0, 1));
     let (p, old_p) = (new.clone().exp(), old.clone().exp());
-    // A column for each choice; where it was the one, its row has a 1.
+    // A column for each choice: 1 where it was taken, 0 elsewhere.
     let chosen = one_hot(actions, choices);
     let log_prob = (chosen.clone() * new.clone()).sum_of_rows();
     let entropy = -(p.clone() * new.clone()).sum_of_rows();
@@ -255,7 +255,7 @@ fn categorical<B: Backend>(
 fn one_hot<B: Backend>(indices: &Expr<B>, choices: usize) -> Expr<B> {
     let numbers: Vec<f32> = (0..choices).map(|choice| choice as f32).collect();
     let numbers = B::float_from_data(TensorData::new(numbers, [1, choices]), &indices.0.device());
-    // Whole numbers: what is nearer than a half is equal.
+    // Indices are whole numbers: two that differ by less than a half are equal.
     let distance = (Expr(numbers) - indices.clone()).abs();
     let half = distance.clone() * 0.0 + 0.5;
     distance.is_below(half)
@@ -457,7 +457,7 @@ impl Rows<'_> {
         };
         let inverse: Vec<f32> = log_std.iter().map(|s| (-s).exp()).collect();
         let old_variance: Vec<f32> = old_log_std.iter().map(|s| (2.0 * s).exp()).collect();
-        // Of the log-probability, of the KL and of the entropy: what no sample changes.
+        // The parts of log-probability, KL and entropy that are the same for every sample.
         let constant: f32 = log_std.iter().map(|s| s + 0.5 * LN_2PI as f32).sum();
         let shift: f32 = log_std.iter().zip(old_log_std).map(|(new, old)| new - old - 0.5).sum();
         let mut totals = vec![0.0_f64; width];
@@ -477,7 +477,7 @@ impl Rows<'_> {
             let log_prob = -0.5 * squares - constant;
             let slope = sums.add(log_prob - old_log_prob, advantage, self.terms.surrogate);
             let mut kl = shift;
-            // Of a Gaussian in closed form; of a squashed one by its samples.
+            // A Gaussian's entropy has a closed form; a squashed one's is estimated by its samples.
             let mut entropy = match ln_half_widths {
                 Some(ln_half_widths) => ln_half_widths - log_prob,
                 None => constant + 0.5 * width as f32,

@@ -51,7 +51,7 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
 }
 
 /// The root of a sum of squares `[1]`, and the factor `[1]` that shortens a vector of this length to
-/// `max_norm` where it is longer; both not a number where the sum is none.
+/// `max_norm` where it is longer; both are NaN where the sum is.
 ///
 /// ```
 /// use agents::ops::{norm_and_scale, sum_of_squares};
@@ -68,8 +68,8 @@ pub fn norm_and_scale(squares: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1
     (Tensor::from_dispatch(norm), Tensor::from_dispatch(scale))
 }
 
-/// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient: the new parameters, first moment `m`
-/// and second moment `v`, each `[params]`.
+/// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient: the new parameters, first
+/// moment `m` and second moment `v`, each `[params]`.
 ///
 /// ```
 /// use agents::ops::{AdamStep, adam};
@@ -130,7 +130,7 @@ pub trait VectorOps: Backend {
         let norm = Expr::<Self>(squares).sqrt();
         let scale = (norm.clone() + 1e-6).recip() * max_norm;
         let scale = Expr(Self::float_clamp_max(scale.0, 1.0_f32.into()));
-        // The smaller of two would hide what is not a number; 0 times it shows it again.
+        // The smaller of two numbers may hide a NaN; 0 times the norm brings it back.
         let scale = scale + norm.clone() * 0.0;
         (norm.0, scale.0)
     }
@@ -201,7 +201,7 @@ impl VectorOps for Flex {
         flex_body!("norm_and_scale");
         let norm = f64::from(slice_of(&squares)[0]).sqrt();
         let scale = (max_norm / (norm + 1e-6)).min(1.0);
-        // The smaller of two would hide what is not a number.
+        // The smaller of two numbers would hide a NaN.
         let scale = if norm.is_finite() { scale } else { f64::NAN };
         (tensor_of(vec![norm as f32], [1]), tensor_of(vec![scale as f32], [1]))
     }

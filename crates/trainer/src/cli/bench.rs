@@ -11,7 +11,7 @@ use envs::{Space, Task, VectorEnv};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// Each figure is measured at least this long ...
+/// Each number is measured at least this long ...
 const TIME: Duration = Duration::from_secs(1);
 /// ... and at least this often.
 const RUNS: usize = 3;

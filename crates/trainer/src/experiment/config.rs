@@ -56,7 +56,7 @@ impl Experiment {
         table: Spanned<DeTable<'_>>,
         registry: &Registry,
     ) -> Result<Experiment, Error> {
-        explain::finite_numbers(source, table.get_ref())?;
+        explain::possible_values(source, table.get_ref())?;
         let names: Vec<&str> =
             registry.environments.entries().iter().map(|entry| entry.name).collect();
         required(source, &table, "env", "name", &names)?;
@@ -79,7 +79,7 @@ impl Experiment {
     ) -> Result<Experiment, Error> {
         let keys = table.get_ref().clone();
         let explained = |error: toml::de::Error| {
-            explain::error(source, &keys, &error, Some(algorithm), &registry.algorithms)
+            explain::error(source, &keys, &error, Some(algorithm), registry)
         };
         let agent = algorithm.parse(agent_table(&table)).map_err(explained)?;
         let file = File::deserialize(toml::Deserializer::from(table)).map_err(explained)?;
@@ -104,12 +104,13 @@ impl Experiment {
 impl Experiment {
     /// Fills in every parameter of the environment, and checks them.
     fn resolve_parameters(&mut self, source: &Source, registry: &Registry) -> Result<(), Error> {
-        let Some(entry) = registry.environments.get(&self.env.name) else {
-            return Err(source.error("env.name", &format!("there is no `{}`", self.env.name)));
+        let name = &self.env.name;
+        let Some(entry) = registry.environments.get(name) else {
+            return Err(source.error("env.name", &format!("there is no `{name}`")));
         };
         let task = entry.task(&self.env.task_config()).map_err(|error| {
             let key = error.key.as_deref().unwrap_or("parameters");
-            source.error(&format!("env.{key}"), &explain::parameter(&error))
+            source.error(&format!("env.{key}"), &explain::parameter(&error, name, registry))
         })?;
         self.env.parameters = task.parameters().clone();
         Ok(())

@@ -101,6 +101,13 @@ mod tests {
             ("network.squash = true", "network.squash is false there and true here"),
             ("network.hidden = [8]", "network.hidden is [64, 64] there and [8] here"),
             ("env.num_envs = 3", "env.num_envs is 8 there and 3 here"),
+            ("env.action_repeat = 2", "env.action_repeat is 1 there and 2 here"),
+            ("env.action_delay = 2", "env.action_delay is not given there and 2 here"),
+            ("env.parameters.mass = 2", "env.parameters.mass is 1.0 there and 2.0 here"),
+            (
+                "env.parameters.mass = { uniform = [1, 2] }",
+                "env.parameters.mass is 1.0 there and { uniform = [1.0, 2.0] } here",
+            ),
         ] {
             assert_eq!(one.differences(&fingerprint(lines)), [difference]);
         }

@@ -8,6 +8,7 @@ use crate::error::Error;
 use agents::{Evaluation, Metrics};
 use envs::Episode;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// How far a run is.
@@ -51,9 +52,9 @@ impl RecentEpisodes {
         self.episodes.len() <= WINDOW && self.episodes.iter().all(|episode| episode.0.is_finite())
     }
 
-    fn mean(&self, figure: impl Fn(&(f64, u32, Option<bool>)) -> f64) -> Option<f64> {
+    fn mean(&self, number: impl Fn(&(f64, u32, Option<bool>)) -> f64) -> Option<f64> {
         let count = self.episodes.len();
-        (count > 0).then(|| self.episodes.iter().map(figure).sum::<f64>() / count as f64)
+        (count > 0).then(|| self.episodes.iter().map(number).sum::<f64>() / count as f64)
     }
 
     /// Mean undiscounted return; `None` before the first episode has ended.
@@ -71,56 +72,59 @@ impl RecentEpisodes {
     }
 }
 
-/// An iteration's figures by the names that TensorBoard users know from Stable-Baselines3.
+/// An iteration's metrics by the names that TensorBoard users know from Stable-Baselines3.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Environment steps done.
     pub steps: u64,
-    /// Column names and figures, in the same order in every iteration; `None` where there is none.
-    pub figures: Vec<(&'static str, Option<f64>)>,
+    /// Names and numbers, in the same order in every iteration; `None` where there is none.
+    pub metrics: Vec<(Cow<'static, str>, Option<f64>)>,
 }
 
 impl Record {
-    /// Puts together what one iteration brought.
+    /// Puts together what one iteration brought: `reward_terms` in its rollout, `update` in its update.
     #[must_use]
-    pub fn new(
+    pub fn new<'a>(
         progress: &Progress,
         recent: &RecentEpisodes,
         reports_success: bool,
+        reward_terms: impl Iterator<Item = (&'a str, f64)>,
         update: &Metrics,
         evaluation: Option<&Evaluation>,
     ) -> Record {
         let fps = progress.steps as f64 / progress.training_seconds;
-        let mut figures = vec![
+        let success = |rate| reports_success.then_some(rate);
+        let time = [
             ("time/total_timesteps", Some(progress.steps as f64)),
             ("time/iterations", Some(progress.iterations as f64)),
             ("time/time_elapsed", Some(progress.elapsed_seconds)),
             ("time/fps", Some(fps)),
-            ("rollout/ep_rew_mean", recent.mean_return()),
-            ("rollout/ep_len_mean", recent.mean_length()),
         ];
-        if reports_success {
-            figures.push(("rollout/success_rate", recent.success_rate()));
-        }
-        figures.extend(update.entries().iter().map(|&(name, figure)| (name, Some(figure))));
-        figures.extend([
-            ("eval/mean_reward", evaluation.map(Evaluation::mean_return)),
-            ("eval/mean_ep_length", evaluation.map(Evaluation::mean_length)),
-        ]);
-        if reports_success {
-            figures.push(("eval/success_rate", evaluation.and_then(Evaluation::success_rate)));
-        }
-        // A figure that does not exist (a variance of nothing) is an empty cell.
-        for (_, figure) in &mut figures {
-            *figure = figure.filter(|figure| figure.is_finite());
-        }
-        Record { steps: progress.steps, figures }
+        let rollout = [
+            Some(("rollout/ep_rew_mean", recent.mean_return())),
+            Some(("rollout/ep_len_mean", recent.mean_length())),
+            success(("rollout/success_rate", recent.success_rate())),
+        ];
+        let reward = reward_terms.map(|(name, mean)| (format!("reward/{name}").into(), Some(mean)));
+        let update = update.entries().iter().map(|&(name, number)| (name, Some(number)));
+        let evaluation = [
+            Some(("eval/mean_reward", evaluation.map(Evaluation::mean_return))),
+            Some(("eval/mean_ep_length", evaluation.map(Evaluation::mean_length))),
+            success(("eval/success_rate", evaluation.and_then(Evaluation::success_rate))),
+        ];
+        let named = |(name, number)| (Cow::Borrowed(name), number);
+        let before = time.into_iter().chain(rollout.into_iter().flatten()).map(named);
+        let after = update.chain(evaluation.into_iter().flatten()).map(named);
+        // A number that does not exist (a variance of nothing) is an empty cell.
+        let finite = |(name, number): (_, Option<f64>)| (name, number.filter(|it| it.is_finite()));
+        let metrics = before.chain(reward).chain(after).map(finite).collect();
+        Record { steps: progress.steps, metrics }
     }
 
-    /// The figure of that name, if there is one in this iteration.
+    /// The metric of that name, if there is a number for it in this iteration.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.figures.iter().find(|(known, _)| *known == name)?.1
+        self.metrics.iter().find(|(known, _)| *known == name)?.1
     }
 }
 

@@ -7,6 +7,7 @@ use crate::files;
 use crate::terminal::command;
 use agents::Evaluation;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -58,6 +59,10 @@ pub struct EvalSummary {
     pub mean_length: f64,
     /// Share of the episodes that succeeded; `None` where success is no notion.
     pub success_rate: Option<f64>,
+    /// The terms of the reward by their names, each as its mean a step; absent where the reward has only
+    /// one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reward_terms: BTreeMap<String, f64>,
 }
 
 impl Summary {
@@ -126,7 +131,7 @@ impl Summary {
 }
 
 impl EvalSummary {
-    /// The figures of an evaluation.
+    /// The statistics of an evaluation.
     #[must_use]
     pub fn new(evaluation: &Evaluation) -> EvalSummary {
         EvalSummary {
@@ -137,10 +142,14 @@ impl EvalSummary {
             max_return: evaluation.max_return(),
             mean_length: evaluation.mean_length(),
             success_rate: evaluation.success_rate(),
+            reward_terms: evaluation
+                .reward_terms()
+                .map(|(name, mean)| (name.to_owned(), mean))
+                .collect(),
         }
     }
 
-    /// A line for each figure.
+    /// A line for each of them.
     #[must_use]
     pub fn table(&self) -> String {
         let mut table = format!(
@@ -152,9 +161,14 @@ impl EvalSummary {
             self.max_return,
             self.mean_length,
         );
+        // Writing to a String can't fail.
         if let Some(rate) = self.success_rate {
-            // Writing to a String can't fail.
             let _ = writeln!(table, "  success     {rate:.2}");
+        }
+        if !self.reward_terms.is_empty() {
+            let terms = self.reward_terms.iter().map(|(name, mean)| format!("{name} {mean:.3}"));
+            let terms = terms.collect::<Vec<_>>().join(", ");
+            let _ = writeln!(table, "  reward      {terms} a step");
         }
         table
     }

@@ -39,6 +39,7 @@ pub fn train(
             &session.progress,
             &session.recent,
             session.reports_success,
+            session.collector.reward_terms(),
             &update,
             evaluation.as_ref(),
         );

@@ -24,11 +24,11 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// All pairs of groups on the same environment.
     pub pairs: Vec<Pair>,
-    /// What the reader of the figures should know.
+    /// What the reader of the numbers should know.
     pub notes: Vec<String>,
 }
 
-/// A group's figures, over its finished runs.
+/// A group's statistics, over its finished runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What tells the group from the others.
@@ -50,7 +50,7 @@ pub struct Row {
     pub reached: Option<Reached>,
 }
 
-/// Three middles of a figure over the seeds.
+/// Three middles of a metric over the seeds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Aggregates {
     /// See [`stats::mean`].
@@ -61,10 +61,10 @@ pub struct Aggregates {
     pub interquartile_mean: Estimate,
 }
 
-/// A figure with its 95 % bootstrap interval over seeds.
+/// A statistic with its 95 % bootstrap interval over seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The figure.
+    /// The statistic.
     pub value: f64,
     /// `None` of a single seed.
     pub interval: Option<[f64; 2]>,
@@ -148,7 +148,7 @@ pub fn compare(groups: &[Group], threshold: Option<f64>) -> Result<Comparison, E
 }
 
 impl Comparison {
-    /// The figures as text for a terminal.
+    /// The comparison as text for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::from("return at the end, with 95 % intervals over seeds\n");
@@ -172,8 +172,8 @@ impl Comparison {
         );
         let mut lines = vec![cells(["group", "mean", "median", "interquartile mean"])];
         for row in &self.rows {
-            let figures = row.area.as_ref().map_or_else(|| vec![dash(); 3], aggregates);
-            lines.push([vec![row.group.clone()], figures].concat());
+            let curve = row.area.as_ref().map_or_else(|| vec![dash(); 3], aggregates);
+            lines.push([vec![row.group.clone()], curve].concat());
         }
         text += &columns(&lines, Align::Left);
         if let Some(threshold) = self.threshold {
@@ -236,11 +236,11 @@ impl Comparison {
         }
     }
 
-    /// The rows as lines of CSV; a cell is empty where there is no figure.
+    /// The rows as lines of CSV; a cell is empty where there is no number.
     #[must_use]
     pub fn rows_csv(&self) -> Vec<Vec<String>> {
         let mut header = cells(["group", "environment", "algorithm", "seeds"]);
-        for figure in [
+        for metric in [
             "return_mean",
             "return_median",
             "return_iqm",
@@ -249,7 +249,7 @@ impl Comparison {
             "area_iqm",
             "success_rate",
         ] {
-            header.extend(["", "_low", "_high"].map(|end| format!("{figure}{end}")));
+            header.extend(["", "_low", "_high"].map(|end| format!("{metric}{end}")));
         }
         header.extend(cells([
             "threshold",
@@ -270,7 +270,7 @@ impl Comparison {
             line.extend(row.success_rate.map(Estimate::cells).unwrap_or_default());
             let reached = row.reached;
             let number =
-                |figure: Option<f64>| figure.map(|figure| figure.to_string()).unwrap_or_default();
+                |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
             line.push(number(self.threshold));
             line.push(reached.map(|reached| reached.seeds.to_string()).unwrap_or_default());
             line.push(number(reached.and_then(|reached| reached.steps)));
@@ -280,7 +280,7 @@ impl Comparison {
         lines
     }
 
-    /// The pairs as lines of CSV; a cell is empty where there is no figure.
+    /// The pairs as lines of CSV; a cell is empty where there is no number.
     #[must_use]
     pub fn pairs_csv(&self) -> Vec<Vec<String>> {
         let mut lines =
@@ -294,7 +294,7 @@ impl Comparison {
     }
 }
 
-/// The figures of a group and the returns at the end; `None` if no run is finished.
+/// The statistics of a group and the returns at the end; `None` if no run is finished.
 fn row(group: &Group, threshold: Option<f64>) -> Option<(Row, Vec<f64>)> {
     let finished: Vec<_> =
         group.runs.iter().filter_map(|run| Some((run, run.summary.as_ref()?))).collect();
@@ -371,15 +371,15 @@ impl fmt::Display for Estimate {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         match self.interval {
             Some([low, high]) => {
-                write!(formatter, "{} [{}, {}]", figure(self.value), figure(low), figure(high))
+                write!(formatter, "{} [{}, {}]", number(self.value), number(low), number(high))
             }
-            None => formatter.write_str(&figure(self.value)),
+            None => formatter.write_str(&number(self.value)),
         }
     }
 }
 
 /// Four digits or so.
-fn figure(value: f64) -> String {
+fn number(value: f64) -> String {
     match value.abs() {
         1e3.. => format!("{value:.0}"),
         1e2.. => format!("{value:.1}"),

@@ -256,13 +256,13 @@ fn inline(svg: &str, number: usize) -> String {
     )
 }
 
-/// The figures of `trainer compare`.
+/// The numbers of `trainer compare`.
 fn comparison(groups: &[Group]) -> String {
     let comparison = match compare(groups, None) {
         Ok(comparison) => comparison,
         Err(error) => return format!("<p>{}</p>\n", escape(&error.to_string())),
     };
-    let optional = |estimate: Option<Estimate>| estimate.map_or("–".into(), figure);
+    let optional = |estimate: Option<Estimate>| estimate.map_or("–".into(), with_interval);
     let with_success = comparison.rows.iter().any(|row| row.success_rate.is_some());
     let mut heads =
         vec!["Group", "Seeds", "Mean", "Median", "Interquartile mean", "While training"];
@@ -277,9 +277,9 @@ fn comparison(groups: &[Group]) -> String {
         let mut cells = vec![
             escape(&row.group),
             row.seeds.len().to_string(),
-            figure(end.mean),
-            figure(end.median),
-            figure(end.interquartile_mean),
+            with_interval(end.mean),
+            with_interval(end.median),
+            with_interval(end.interquartile_mean),
             optional(row.area.map(|area| area.interquartile_mean)),
         ];
         cells.extend(with_success.then(|| optional(row.success_rate)));
@@ -295,7 +295,7 @@ fn comparison(groups: &[Group]) -> String {
     let pairs: Vec<Vec<String>> = comparison
         .shown_pairs()
         .iter()
-        .map(|pair| vec![escape(&pair.group), escape(&pair.over), figure(pair.probability)])
+        .map(|pair| vec![escape(&pair.group), escape(&pair.over), with_interval(pair.probability)])
         .collect();
     if !pairs.is_empty() {
         let which = if all { "" } else { " Pairs with the best group only." };
@@ -312,8 +312,8 @@ fn comparison(groups: &[Group]) -> String {
     html
 }
 
-/// A figure with its interval below.
-fn figure(estimate: Estimate) -> String {
+/// A statistic with its interval below.
+fn with_interval(estimate: Estimate) -> String {
     let text = estimate.to_string();
     match text.split_once(' ') {
         Some((value, interval)) => {

@@ -83,18 +83,18 @@ fn table(runs: &[&Run]) -> String {
     unfinished.sort_by_key(|(_, is_running)| !is_running);
     let mut lines = Vec::new();
     for (run, is_running) in unfinished.iter().take(MAX_RUNS) {
-        let figure = |name, digits| {
+        let number = |name, digits| {
             let last = run.column(name).and_then(|column| column.iter().rev().find_map(|x| *x));
-            terminal::figure(last, digits)
+            terminal::number(last, digits)
         };
         let total = run.config.get("total_steps").map_or("?", String::as_str);
         lines.push(vec![
-            format!("{} of {total} steps", figure("time/total_timesteps", 0)),
+            format!("{} of {total} steps", number("time/total_timesteps", 0)),
             match is_running {
-                true => format!("{} steps/s", figure("time/fps", 0)),
+                true => format!("{} steps/s", number("time/fps", 0)),
                 false => "stopped".into(),
             },
-            format!("return {}", figure("rollout/ep_rew_mean", 2)),
+            format!("return {}", number("rollout/ep_rew_mean", 2)),
             // Last: it may be too long for the terminal.
             run.path.display().to_string(),
         ]);

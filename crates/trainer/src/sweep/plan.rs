@@ -8,7 +8,6 @@ use crate::experiment::config::{
 };
 use crate::experiment::session;
 use crate::registry::Registry;
-use agents::Algorithms;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -94,7 +93,7 @@ impl Sweep {
         let root = source.table()?;
         let root = root.get_ref();
         let Some(value) = root.get("sweep") else { return Ok(None) };
-        explain::finite_numbers(source, root)?;
+        explain::possible_values(source, root)?;
         let table = inside(source, "sweep", value)?;
         let file: SweepTable = strict(source, root, value.span(), table.clone())?;
         let space = match (table.get("grid"), table.get("search")) {
@@ -393,5 +392,5 @@ fn strict<'de, T: Deserialize<'de>>(
     table: DeTable<'de>,
 ) -> Result<T, Error> {
     T::deserialize(toml::Deserializer::from(Spanned::new(span, table)))
-        .map_err(|error| explain::error(source, root, &error, None, &Algorithms::default()))
+        .map_err(|error| explain::error(source, root, &error, None, &Registry::default()))
 }

@@ -125,7 +125,7 @@ mod tests {
     use crate::experiment::config::{Experiment, Source};
     use crate::registry::Registry;
     use crate::sweep::plan::Trial;
-    use crate::sweep::trial::{Figures, RunState};
+    use crate::sweep::trial::{RunMetrics, RunState};
     use std::path::Path;
 
     /// Trials of 1000 steps that ended with these returns, by the straight way.
@@ -139,7 +139,7 @@ mod tests {
             directory: PathBuf::new(),
             runs: vec![(
                 1,
-                RunState::Finished(Figures {
+                RunState::Finished(RunMetrics {
                     all: vec![],
                     curve: (1..=10).map(|i| (100.0 * f64::from(i), value * f64::from(i))).collect(),
                 }),

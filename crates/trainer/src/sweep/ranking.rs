@@ -1,7 +1,7 @@
 //! `results.csv`, `best.toml`, and the ranked table at the end.
 
 use super::plan::{Sweep, short, shown};
-use super::trial::{Figures, Status, TrialState};
+use super::trial::{RunMetrics, Status, TrialState};
 use crate::error::Error;
 use crate::experiment::config::sweep::Objective;
 use crate::files;
@@ -31,7 +31,7 @@ pub fn write(sweep: &Sweep, root: &Path, entries: &[TrialState]) -> Result<(), E
 }
 
 /// Writes a CSV file with a row an entry: its name under `title`, how it ended, its values, its
-/// figures averaged over the seeds.
+/// metrics averaged over the seeds.
 ///
 /// # Errors
 /// When the file can't be written.
@@ -45,15 +45,15 @@ pub fn table(
     let mut header = vec![title, "status", "reason"];
     header.extend(keys.iter().map(|(key, _)| *key));
     header.extend(["seeds", "objective_std"]);
-    header.extend(Figures::NAMES);
+    header.extend(RunMetrics::NAMES);
     let mut lines = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
-    let cell = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
+    let cell = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
     for (name, entry) in rows {
         let (status, reason) = outcome(entry);
         let mut row = vec![name.clone(), status.to_owned(), reason.to_owned()];
         row.extend(entry.values().iter().map(shown));
         row.extend([entry.finished().to_string(), cell(entry.deviation())]);
-        row.extend(Figures::NAMES.map(|name| cell(entry.mean(name))));
+        row.extend(RunMetrics::NAMES.map(|name| cell(entry.mean(name))));
         lines.push(row);
     }
     files::write_csv(path, &lines)
@@ -93,10 +93,10 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[TrialState]) -> String {
             let others = ranked.iter().map(|entry| &entry.values()[column]);
             algorithm(value, others).map_or_else(|| shown(value), str::to_owned)
         }));
-        row.push(figure(entry.objective()));
-        row.push(figure(entry.deviation()));
-        row.extend(knows_success.then(|| figure(entry.mean("eval.success_rate"))));
-        row.push(figure(entry.mean("seconds")));
+        row.push(number(entry.objective()));
+        row.push(number(entry.deviation()));
+        row.extend(knows_success.then(|| number(entry.mean("eval.success_rate"))));
+        row.push(number(entry.mean("seconds")));
         rows.push(row);
     }
     let mut text = format!(
@@ -154,7 +154,7 @@ struct RankedTrial<'a> {
     seeds: usize,
     objective_std: Option<f64>,
     #[serde(flatten)]
-    figures: BTreeMap<&'static str, Option<f64>>,
+    metrics: BTreeMap<&'static str, Option<f64>>,
 }
 
 impl<'a> Ranking<'a> {
@@ -200,7 +200,7 @@ impl<'a> RankedTrial<'a> {
                 .collect(),
             seeds: entry.finished(),
             objective_std: entry.deviation(),
-            figures: Figures::NAMES.into_iter().map(|name| (name, entry.mean(name))).collect(),
+            metrics: RunMetrics::NAMES.into_iter().map(|name| (name, entry.mean(name))).collect(),
         }
     }
 }
@@ -220,27 +220,27 @@ pub fn confirmation(sweep: &Sweep, won: &TrialState, confirmed: &TrialState) -> 
         let seeds: Vec<String> = entry.runs.iter().map(|(seed, _)| seed.to_string()).collect();
         seeds.join(",")
     };
-    let mut rows = vec![["figure", "won with", "confirmed"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["metric", "won with", "confirmed"].map(str::to_owned).to_vec()];
     let mut row = |name: &str, a: String, b: String| rows.push(vec![name.to_owned(), a, b]);
     row("seeds", seeds(won), seeds(confirmed));
-    row(sweep.objective.name(), figure(won.objective()), figure(confirmed.objective()));
-    row("+/-", figure(won.deviation()), figure(confirmed.deviation()));
+    row(sweep.objective.name(), number(won.objective()), number(confirmed.objective()));
+    row("+/-", number(won.deviation()), number(confirmed.deviation()));
     for name in ["eval.mean_return", "eval.success_rate"] {
         let is_shown = name == "eval.mean_return" && sweep.objective == Objective::FinalReturn;
         if won.mean(name).is_some() && !is_shown {
-            row(name, figure(won.mean(name)), figure(confirmed.mean(name)));
+            row(name, number(won.mean(name)), number(confirmed.mean(name)));
         }
     }
     format!("trial {} on fresh seeds\n{}", won.trial.number, columns(&rows, Align::Right))
 }
 
-/// A figure for people; a dash where there is none.
+/// A number for people; a dash where there is none.
 #[must_use]
-pub fn figure(figure: Option<f64>) -> String {
-    match figure {
+pub fn number(number: Option<f64>) -> String {
+    match number {
         None => "-".to_owned(),
-        Some(figure) if figure.fract() == 0.0 && figure.abs() < 1e15 => format!("{figure:.0}"),
-        Some(figure) => format!("{figure:.2}"),
+        Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
+        Some(number) => format!("{number:.2}"),
     }
 }
 

@@ -4,7 +4,7 @@ use super::plan::{Sweep, Trial};
 use super::progress::ProgressDisplay;
 use super::prune::{Live, hopeless};
 use super::ranking;
-use super::trial::{Figures, RunState, Status, TrialRecord, TrialState};
+use super::trial::{RunMetrics, RunState, Status, TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::lock::Lock;
 use crate::experiment::run_dir::RunDir;
@@ -235,8 +235,8 @@ impl Runner<'_> {
                 self.interrupt.is_requested()
             });
         let state = if status.success() && directory.summary().is_file() {
-            match Figures::read(self.sweep, &directory) {
-                Ok(figures) => RunState::Finished(figures),
+            match RunMetrics::read(self.sweep, &directory) {
+                Ok(metrics) => RunState::Finished(metrics),
                 Err(error) => RunState::Failed(error.to_string()),
             }
         } else if was_interrupted {
@@ -247,8 +247,8 @@ impl Runner<'_> {
             RunState::Failed(error)
         };
         let text = match &state {
-            RunState::Finished(figures) => {
-                let objective = figures.get("objective").map(|one| ranking::figure(Some(one)));
+            RunState::Finished(metrics) => {
+                let objective = metrics.get("objective").map(|one| ranking::number(Some(one)));
                 format!("{} {}", self.sweep.objective.name(), objective.unwrap_or_default())
             }
             RunState::Failed(reason) => format!("failed: {reason}"),

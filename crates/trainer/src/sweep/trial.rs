@@ -41,8 +41,8 @@ pub enum RunState {
     Missing,
     /// A process works on it.
     Running,
-    /// With these figures.
-    Finished(Figures),
+    /// With these metrics.
+    Finished(RunMetrics),
     /// For this reason.
     Failed(String),
 }
@@ -117,7 +117,7 @@ impl TrialState {
         for index in 0..entry.runs.len() {
             let run = entry.run_dir(index);
             if run.config().is_file() && run.summary().is_file() {
-                entry.runs[index].1 = RunState::Finished(Figures::read(sweep, &run)?);
+                entry.runs[index].1 = RunState::Finished(RunMetrics::read(sweep, &run)?);
             }
         }
         if let Some(TrialRecord { status: Some(Status::Pruned), reason, .. }) = record {
@@ -177,10 +177,10 @@ impl TrialState {
         self.runs.iter().filter(|(_, state)| matches!(state, RunState::Finished(_))).count()
     }
 
-    /// Figures of the runs that are done.
-    pub fn figures(&self) -> impl Iterator<Item = &Figures> {
+    /// RunMetrics of the runs that are done.
+    pub fn metrics(&self) -> impl Iterator<Item = &RunMetrics> {
         self.runs.iter().filter_map(|(_, state)| match state {
-            RunState::Finished(figures) => Some(figures),
+            RunState::Finished(metrics) => Some(metrics),
             _ => None,
         })
     }
@@ -189,18 +189,18 @@ impl TrialState {
     #[must_use]
     pub fn curve(&self, index: usize) -> Option<&[(f64, f64)]> {
         match &self.runs.get(index)?.1 {
-            RunState::Finished(figures) => Some(&figures.curve),
+            RunState::Finished(metrics) => Some(&metrics.curve),
             _ => None,
         }
     }
 
-    /// A figure averaged over the runs that have it.
+    /// A metric averaged over the runs that have it.
     #[must_use]
     pub fn mean(&self, name: &str) -> Option<f64> {
         let (sum, count) = self
-            .figures()
-            .filter_map(|figures| figures.get(name))
-            .fold((0.0, 0.0), |(sum, count), figure| (sum + figure, count + 1.0));
+            .metrics()
+            .filter_map(|metrics| metrics.get(name))
+            .fold((0.0, 0.0), |(sum, count), number| (sum + number, count + 1.0));
         (count > 0.0).then(|| sum / count)
     }
 
@@ -221,7 +221,7 @@ impl TrialState {
     #[must_use]
     pub fn deviation(&self) -> Option<f64> {
         let mean = self.objective()?;
-        let all: Vec<f64> = self.figures().filter_map(|figures| figures.get("objective")).collect();
+        let all: Vec<f64> = self.metrics().filter_map(|metrics| metrics.get("objective")).collect();
         let squares: f64 = all.iter().map(|one| (one - mean).powi(2)).sum();
         (all.len() > 1).then(|| (squares / (all.len() - 1) as f64).sqrt())
     }
@@ -235,15 +235,15 @@ impl TrialState {
 
 /// What one run came to, by name; the same names in the same order for every run.
 #[derive(Clone, Debug)]
-pub struct Figures {
-    /// Names of columns and their figures; `None` where there is none.
+pub struct RunMetrics {
+    /// Names and numbers; `None` where there is none.
     pub all: Vec<(&'static str, Option<f64>)>,
     /// Mean training return over steps, for the pruner.
     pub curve: Vec<(f64, f64)>,
 }
 
-impl Figures {
-    /// Names of the figures of every run.
+impl RunMetrics {
+    /// Names of the metrics of every run.
     pub const NAMES: [&'static str; 13] = [
         "objective",
         "steps",
@@ -264,7 +264,7 @@ impl Figures {
     ///
     /// # Errors
     /// When a file can't be read.
-    pub fn read(sweep: &Sweep, directory: &RunDir) -> Result<Figures, Error> {
+    pub fn read(sweep: &Sweep, directory: &RunDir) -> Result<RunMetrics, Error> {
         let run = Run::read(directory.path())?;
         let Some(summary) = &run.summary else {
             let path = directory.path().display();
@@ -284,7 +284,7 @@ impl Figures {
             Objective::SuccessRate => eval.success_rate,
             Objective::StepsToThreshold => reached,
         };
-        let figures = [
+        let metrics = [
             objective,
             Some(summary.steps as f64),
             Some(summary.seconds),
@@ -299,13 +299,13 @@ impl Figures {
             Some(best),
             reached,
         ];
-        Ok(Figures {
-            all: Figures::NAMES.into_iter().zip(figures).collect(),
+        Ok(RunMetrics {
+            all: RunMetrics::NAMES.into_iter().zip(metrics).collect(),
             curve: run.curve("time/total_timesteps", "rollout/ep_rew_mean"),
         })
     }
 
-    /// The figure of that name.
+    /// The metric of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
         self.all.iter().find(|(known, _)| *known == name)?.1

@@ -11,9 +11,9 @@ pub(super) fn activate<V: Vector>(activation: Activation, x: V) -> V {
     }
 }
 
-/// A derivative with respect to the nonlinearity's result `y`, carried to before it.
+/// A derivative with respect to the nonlinearity's result `y`, times its slope there.
 #[inline(always)]
-pub(super) fn descend<V: Vector>(activation: Activation, derivative: V, y: V) -> V {
+pub(super) fn multiply_by_slope<V: Vector>(activation: Activation, derivative: V, y: V) -> V {
     match activation {
         Activation::Tanh => {
             let slope = y.mul(V::splat(-1.0)).fma(y, V::splat(1.0));

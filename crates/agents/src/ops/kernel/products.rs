@@ -3,7 +3,7 @@
 
 #![allow(clippy::needless_range_loop)] // Loops over registers.
 
-use super::activation::{activate, descend};
+use super::activation::{activate, multiply_by_slope};
 use super::panels::{PANEL, Row};
 use super::vector::Vector;
 use crate::config::Activation;
@@ -26,9 +26,9 @@ pub(super) enum Start<'a> {
 pub(super) enum Finish<'a> {
     Keep,
     Activate(Activation),
-    /// They are derivatives with respect to these results of an activation, and are carried to before
-    /// it.
-    Descend(Activation, &'a [Row]),
+    /// They are derivatives with respect to these results of an activation, and are multiplied by its
+    /// slope.
+    Slope(Activation, &'a [Row]),
 }
 
 /// `results = finish(start + left right)`, for `rows` samples, a multiple of `R`. Right has panels of
@@ -74,10 +74,11 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
                             activate(activation, sums[r]).store(&mut results[r]);
                         }
                     }
-                    Finish::Descend(activation, y) => {
+                    Finish::Slope(activation, y) => {
                         let y = &y[panel * rows + group * R..][..R];
                         for r in 0..R {
-                            descend(activation, sums[r], V::load(&y[r])).store(&mut results[r]);
+                            multiply_by_slope(activation, sums[r], V::load(&y[r]))
+                                .store(&mut results[r]);
                         }
                     }
                 }
@@ -233,7 +234,7 @@ pub(super) fn narrow_back<V: Vector, const O: usize>(
                 slope = d.fma(V::load(&weights[o]), slope);
                 sums[o] = d.fma(y, sums[o]);
             }
-            descend(activation, slope, y).store(slopes);
+            multiply_by_slope(activation, slope, y).store(slopes);
         }
         for o in 0..O {
             put(sums[o], &mut gradient[o], add);

@@ -4,25 +4,35 @@ use super::source::{Source, key_at};
 use super::sweep::SweepTable;
 use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use crate::error::Error;
-use agents::{Algorithms, NetworkConfig, RegisteredAlgorithm, keys};
-use envs::ParameterError;
+use crate::registry::Registry;
+use agents::{NetworkConfig, RegisteredAlgorithm, keys};
+use envs::{Entry, ParameterError};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Explains why a table is no experiment; `own` is its algorithm where that is known.
+/// Explains why a table is no experiment with what the registry knows; `own` is its algorithm where that is
+/// known.
 pub fn error(
     source: &Source,
     table: &DeTable<'_>,
     error: &toml::de::Error,
     own: Option<RegisteredAlgorithm>,
-    algorithms: &Algorithms,
+    registry: &Registry,
 ) -> Error {
     let span = error.span();
     let key = span.as_ref().and_then(|span| key_at(table, span));
     let message = match (names(error.message(), "unknown field "), &key) {
         (Some((unknown, known)), Some(key)) => {
             let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
-            format!("is no key here{}", elsewhere(&unknown, &known, parent, own, algorithms))
+            let environment = text_at(table, "env", "name").unwrap_or_default();
+            let environment = registry.environments.get(environment);
+            let place = match environment {
+                Some(entry) if parent == "env" && has_parameter(&entry, &unknown) => {
+                    format!("; `{unknown}` belongs in [env.parameters]")
+                }
+                _ => elsewhere(&unknown, &known, parent, own, registry),
+            };
+            format!("is no key here{place}")
         }
         _ => match names(error.message(), "unknown variant ") {
             Some((unknown, known)) => format!(
@@ -53,11 +63,11 @@ fn elsewhere(
     known: &[&str],
     parent: &str,
     own: Option<RegisteredAlgorithm>,
-    algorithms: &Algorithms,
+    registry: &Registry,
 ) -> String {
     let hint = did_you_mean(unknown, known);
     let has = |one: &&RegisteredAlgorithm| one.keys().contains(&unknown);
-    let other = algorithms.all().iter().find(has);
+    let other = registry.algorithms.all().iter().find(has);
     if let (Some(other), Some(own)) = (other, own)
         && parent == "agent"
         && other.name != own.name
@@ -82,15 +92,38 @@ fn elsewhere(
     format!("{hint}; there is: {}", known.join(", "))
 }
 
-/// What is wrong with a parameter of an environment; with the key that was probably meant where there is
-/// none of that name.
-pub fn parameter(error: &ParameterError) -> String {
+/// What is wrong with a parameter of an environment; where there is none of that name, with the key that was
+/// probably meant, or where it would be known.
+pub fn parameter(error: &ParameterError, environment: &str, registry: &Registry) -> String {
     if error.known.is_empty() {
         return error.message.clone();
     }
     let known: Vec<&str> = error.known.iter().map(String::as_str).collect();
     let name = error.key.as_deref().and_then(|key| key.rsplit('.').next()).unwrap_or_default();
-    format!("is no key here{}; there is: {}", did_you_mean(name, &known), known.join(", "))
+    let others = registry.environments.entries().iter();
+    let others: Vec<&str> =
+        others.filter(|entry| has_parameter(entry, name)).map(|entry| entry.name).collect();
+    let place = match did_you_mean(name, &known) {
+        hint if !hint.is_empty() => hint,
+        _ if keys::<EnvConfig>().contains(&name) => format!("; `{name}` belongs in [env]"),
+        _ if !others.is_empty() => {
+            let others = others.join(" and ");
+            format!(": {name} is a parameter of {others}, and env.name is {environment}")
+        }
+        _ => String::new(),
+    };
+    format!("is no key here{place}; there is: {}", known.join(", "))
+}
+
+/// Whether an environment has a parameter of this name.
+fn has_parameter(entry: &Entry, name: &str) -> bool {
+    entry.schema()["properties"].get(name).is_some()
+}
+
+/// The text at `table.key`.
+fn text_at<'a>(root: &'a DeTable<'_>, table: &str, key: &str) -> Option<&'a str> {
+    let DeValue::Table(inside) = root.get(table)?.get_ref() else { return None };
+    inside.get(key)?.get_ref().as_str()
 }
 
 /// ", did you mean `x`?", or nothing when no name is close.
@@ -110,15 +143,18 @@ fn plain(message: &str) -> String {
         ("expected f64", "expected a number"),
         ("expected u64", &format!("expected {whole}")),
         ("expected usize", &format!("expected {whole}")),
+        ("expected u32", &format!("expected a whole number from 0 to {}", u32::MAX)),
         ("expected a boolean", "expected true or false"),
         ("expected a sequence", "expected an array like [64, 64]"),
         ("expected path string", "expected a path in quotes"),
         ("expected a string", "expected a text in quotes"),
         ("expected struct KlPenalty", "expected a table like { target = 0.01 }"),
         ("expected struct", "expected a table for"),
+        ("expected a map", "expected a table"),
         (" as u128", ""),
         (" as i128", ""),
         ("integer number overflowed", "is too large for a whole number"),
+        ("JSON number out of range", "is too large for a number"),
     ]
     .iter()
     .fold(message.trim_end().to_owned(), |text, (from, to)| text.replace(from, to))
@@ -137,26 +173,31 @@ pub fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Refuses `nan`, `inf` and numbers too large for 64 bits, wherever they stand.
-pub fn finite_numbers(source: &Source, table: &DeTable<'_>) -> Result<(), Error> {
-    table.iter().try_for_each(|(_, value)| finite(source, table, value))
+/// Refuses what no key takes, wherever it stands: `nan`, `inf`, numbers too large for 64 bits, dates.
+pub fn possible_values(source: &Source, table: &DeTable<'_>) -> Result<(), Error> {
+    table.iter().try_for_each(|(_, value)| possible(source, table, value))
 }
 
-fn finite(source: &Source, root: &DeTable<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), Error> {
-    match value.get_ref() {
-        DeValue::Float(number) => {
-            let text = number.as_str();
-            if text.parse::<f64>().is_ok_and(f64::is_finite) {
-                return Ok(());
-            }
-            let key = key_at(root, &value.span());
-            let message = format!("is {text}; must be a finite number");
-            Err(source.error_at(Some(value.span()), key.as_deref(), &message))
+fn possible(
+    source: &Source,
+    root: &DeTable<'_>,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(), Error> {
+    let message = match value.get_ref() {
+        DeValue::Float(number) if !number.as_str().parse().is_ok_and(f64::is_finite) => {
+            format!("is {}; must be a finite number", number.as_str())
         }
-        DeValue::Array(items) => items.iter().try_for_each(|item| finite(source, root, item)),
+        DeValue::Datetime(date) => {
+            format!("is the date {date}; no key takes one, and a text stands in quotes")
+        }
+        DeValue::Array(items) => {
+            return items.iter().try_for_each(|item| possible(source, root, item));
+        }
         DeValue::Table(inside) => {
-            inside.iter().try_for_each(|(_, value)| finite(source, root, value))
+            return inside.iter().try_for_each(|(_, value)| possible(source, root, value));
         }
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    let key = key_at(root, &value.span());
+    Err(source.error_at(Some(value.span()), key.as_deref(), &message))
 }

@@ -11,14 +11,17 @@ pub fn flattened(table: &toml::Table) -> BTreeMap<String, String> {
     values
 }
 
+/// Whether a table is one value: a schedule, or the distribution of a parameter.
+fn is_value(table: &toml::Table) -> bool {
+    let is_kind = |key: &String| ["uniform", "log_uniform", "choice"].contains(&key.as_str());
+    table.contains_key("start") || (table.len() == 1 && table.keys().all(is_kind))
+}
+
 fn flatten(prefix: &str, table: &toml::Table, values: &mut BTreeMap<String, String>) {
     for (key, value) in table {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match value {
-            // A schedule is one value.
-            toml::Value::Table(inside) if !inside.contains_key("start") => {
-                flatten(&key, inside, values);
-            }
+            toml::Value::Table(inside) if !is_value(inside) => flatten(&key, inside, values),
             toml::Value::String(text) => {
                 values.insert(key, text.clone());
             }

@@ -58,7 +58,15 @@ pub fn schema(registry: &Registry) -> Value {
 fn parameters(env: &mut Value, registry: &Registry) {
     let at = "#/properties/env/properties/parameters/anyOf";
     let entries = registry.environments.entries();
-    let tables: Vec<Value> = entries.iter().map(Entry::schema_with_distributions).collect();
+    let table = |entry: &Entry| {
+        let mut table = entry.schema_with_distributions();
+        if let Value::Object(table) = &mut table {
+            table.retain(|key, _| !["$schema", "title"].contains(&key.as_str()));
+            table.insert("description".into(), format!("Parameters of {}.", entry.name).into());
+        }
+        table
+    };
+    let tables: Vec<Value> = entries.iter().map(table).collect();
     let known = entries.iter().enumerate().map(|(index, entry)| {
         json!({
             "if": { "properties": { "name": { "const": entry.name } }, "required": ["name"] },
@@ -276,10 +284,9 @@ fn lines(properties: &Value, keys: &[&str], given: (&str, &str)) -> String {
     for key in keys {
         let schema = &properties[key];
         let mut comment = schema["description"].as_str().unwrap_or_default().to_owned();
-        let choices: Vec<&str> = schema["oneOf"]
-            .as_array()
-            .map(|all| all.iter().filter_map(|one| one["const"].as_str()).collect())
-            .unwrap_or_default();
+        let all = |key: &str| schema[key].as_array().into_iter().flatten();
+        let choices = all("oneOf").filter_map(|one| one.get("const")).chain(all("enum"));
+        let choices: Vec<&str> = choices.filter_map(Value::as_str).collect();
         let given = (*key == given.0).then(|| Value::from(given.1));
         if let Some(unit) = schema["unit"].as_str() {
             comment = format!("{} [{unit}]", comment.trim_end_matches('.'));
@@ -288,14 +295,29 @@ fn lines(properties: &Value, keys: &[&str], given: (&str, &str)) -> String {
             comment += &format!(" One of: {}.", choices.join(", "));
         }
         let default = given.as_ref().or(schema.get("default"));
-        let value = default.or(schema["examples"].get(0));
-        let value = value.and_then(|value| toml::Value::try_from(value).ok());
+        let shown = default.or(schema["examples"].get(0)).cloned();
+        let value = shown.unwrap_or_else(|| some_value(schema, &choices));
+        let value = toml::Value::try_from(value).ok();
         let value = value.map_or_else(String::new, |value| value.to_string());
         let off = if default.is_some() { "" } else { "# " };
         lines.push((format!("{off}{key} = {value}"), comment));
     }
     let width = lines.iter().map(|(value, _)| value.len()).max().unwrap_or_default();
     lines.iter().map(|(value, comment)| format!("{value:<width$}  # {comment}\n")).collect()
+}
+
+/// A value that a key without a default and an example takes.
+fn some_value(schema: &Value, choices: &[&str]) -> Value {
+    if let Some(least) = schema.get("minimum") {
+        return least.clone();
+    }
+    match schema["type"].as_str() {
+        Some("number") => 1.0.into(),
+        Some("integer") => 1.into(),
+        Some("boolean") => true.into(),
+        Some("array") => json!([]),
+        _ => (*choices.first().unwrap_or(&"")).into(),
+    }
 }
 
 #[cfg(test)]
@@ -305,7 +327,91 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::experiment::config::{Experiment, Source};
+    use envs::{
+        Action, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError, Step,
+    };
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
     use std::path::Path;
+
+    /// An environment of the user's own.
+    #[derive(Clone)]
+    struct Lift;
+
+    /// A parameter of each kind.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct LiftParameters {
+        /// What it carries.
+        #[schemars(range(min = 1.0, max = 9.0), extend("unit" = "kg"))]
+        load: f64,
+        /// Where it stops,
+        /// if it does.
+        #[schemars(range(min = 2, max = 9))]
+        stop: Option<u32>,
+        /// What is played in it.
+        music: Option<String>,
+        /// How it hangs.
+        rope: Rope,
+        /// Of a door.
+        width: Option<f64>,
+        /// Air in it.
+        air: Air,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    enum Rope {
+        Steel,
+        Hemp,
+    }
+
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct Air {
+        /// Of which there is much.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        dust: f64,
+    }
+
+    impl Default for LiftParameters {
+        fn default() -> Self {
+            let (stop, music, width) = (None, None, None);
+            LiftParameters { load: 2.0, stop, music, rope: Rope::Hemp, width, air: Air::default() }
+        }
+    }
+
+    impl Parametric for Lift {
+        type Parameters = LiftParameters;
+
+        fn new(_parameters: LiftParameters) -> Result<Self, ParameterError> {
+            Ok(Lift)
+        }
+    }
+
+    impl Environment for Lift {
+        fn spec(&self) -> Spec {
+            Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 10)
+        }
+
+        fn reset(&mut self, _rng: &mut Rng) {}
+
+        fn step(&mut self, _action: Action<'_>, _rng: &mut Rng) -> Step {
+            Step::default()
+        }
+
+        fn observe(&self, observation: &mut [f32]) {
+            observation[0] = 0.0;
+        }
+
+        fn state(&self) -> Vec<f64> {
+            vec![]
+        }
+
+        fn set_state(&mut self, _state: &[f64]) -> Result<(), StateError> {
+            Ok(())
+        }
+    }
 
     fn parse(text: &str, registry: &Registry) -> Result<Experiment, Error> {
         Experiment::parse(&Source::new(Path::new("x.toml"), text.to_owned(), &[]), registry)
@@ -313,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_file_to_start_from_is_good_and_so_is_each_line_that_is_off() {
-        let own = Entry::of::<envs::Reach>("my \"arm\"", "one of\nthe user's own");
+        let own = Entry::with_parameters::<Lift>("my \"lift\"", "one of\nthe user's own");
         let registry = Registry::default().with_environment(own);
         for algorithm in registry.algorithms.all().iter().map(|one| one.name) {
             let text = init(&own, algorithm, "x", &registry);
@@ -330,12 +436,23 @@ mod tests {
                     .filter(|other| !replaces(other))
                     .map(|l| format!("{l}\n"))
                     .collect();
-                let on = rest.replace(line, &line[2..]);
+                let on = rest.replacen(&format!("{line}\n"), &format!("{}\n", &line[2..]), 1);
+                assert_ne!(on, rest, "{line}");
                 parse(&on, &registry).unwrap_or_else(|error| panic!("{error}\n{on}"));
                 off += 1;
             }
-            let expected = if algorithm == "ppo" { 9 } else { 5 };
+            let expected = if algorithm == "ppo" { 12 } else { 8 };
             assert_eq!(off, expected, "{text}");
+            let parameters = [
+                "[env.parameters]",
+                "air = { dust = 0.0 }  # Air in it.",
+                "load = 2.0            # What it carries [kg]",
+                "# music = \"\"          # What is played in it.",
+                "rope = \"hemp\"         # How it hangs. One of: steel, hemp.",
+                "# stop = 2            # Where it stops, if it does.",
+                "# width = 1.0         # Of a door.",
+            ];
+            assert!(text.contains(&parameters.join("\n")), "{text}");
         }
     }
 

@@ -318,18 +318,20 @@ fn moved_span<T>(spanned: Spanned<T>, by: usize) -> Spanned<T> {
     Spanned::new(start + by..end + by, spanned.into_inner())
 }
 
-/// Where the value of a dotted key stands.
+/// Where the value of a dotted key stands; a part of it may be a quoted key that has a dot of its own.
 fn find(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
-    let (first, rest) = match key.split_once('.') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (key, None),
-    };
-    let value = table.get(first)?;
-    match (value.get_ref(), rest) {
-        (DeValue::Table(inside), Some(rest)) => find(inside, rest),
-        (_, Some(_)) => None,
-        (_, None) => Some(value.span()),
+    if let Some(value) = table.get(key) {
+        // A table's own place is its header; the only value in it may stand further below.
+        let only = match value.get_ref() {
+            DeValue::Table(inside) if inside.len() == 1 => inside.values().next(),
+            _ => None,
+        };
+        return Some(only.unwrap_or(value).span());
     }
+    key.match_indices('.').find_map(|(at, _)| match table.get(&key[..at])?.get_ref() {
+        DeValue::Table(inside) => find(inside, &key[at + 1..]),
+        _ => None,
+    })
 }
 
 /// The dotted key that stands at `span`, or whose value does.

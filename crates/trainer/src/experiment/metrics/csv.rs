@@ -46,13 +46,13 @@ impl Sink for CsvSink {
     fn record(&mut self, record: &Record) -> Result<(), Error> {
         let mut write = || -> Result<(), csv::Error> {
             if self.columns.is_empty() {
-                self.columns = record.figures.iter().map(|(name, _)| (*name).to_owned()).collect();
+                self.columns = record.metrics.iter().map(|(name, _)| name.to_string()).collect();
                 self.writer.write_record(&self.columns)?;
             }
             self.row.clear();
             for column in &self.columns {
-                let figure = record.get(column);
-                self.row.push_field(&figure.map_or_else(String::new, |figure| figure.to_string()));
+                let number = record.get(column);
+                self.row.push_field(&number.map_or_else(String::new, |number| number.to_string()));
             }
             self.writer.write_record(&self.row)?;
             Ok(self.writer.flush()?)
@@ -106,8 +106,9 @@ mod tests {
     use super::{CsvSink, Sink};
     use crate::experiment::metrics::Record;
 
-    fn record(steps: u64, figure: Option<f64>) -> Record {
-        Record { steps, figures: vec![("time/total_timesteps", Some(steps as f64)), ("b", figure)] }
+    fn record(steps: u64, number: Option<f64>) -> Record {
+        let steps_done = ("time/total_timesteps".into(), Some(steps as f64));
+        Record { steps, metrics: vec![steps_done, ("b".into(), number)] }
     }
 
     #[test]

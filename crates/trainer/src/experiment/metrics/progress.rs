@@ -2,7 +2,7 @@
 
 use super::{Record, Sink};
 use crate::error::Error;
-use crate::terminal::{bar_style, draws_in_place, figure, line};
+use crate::terminal::{bar_style, draws_in_place, line, number};
 use console::Term;
 use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ impl Sink for ProgressSink {
     fn record(&mut self, record: &Record) -> Result<(), Error> {
         match self {
             ProgressSink::Bar(bar) => {
-                bar.set_message(figures(record));
+                bar.set_message(metrics(record));
                 bar.set_position(record.steps);
             }
             ProgressSink::Lines { total, last } => {
@@ -53,7 +53,7 @@ impl Sink for ProgressSink {
                     line(&format!(
                         "{}/{total} steps {}{}",
                         record.steps,
-                        figures(record),
+                        metrics(record),
                         seconds.map_or_else(String::new, |left| format!(" ETA {left:.0}s")),
                     ));
                 }
@@ -78,12 +78,12 @@ fn remaining(last: Option<(Instant, u64)>, steps: u64, total: u64) -> Option<f64
     (pace > 0.0).then(|| total.saturating_sub(steps) as f64 / pace)
 }
 
-fn figures(record: &Record) -> String {
+fn metrics(record: &Record) -> String {
     let mut text = format!(
         "{} steps/s, return {}, KL {}",
-        figure(record.get("time/fps"), 0),
-        figure(record.get("rollout/ep_rew_mean"), 2),
-        figure(record.get("train/approx_kl"), 4),
+        number(record.get("time/fps"), 0),
+        number(record.get("rollout/ep_rew_mean"), 2),
+        number(record.get("train/approx_kl"), 4),
     );
     if let Some(evaluation) = record.get("eval/mean_reward") {
         text += &format!(", evaluation {evaluation:.2}");

@@ -106,11 +106,11 @@ impl TensorBoardSink {
 impl Sink for TensorBoardSink {
     fn record(&mut self, record: &Record) -> Result<(), Error> {
         let value = record
-            .figures
+            .metrics
             .iter()
             .filter(|(name, _)| *name != "time/total_timesteps")
-            .filter_map(|(name, figure)| {
-                Some(Scalar { tag: (*name).to_owned(), simple_value: Some((*figure)? as f32) })
+            .filter_map(|(name, number)| {
+                Some(Scalar { tag: name.to_string(), simple_value: Some((*number)? as f32) })
             })
             .collect();
         self.write(record.steps, What::Summary(EventSummary { value }))
@@ -164,8 +164,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         drop(TensorBoardSink::create(directory.path(), 0).unwrap());
         let mut sink = TensorBoardSink::create(directory.path(), 64).unwrap();
-        let figures = vec![("a", Some(0.5)), ("b", None)];
-        sink.record(&Record { steps: 128, figures }).unwrap();
+        let metrics = vec![("a".into(), Some(0.5)), ("b".into(), None)];
+        sink.record(&Record { steps: 128, metrics }).unwrap();
 
         let names = crate::files::names(directory.path()).unwrap();
         assert_eq!(names.len(), 2);
