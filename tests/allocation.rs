@@ -1,6 +1,7 @@
 //! Acting allocates nothing per step: counted by an allocator that counts.
 
-use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+use agents::ops::kernel::{self, Layer, Workspace};
+use agents::{Activation, Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
 use envs::{Registry, TaskConfig, VectorEnv};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -84,5 +85,43 @@ fn environments_allocate_nothing_with_all_that_a_task_can_have() {
         }
         assert_eq!(ALLOCATIONS.with(Cell::get), before, "{name}");
         assert!(episodes >= 8 * 5, "{name}: {episodes} episodes");
+    }
+}
+
+#[test]
+fn kernels_allocate_nothing_once_their_buffers_have_grown() {
+    let sizes = [7, 40, 64, 5];
+    let mut weights = 0;
+    let mut layers = Vec::new();
+    for pair in sizes.windows(2) {
+        let biases = weights + pair[0] * pair[1];
+        layers.push(Layer { inputs: pair[0], outputs: pair[1], weights, biases });
+        weights = biases + pair[1];
+    }
+    let params = vec![0.1; weights];
+    let mut workspace = Workspace::default();
+    let rows = 1000;
+    let observations = vec![0.5; rows * 7];
+    let mut outputs = vec![0.0; rows * 5];
+    let mut hidden = vec![0.0; kernel::hidden_len(&layers, rows)];
+    let derivative = vec![0.2; rows * 5];
+    let mut gradient = vec![0.0; weights];
+    let mut run = |rows: usize| {
+        let observations = &observations[..rows * 7];
+        let outputs = &mut outputs[..rows * 5];
+        let hidden = &mut hidden[..kernel::hidden_len(&layers, rows)];
+        let (layers, tanh) = (&layers, Activation::Tanh);
+        let (d, g) = (&derivative[..rows * 5], &mut gradient);
+        let before = ALLOCATIONS.with(Cell::get);
+        kernel::outputs(layers, tanh, &params, observations, outputs, &mut workspace);
+        kernel::forward(layers, tanh, &params, observations, hidden, outputs, &mut workspace);
+        kernel::backward(layers, tanh, &params, observations, hidden, d, g, &mut workspace);
+        kernel::jvp(layers, tanh, &params, observations, hidden, g, outputs, &mut workspace);
+        ALLOCATIONS.with(Cell::get) - before
+    };
+    assert!(run(1000) > 0);
+    assert!(run(32) > 0, "few samples have buffers of their own");
+    for rows in [1, 8, 100, 128, 129, 1000] {
+        assert_eq!(run(rows), 0, "{rows} rows");
     }
 }

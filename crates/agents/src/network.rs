@@ -64,11 +64,6 @@ impl Mlp {
         self.last().outputs
     }
 
-    /// Units of all hidden layers together.
-    pub(crate) fn hidden_units(&self) -> usize {
-        self.layers[..self.layers.len() - 1].iter().map(|layer| layer.outputs).sum()
-    }
-
     fn last(&self) -> &Layer {
         &self.layers[self.layers.len() - 1]
     }
@@ -119,14 +114,12 @@ impl Mlp {
         scratch: &'a mut Scratch,
     ) -> &'a [f32] {
         let rows = observations.len() / self.inputs();
-        scratch.hidden.resize(rows * self.hidden_units(), 0.0);
         scratch.outputs.resize(rows * self.outputs(), 0.0);
-        kernel::forward(
+        kernel::outputs(
             &self.layers,
             self.activation,
             params,
             observations,
-            &mut scratch.hidden,
             &mut scratch.outputs,
             &mut scratch.workspace,
         );
@@ -193,7 +186,6 @@ impl Linearized {
 /// Room for [`Mlp::forward_plain`], kept between calls so that acting allocates once.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    hidden: Vec<f32>,
     outputs: Vec<f32>,
     workspace: kernel::Workspace,
 }

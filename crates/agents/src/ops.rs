@@ -11,7 +11,7 @@
 
 #![allow(deprecated)] // `ndarray` is kept because users know it.
 
-pub(crate) mod kernel;
+pub mod kernel;
 pub(crate) mod network;
 mod surrogate;
 mod tensors;

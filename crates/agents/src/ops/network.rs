@@ -17,8 +17,8 @@ use burn::tensor::{Shape, Slice, Tensor};
 use std::cell::RefCell;
 
 /// Outputs `[batch, out]` of a network for observations `[batch, in]` and parameters `[params]`, which
-/// may have more numbers behind the network's own; and the results of all its hidden layers, one layer
-/// `[batch, units]` behind the other in one vector. Gradients flow to `params`, not to the
+/// may have more numbers behind the network's own; and the results of all its hidden layers in one
+/// vector, in an order that is the backend's own. Gradients flow to `params`, not to the
 /// observations.
 #[must_use]
 pub fn forward(
@@ -211,7 +211,7 @@ impl NetworkOps for Flex {
         flex_body!("mlp_forward");
         let rows = observations.shape()[0];
         let [observations, params] = [observations, params].map(contiguous);
-        let mut hidden = vec![0.0; rows * network.hidden_units()];
+        let mut hidden = vec![0.0; kernel::hidden_len(&network.layers, rows)];
         let mut outputs = vec![0.0; rows * network.outputs()];
         WORKSPACE.with_borrow_mut(|workspace| {
             kernel::forward(

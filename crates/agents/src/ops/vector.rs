@@ -232,10 +232,17 @@ impl VectorOps for Flex {
 }
 
 /// Rows of `numbers [..][columns]` in the order of their indices.
-fn rows_of(numbers: &[f32], columns: usize, indices: impl Iterator<Item = usize>) -> Vec<f32> {
+fn rows_of(
+    numbers: &[f32],
+    columns: usize,
+    indices: impl ExactSizeIterator<Item = usize>,
+) -> Vec<f32> {
     if columns == 1 {
         return indices.map(|index| numbers[index]).collect();
     }
-    let starts = indices.map(|index| index * columns);
-    starts.flat_map(|start| numbers[start..start + columns].iter().copied()).collect()
+    let mut rows = Vec::with_capacity(indices.len() * columns);
+    for index in indices {
+        rows.extend_from_slice(&numbers[index * columns..][..columns]);
+    }
+    rows
 }

@@ -1,0 +1,107 @@
+//! Loops over flat vectors of parameters: an optimiser's step, and the norm that comes before it.
+
+/// Constants of one step of Adam.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Decay of the first and the second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Where some parameters must stay.
+    pub bounds: Option<Bounds>,
+}
+
+/// The interval in which the last parameters of a vector are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// Index of the first parameter that is kept in the interval.
+    pub first: usize,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// Defines a public function that the compiler may write with the vector instructions of the machine.
+macro_rules! vectorized {
+    (
+        $(#[$docs:meta])*
+        $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)?
+    ) => {
+        $(#[$docs])*
+        pub fn $name($($argument: $kind),*) $(-> $output)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn wide($($argument: $kind),*) $(-> $output)? {
+                    $body($($argument),*)
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: the machine has the instructions, as the line above found.
+                    #[allow(unsafe_code)]
+                    return unsafe { wide($($argument),*) };
+                }
+            }
+            $body($($argument),*)
+        }
+    };
+}
+
+vectorized! {
+    /// One step of Adam against `scale` times the gradient, in place: `params`, the first moment `m`
+    /// and the second moment `v`, each `[params]`.
+    adam = adam_body(
+        params: &mut [f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        gradient: &[f32],
+        scale: f32,
+        step: AdamStep,
+    )
+}
+
+vectorized! {
+    /// Sum of the squares, in f64.
+    sum_of_squares = sum_of_squares_body(numbers: &[f32]) -> f64
+}
+
+#[inline(always)]
+fn adam_body(
+    params: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    gradient: &[f32],
+    scale: f32,
+    step: AdamStep,
+) {
+    let AdamStep { betas, epsilon, rate, bounds } = step;
+    let (epsilon, rate) = (epsilon as f32, rate as f32);
+    let [keep_m, keep_v] = betas.map(|beta| beta as f32);
+    let [add_m, add_v] = betas.map(|beta| (1.0 - beta) as f32);
+    for (((param, m), v), slope) in params.iter_mut().zip(m).zip(v).zip(gradient) {
+        let slope = scale * slope;
+        *m = keep_m * *m + add_m * slope;
+        *v = keep_v * *v + add_v * slope * slope;
+        *param -= rate * *m / (v.sqrt() + epsilon);
+    }
+    if let Some(Bounds { first, low, high }) = bounds {
+        for param in &mut params[first..] {
+            *param = param.clamp(low as f32, high as f32);
+        }
+    }
+}
+
+#[inline(always)]
+fn sum_of_squares_body(numbers: &[f32]) -> f64 {
+    let mut lanes = [0.0_f64; 16];
+    let (chunks, rest) = numbers.as_chunks::<16>();
+    for chunk in chunks {
+        for (sum, &x) in lanes.iter_mut().zip(chunk) {
+            *sum += f64::from(x) * f64::from(x);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    lanes.iter().sum::<f64>() + rest
+}
