@@ -127,8 +127,8 @@ pub(super) use x86::{Avx2, Avx512};
 // store asks for alignment.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
+#[allow(clippy::needless_range_loop)] // Loops over registers.
 mod x86 {
-    #![allow(clippy::needless_range_loop)] // Loops over registers.
 
     use super::{PANEL, Row, Vector};
     use core::arch::x86_64::*;
