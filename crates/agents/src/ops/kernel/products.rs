@@ -202,6 +202,7 @@ pub(super) fn narrow<V: Vector, const O: usize>(
 /// The way back through a last layer of at most `O` outputs: its gradient, and the derivatives before
 /// the activation of what it read, from those with respect to the outputs, `[rows][O]`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn narrow_back<V: Vector, const O: usize>(
     hidden: &[Row],
     rows: usize,
