@@ -58,6 +58,35 @@ every_steps = 4000
 every_steps = 700
 ";
 
+/// Everything that can be drawn and delayed in an environment, in the middle of whose episodes a checkpoint
+/// is saved.
+const DISTURBED: &str = "\
+total_steps = 20_000
+[env]
+name = \"reach\"
+num_envs = 4
+max_episode_steps = 70
+observation_noise = 0.02
+action_delay = { uniform = [0, 3] }
+action_repeat = 2
+[env.parameters]
+link1_mass = { uniform = [0.5, 2.0] }
+joint_friction = { log_uniform = [0.05, 0.5] }
+grasp_distance = { choice = [0.05, 0.2] }
+max_torque = 3.0
+[network]
+hidden = [16]
+[agent]
+algorithm = \"ppo\"
+rollout_steps = 32
+epochs = 2
+[eval]
+episodes = 2
+every_steps = 4000
+[checkpoint]
+every_steps = 700
+";
+
 /// A few iterations, each large enough for the backends to use several threads.
 const SHORT: &str = "\
 total_steps = 6144
@@ -249,6 +278,11 @@ fn trpo_killed_and_resumed_is_the_run_that_was_not() {
 }
 
 #[test]
+fn a_disturbed_environment_goes_on_where_it_was() {
+    killed_and_resumed(DISTURBED);
+}
+
+#[test]
 fn killed_before_the_first_checkpoint_begins_anew() {
     let config = PPO.replace("total_steps = 30_000", "total_steps = 5_000");
     let place = place_with_whole_run(&config, &[]);
@@ -362,6 +396,18 @@ fn a_checkpoint_of_another_configuration_is_refused() {
         ("gamma = 0.99", "gamma = 0.9", "agent.gamma is 0.99 there and 0.9 here"),
         ("\"tanh\"", "\"relu\"", "network.activation is tanh there and relu here"),
         ("squash = false", "squash = true", "network.squash is false there and true here"),
+        ("torque = 2.0", "torque = 3", "env.parameters.max_torque is 2.0 there and 3.0 here"),
+        (
+            "\nmass = 1.0",
+            "\nmass = { uniform = [0.5, 2] }",
+            "env.parameters.mass is 1.0 there and { uniform = [0.5, 2.0] } here",
+        ),
+        ("action_repeat = 1", "action_repeat = 2", "env.action_repeat is 1 there and 2 here"),
+        (
+            "action_repeat = 1",
+            "action_repeat = 1\nmax_episode_steps = 50",
+            "env.max_episode_steps is not given there and 50 here",
+        ),
     ];
     for (from, to, difference) in &changes {
         let mut changed = resolved.replace(from, to);

@@ -105,7 +105,7 @@ impl Adam {
         metrics: Tensor<1>,
         named: [(&str, Adam); N],
         critics: Vec<Adam>,
-    ) -> Result<(Vec<f32>, [Fitted; N], Vec<Fitted>), AgentError> {
+    ) -> Result<ReadBack<N>, AgentError> {
         let critics = critics.into_iter().map(|adam| ("critic", adam));
         let adams: Vec<(&str, Adam)> = named.into_iter().chain(critics).collect();
         let vectors =
@@ -128,6 +128,9 @@ impl Adam {
 
 /// A parameter vector and its optimiser's state, as they came from the device.
 pub type Fitted = (Vec<f32>, AdamState);
+
+/// Metrics, the named vectors and those of the critics; see [`Adam::read_all`].
+pub type ReadBack<const N: usize> = (Vec<f32>, [Fitted; N], Vec<Fitted>);
 
 /// Euclidean norm `[1]` of all gradients together, and the factor `[1]` that shortens them to
 /// `max_norm` where they are longer; both are NaN where a gradient has one.

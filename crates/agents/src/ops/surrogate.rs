@@ -195,7 +195,7 @@ impl<B: Backend> Along<B> {
         let slope = unclipped.clone().erased(is_clipped.clone());
         let surrogate = unclipped.replaced(is_clipped, clipped);
         let bound = (ratio.clone() * 0.0) + range;
-        let is_outside = bound.is_below((ratio + -1.0).abs());
+        let is_outside = bound.indicator_below((ratio + -1.0).abs());
         At { surrogate, slope, is_outside, approx_kl }
     }
 }
@@ -258,7 +258,7 @@ fn one_hot<B: Backend>(indices: &Expr<B>, choices: usize) -> Expr<B> {
     // Indices are whole numbers: two that differ by less than a half are equal.
     let distance = (Expr(numbers) - indices.clone()).abs();
     let half = distance.clone() * 0.0 + 0.5;
-    distance.is_below(half)
+    distance.indicator_below(half)
 }
 
 fn gaussian<B: Backend>(

@@ -155,7 +155,7 @@ impl<B: Backend> Expr<B> {
     }
 
     /// The same as 1 or 0.
-    pub(super) fn is_below(self, other: Expr<B>) -> Self {
+    pub(super) fn indicator_below(self, other: Expr<B>) -> Self {
         let dtype = self.0.dtype();
         Expr(B::bool_into_float(self.below(other), dtype.into()))
     }
@@ -171,6 +171,15 @@ impl<B: Backend> Expr<B> {
         Expr(B::float_mask_fill(self.0, mask, 0.0.into()))
     }
 }
+
+/// Marks the body of an operation for `flex`; nothing outside of the tests.
+macro_rules! flex_body {
+    ($name:literal) => {
+        #[cfg(test)]
+        crate::ops::tensors::ran::note($name);
+    };
+}
+pub(super) use flex_body;
 
 /// Which bodies for `flex` have run on this thread, by name: the tests notice when one does not.
 #[cfg(test)]
@@ -190,12 +199,3 @@ pub(crate) mod ran {
         NAMES.take()
     }
 }
-
-/// Marks the body of an operation for `flex`; nothing outside of the tests.
-macro_rules! flex_body {
-    ($name:literal) => {
-        #[cfg(test)]
-        crate::ops::tensors::ran::note($name);
-    };
-}
-pub(super) use flex_body;

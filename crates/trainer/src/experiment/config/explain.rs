@@ -22,8 +22,12 @@ pub fn error(
     let span = error.span();
     let key = span.as_ref().and_then(|span| key_at(table, span));
     let message = match (names(error.message(), "unknown field "), &key) {
-        (Some((unknown, known)), Some(key)) => {
+        (Some((unknown, mut known)), Some(key)) => {
             let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
+            if parent == "agent" {
+                // It says who reads the others.
+                known.insert(0, "algorithm");
+            }
             let environment = text_at(table, "env", "name").unwrap_or_default();
             let environment = registry.environments.get(environment);
             let place = match environment {
