@@ -2,7 +2,7 @@
 //! forward-mode derivative of a whole network.
 //!
 //! Samples go through the network in chunks of [`CHUNK`], so that a chunk stays in the cache; sums over
-//! samples are sums of chunks in a fixed tree (see `tree.rs`). A result depends neither on how many
+//! samples are sums of chunks in a fixed tree, whose file says which. A result depends neither on how many
 //! threads there are nor, for outputs, on what other samples are computed with it.
 
 mod activation;

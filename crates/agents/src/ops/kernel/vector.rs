@@ -126,10 +126,8 @@ pub(super) use x86::{Avx2, Avx512};
 // with the instructions enabled; pointers come from references to sixteen numbers, and no load or
 // store asks for alignment.
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-#[allow(clippy::needless_range_loop)] // Loops over registers.
+#[allow(unsafe_code, clippy::needless_range_loop)]
 mod x86 {
-
     use super::{PANEL, Row, Vector};
     use core::arch::x86_64::*;
 
