@@ -3,16 +3,13 @@
 use crate::adam::{Adam, AdamState};
 use crate::config::NetworkConfig;
 use crate::error::AgentError;
-use crate::network::{Linearized, Mlp, Scratch};
+use crate::network::{Linearized, Mlp};
 use crate::policy::Actor;
 use crate::threads::Threads;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// Rows that are put through the network at once, so that its layers stay in the cache.
-const ROWS: usize = 256;
 
 /// The actor, its critics, and what they learn on.
 #[derive(Clone, Debug)]
@@ -72,11 +69,8 @@ impl Critic {
     }
 
     /// Writes `V(s)` for rows of normalised observations into `values`.
-    pub fn values(&self, observations: &[f32], scratch: &mut Scratch, values: &mut [f32]) {
-        let width = self.network.inputs();
-        for (rows, values) in observations.chunks(ROWS * width).zip(values.chunks_mut(ROWS)) {
-            values.copy_from_slice(self.network.forward_plain(&self.state.params, rows, scratch));
-        }
+    pub fn values(&self, observations: &[f32], values: &mut [f32]) {
+        self.network.forward_plain(&self.state.params, observations, values);
     }
 
     /// The critic's parameters on their way down the value loss; `epsilon` is Adam's.

@@ -11,6 +11,7 @@
 
 #![allow(deprecated)] // `ndarray` is kept because users know it.
 
+pub mod chunks;
 pub mod kernel;
 pub(crate) mod network;
 mod surrogate;

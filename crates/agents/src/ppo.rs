@@ -23,6 +23,7 @@ use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
 use crate::ops::{Surrogate, standardized, value_loss};
+use crate::threads::join;
 use burn::tensor::Tensor;
 use envs::Rng;
 use serde::{Deserialize, Serialize};
@@ -131,7 +132,7 @@ impl Update<'_> {
             minibatch.advantages = standardized(minibatch.advantages);
         }
         let observations = &minibatch.observations;
-        let ((policy_metrics, policy_gradient), critics) = learner.threads.join(
+        let ((policy_metrics, policy_gradient), critics) = join(
             || {
                 let network = policy.forward(&actor.params, observations);
                 let coef = config.entropy_coef;
@@ -168,7 +169,7 @@ impl Algorithm for Ppo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let (device, threads) = (&learner.device, &learner.threads);
+        let device = &learner.device;
         let actor_rate = config.learning_rate.at(progress);
         let critic_rate = config.critic_learning_rate.map_or(actor_rate, |rate| rate.at(progress));
         let surrogate = self.surrogate(progress);
@@ -199,7 +200,7 @@ impl Algorithm for Ppo {
                 {
                     break 'epochs;
                 }
-                threads.join(
+                join(
                     || actor_adam.step(policy, &scale, actor_rate),
                     || {
                         for (adam, gradient) in critic_adams.iter_mut().zip(critics) {

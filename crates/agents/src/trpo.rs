@@ -24,6 +24,7 @@ use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
 use crate::ops::{Surrogate, standardized, value_loss};
 use crate::policy::{Fisher, Policy};
+use crate::threads::join;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
@@ -234,14 +235,14 @@ impl Algorithm for Trpo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let Learner { actor, critics, device, threads } = learner;
+        let Learner { actor, critics, device, .. } = learner;
         let mut all = Minibatch::upload(batch, &self.advantages(batch), device);
         if config.normalize_advantages {
             all.advantages = standardized(all.advantages);
         }
         let learning_rate = config.critic_learning_rate.at(progress);
         let max_kl = config.max_kl.at(progress);
-        let (step, fit) = threads.join(
+        let (step, fit) = join(
             || take_step(config, actor.policy(), &actor.params, &all, max_kl),
             || self.fit(critics, &all, learning_rate, device),
         );

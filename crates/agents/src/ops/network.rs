@@ -14,7 +14,6 @@ use burn::backend::{
     backend_extension,
 };
 use burn::tensor::{Shape, Slice, Tensor};
-use std::cell::RefCell;
 
 /// Outputs `[batch, out]` of a network for observations `[batch, in]` and parameters `[params]`, which
 /// may have more numbers behind the network's own; and the results of all its hidden layers in one
@@ -202,10 +201,6 @@ impl NetworkOps for NdArray {}
 
 impl NetworkOps for Cube {}
 
-thread_local! {
-    static WORKSPACE: RefCell<kernel::Workspace> = RefCell::default();
-}
-
 impl NetworkOps for Flex {
     fn mlp_forward(observations: Array, params: Array, network: Mlp) -> (Array, Array) {
         flex_body!("mlp_forward");
@@ -213,17 +208,13 @@ impl NetworkOps for Flex {
         let [observations, params] = [observations, params].map(contiguous);
         let mut hidden = vec![0.0; kernel::hidden_len(&network.layers, rows)];
         let mut outputs = vec![0.0; rows * network.outputs()];
-        WORKSPACE.with_borrow_mut(|workspace| {
-            kernel::forward(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                &mut hidden,
-                &mut outputs,
-                workspace,
-            );
-        });
+        kernel::forward(
+            network.for_kernels(),
+            slice_of(&params),
+            slice_of(&observations),
+            &mut hidden,
+            &mut outputs,
+        );
         let units = hidden.len();
         (tensor_of(outputs, [rows, network.outputs()]), tensor_of(hidden, [units]))
     }
@@ -239,18 +230,14 @@ impl NetworkOps for Flex {
         let [observations, params, hidden, derivative] =
             [observations, params, hidden, derivative].map(contiguous);
         let mut gradient = vec![0.0; network.num_params()];
-        WORKSPACE.with_borrow_mut(|workspace| {
-            kernel::backward(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                slice_of(&hidden),
-                slice_of(&derivative),
-                &mut gradient,
-                workspace,
-            );
-        });
+        kernel::backward(
+            network.for_kernels(),
+            slice_of(&params),
+            slice_of(&observations),
+            slice_of(&hidden),
+            slice_of(&derivative),
+            &mut gradient,
+        );
         let length = gradient.len();
         tensor_of(gradient, [length])
     }
@@ -267,18 +254,14 @@ impl NetworkOps for Flex {
         let [observations, params, hidden, direction] =
             [observations, params, hidden, direction].map(contiguous);
         let mut change = vec![0.0; rows * network.outputs()];
-        WORKSPACE.with_borrow_mut(|workspace| {
-            kernel::jvp(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                slice_of(&hidden),
-                slice_of(&direction),
-                &mut change,
-                workspace,
-            );
-        });
+        kernel::jvp(
+            network.for_kernels(),
+            slice_of(&params),
+            slice_of(&observations),
+            slice_of(&hidden),
+            slice_of(&direction),
+            &mut change,
+        );
         tensor_of(change, [rows, network.outputs()])
     }
 }

@@ -1,6 +1,7 @@
 //! What is done with flat vectors and columns: gathering rows, standardising a column, the gradient's
 //! norm, Adam.
 
+use super::chunks::{Samples, sum};
 use super::kernel::{self, AdamStep, Bounds};
 use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -184,8 +185,16 @@ impl VectorOps for Flex {
         let column = contiguous(column);
         let numbers = slice_of(&column);
         let size = numbers.len();
-        let mean = numbers.iter().map(|&x| f64::from(x)).sum::<f64>() / size as f64;
-        let squares: f64 = numbers.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+        let sum_of = |term: &(dyn Fn(f64) -> f64 + Sync)| {
+            let mut total = [0.0];
+            sum(Samples::new(size, 1, [(numbers, 1)], []), &mut total, &|chunk, total| {
+                let [(numbers, _)] = chunk.read;
+                total[0] = numbers.iter().map(|&x| term(x.into())).sum();
+            });
+            total[0]
+        };
+        let mean = sum_of(&|x| x) / size as f64;
+        let squares = sum_of(&|x| (x - mean).powi(2));
         let scale = 1.0 / ((squares / (size - 1) as f64).sqrt() + 1e-8);
         let scaled = numbers.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32).collect();
         tensor_of(scaled, [size, 1])
