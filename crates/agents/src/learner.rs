@@ -3,10 +3,12 @@
 use crate::adam::{Adam, AdamState};
 use crate::config::NetworkConfig;
 use crate::error::AgentError;
+use crate::minibatch::Target;
 use crate::network::{Linearized, Mlp};
+use crate::ops::value_gradient;
 use crate::policy::Actor;
 use crate::threads::Threads;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -77,6 +79,22 @@ impl Critic {
     #[must_use]
     pub fn adam(&self, epsilon: f64, device: &Device) -> Adam {
         Adam::new(&self.state.params, &self.state.optimizer, epsilon, None, device)
+    }
+
+    /// The gradient `[params]` of the critic's loss on the samples with these indices `[n]` of
+    /// `observations [batch, in]`, and before it the mean squared error `[1]`
+    /// ([`crate::ops::value_loss`]).
+    #[must_use]
+    pub fn gradient(
+        &self,
+        params: &Tensor<1>,
+        observations: &Tensor<2>,
+        target: &Target,
+        indices: &Tensor<1, Int>,
+        clip_range: Option<f64>,
+        coef: f64,
+    ) -> (Tensor<1>, Tensor<1>) {
+        value_gradient(&self.network, params, observations, target, indices, clip_range, coef)
     }
 
     /// The network at `params [params]` for `observations [batch, in]`: its values, and what their

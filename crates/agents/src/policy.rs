@@ -8,8 +8,10 @@ use crate::distribution::{Distribution, LN_2PI};
 use crate::error::AgentError;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
-use crate::ops::{Bounds, Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
-use burn::tensor::Tensor;
+use crate::ops::{
+    Bounds, Family, LossTerms, Surrogate, SurrogateLoss, policy_gradient, surrogate_loss,
+};
+use burn::tensor::{Int, Tensor};
 use envs::{ObservationNormalizer, Rng, Space};
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -208,6 +210,25 @@ impl Policy {
             &minibatch.advantages,
             self.loss_terms(surrogate, entropy_coef),
         )
+    }
+
+    /// The gradient `[params]` of [`Policy::loss`] on the samples with these indices `[n]`, and before it
+    /// the loss's metrics `[5]`; with `standardize` the samples' advantages are standardised first.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)]
+    pub fn gradient(
+        &self,
+        params: &Tensor<1>,
+        old_params: &Tensor<1>,
+        samples: &Minibatch,
+        indices: &Tensor<1, Int>,
+        surrogate: Surrogate,
+        entropy_coef: f64,
+        standardize: bool,
+    ) -> (Tensor<1>, Tensor<1>) {
+        let terms = self.loss_terms(surrogate, entropy_coef);
+        let params = [params, old_params];
+        policy_gradient(&self.network, params, samples, indices, terms, standardize)
     }
 
     /// The gradient `[params]` of a loss.

@@ -18,7 +18,8 @@ use super::chunks::{self, Samples};
 use crate::config::Activation;
 use crate::threads::join;
 use few::forward_few;
-pub use flat::{AdamStep, Bounds, adam, sum_of_squares};
+pub(crate) use flat::vectorized;
+pub use flat::{AdamStep, Bounds, adam, moments, sum_of_squares};
 use panels::{
     NARROW, PANEL, Place, ROWS, Row, Rows, ZERO, hidden_panels, pack, pack_columns,
     pack_observations, pack_turned, parameter_rows, turned_rows, unpack, unpack_columns,

@@ -185,16 +185,16 @@ impl VectorOps for Flex {
         let column = contiguous(column);
         let numbers = slice_of(&column);
         let size = numbers.len();
-        let sum_of = |term: &(dyn Fn(f64) -> f64 + Sync)| {
-            let mut total = [0.0];
+        let squares_around = |mean: f64| {
+            let mut total = [0.0; 2];
             sum(Samples::new(size, 1, [(numbers, 1)], []), &mut total, &|chunk, total| {
                 let [(numbers, _)] = chunk.read;
-                total[0] = numbers.iter().map(|&x| term(x.into())).sum();
+                total.copy_from_slice(&kernel::moments(numbers, mean));
             });
-            total[0]
+            total
         };
-        let mean = sum_of(&|x| x) / size as f64;
-        let squares = sum_of(&|x| (x - mean).powi(2));
+        let mean = squares_around(0.0)[0] / size as f64;
+        let squares = squares_around(mean)[1];
         let scale = 1.0 / ((squares / (size - 1) as f64).sqrt() + 1e-8);
         let scaled = numbers.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32).collect();
         tensor_of(scaled, [size, 1])

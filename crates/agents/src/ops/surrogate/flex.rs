@@ -1,9 +1,11 @@
-//! The policy's loss on plain slices: chunks of samples, one sample after the other.
+//! The policy's loss on plain slices: chunks of samples, sixteen side by side.
 
 use super::{Family, LossTerms, Surrogate};
 use crate::distribution::LN_2PI;
 use crate::metrics::PolicyMetrics;
 use crate::ops::chunks::{Samples, sum};
+use crate::ops::kernel::vectorized;
+use crate::ops::lanes::{LANES, Lanes, Total, each, exp, ln, load, store};
 
 /// What the policy that acted did, a number or row per sample.
 pub(super) struct Columns<'a> {
@@ -46,169 +48,230 @@ pub(super) fn loss(
     let mut sums = vec![0.0; Sums::COUNT + log_std.len().max(1)];
     match terms.family {
         Family::Categorical => sum(samples, &mut sums, &|chunk, sums| {
-            Sums::default().of_categorical(chunk, terms, scale).write(sums);
+            categorical(chunk, terms, scale, sums);
         }),
         Family::Gaussian | Family::SquashedGaussian { .. } => {
-            let gaussian = Gaussian::new(log_std, old_log_std, terms, scale);
-            sum(samples, &mut sums, &|chunk, sums| {
-                let (sums, along_log_std) = sums.split_at_mut(Sums::COUNT);
-                Sums::default().of_gaussian(chunk, &gaussian, along_log_std).write(sums);
-            });
+            let common = Gaussian::new(log_std, old_log_std, terms, scale);
+            sum(samples, &mut sums, &|chunk, sums| gaussian(chunk, &common, sums));
         }
     }
     let (sums, along_log_std) = sums.split_at(Sums::COUNT);
     let log_std = along_log_std.iter().map(|&total| total as f32 * scale).collect();
-    (Sums::read(sums).metrics(size, terms.surrogate.kl_coef()), log_std)
+    (Sums::metrics(sums, size, terms.surrogate.kl_coef()), log_std)
 }
 
 /// Sums over samples.
 #[derive(Default)]
 struct Sums {
-    surrogate: f64,
-    entropy: f64,
-    outside: f64,
-    kl: f64,
-    approx_kl: f64,
+    surrogate: Total,
+    entropy: Total,
+    outside: Total,
+    kl: Total,
+    approx_kl: Total,
 }
 
 impl Sums {
     /// How many they are.
     const COUNT: usize = 5;
 
-    fn write(&self, sums: &mut [f64]) {
-        let Sums { surrogate, entropy, outside, kl, approx_kl } = *self;
-        sums[..Self::COUNT].copy_from_slice(&[surrogate, entropy, outside, kl, approx_kl]);
+    fn write(self, sums: &mut [f64]) {
+        let Sums { surrogate, entropy, outside, kl, approx_kl } = self;
+        let totals = [surrogate, entropy, outside, kl, approx_kl];
+        sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = total.get());
     }
 
-    fn read(sums: &[f64]) -> Sums {
-        let [surrogate, entropy, outside, kl, approx_kl] = std::array::from_fn(|index| sums[index]);
-        Sums { surrogate, entropy, outside, kl, approx_kl }
+    /// Metrics of so many samples with these sums.
+    fn metrics(sums: &[f64], size: usize, kl_coef: f64) -> [f32; PolicyMetrics::COUNT] {
+        let [surrogate, entropy, clip_fraction, kl, approx_kl] =
+            std::array::from_fn(|index| sums[index] / size as f64);
+        let policy_loss = kl_coef * kl - surrogate;
+        PolicyMetrics { policy_loss, entropy, clip_fraction, kl, approx_kl }.row()
     }
 
-    /// Counts a sample; gives the derivative of its surrogate with respect to its log-probability.
-    fn add(&mut self, log_ratio: f32, advantage: f32, surrogate: Surrogate) -> f32 {
-        let ratio = log_ratio.exp();
-        self.approx_kl += f64::from(ratio - 1.0 - log_ratio);
-        let unclipped = ratio * advantage;
+    /// Counts samples; gives the derivative of their surrogate with respect to their log-probability.
+    #[inline(always)]
+    fn add(
+        &mut self,
+        log_ratio: &Lanes,
+        advantage: &Lanes,
+        surrogate: Surrogate,
+        count: usize,
+    ) -> Lanes {
+        let ratio = each(|l| exp(log_ratio[l]));
+        self.approx_kl.add(&each(|l| ratio[l] - 1.0 - log_ratio[l]), count);
+        let unclipped = each(|l| ratio[l] * advantage[l]);
         let Surrogate::Clipped { range } = surrogate else {
-            self.surrogate += f64::from(unclipped);
+            self.surrogate.add(&unclipped, count);
             return unclipped;
         };
         let range = range as f32;
-        self.outside += f64::from((ratio - 1.0).abs() > range);
-        let clipped = ratio.clamp(1.0 - range, 1.0 + range) * advantage;
-        if clipped < unclipped {
-            self.surrogate += f64::from(clipped);
-            return 0.0;
-        }
-        self.surrogate += f64::from(unclipped);
-        unclipped
+        self.outside.add(&each(|l| f32::from((ratio[l] - 1.0).abs() > range)), count);
+        let clipped = each(|l| ratio[l].clamp(1.0 - range, 1.0 + range) * advantage[l]);
+        let taken = each(|l| if clipped[l] < unclipped[l] { clipped[l] } else { unclipped[l] });
+        self.surrogate.add(&taken, count);
+        each(|l| if clipped[l] < unclipped[l] { 0.0 } else { unclipped[l] })
     }
+}
 
-    fn metrics(&self, size: usize, kl_coef: f64) -> [f32; PolicyMetrics::COUNT] {
-        let mean = |sum: f64| sum / size as f64;
-        let metrics = PolicyMetrics {
-            policy_loss: kl_coef * mean(self.kl) - mean(self.surrogate),
-            entropy: mean(self.entropy),
-            clip_fraction: mean(self.outside),
-            kl: mean(self.kl),
-            approx_kl: mean(self.approx_kl),
+vectorized! {
+    /// A chunk of logits: its sums, and the loss's derivative with respect to them.
+    categorical = categorical_body(
+        chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [f64],
+    )
+}
+
+vectorized! {
+    /// A chunk of means: its sums, among them the derivative with respect to the log standard deviations,
+    /// and the loss's derivative with respect to the means.
+    gaussian = gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64])
+}
+
+/// Columns of so many samples of a chunk, from `first` on.
+#[inline(always)]
+fn lanes_of<'a>(chunk: &Chunk<'a>, first: usize) -> ([(&'a [f32], usize); 3], Lanes, Lanes, usize) {
+    let [outputs, actions, old_outputs, (log_probs, _), (advantages, _)] = chunk.read;
+    let count = LANES.min(advantages.len() - first);
+    let rows = [outputs, actions, old_outputs]
+        .map(|(rows, width)| (&rows[first * width..(first + count) * width], width));
+    let columns =
+        [log_probs, advantages].map(|column| load(&column[first..first + count], 1, 0, count));
+    let [log_prob, advantage] = columns;
+    (rows, log_prob, advantage, count)
+}
+
+#[inline(always)]
+fn categorical_body(chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [f64]) {
+    let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef() as f32, terms.entropy_coef as f32);
+    let mut totals = Sums::default();
+    let size = chunk.read[4].0.len();
+    for first in (0..size).step_by(LANES) {
+        let ([(logits, width), (actions, _), (old_logits, _)], old_log_prob, advantage, count) =
+            lanes_of(&chunk, first);
+        let logit = |c: usize| load(logits, width, c, count);
+        let [log_total, old_log_total] =
+            [logits, old_logits].map(|rows| log_sum_exp(rows, width, count));
+        let mut chosen = [0.0; LANES];
+        for (l, row) in logits.chunks_exact(width).enumerate() {
+            chosen[l] = row[actions[l] as usize];
+        }
+        let log_ratio = each(|l| chosen[l] - log_total[l] - old_log_prob[l]);
+        let slope = totals.add(&log_ratio, &advantage, terms.surrogate, count);
+        let derivative = &mut *chunk.written[0].0;
+        let derivative = &mut derivative[first * width..(first + count) * width];
+        let (mut entropy, mut kl) = ([0.0; LANES], [0.0; LANES]);
+        for c in 0..width {
+            let (logit, old) = (logit(c), load(old_logits, width, c, count));
+            let log_p = each(|l| logit[l] - log_total[l]);
+            let old_log_p = each(|l| old[l] - old_log_total[l]);
+            let (p, old_p) = (each(|l| exp(log_p[l])), each(|l| exp(old_log_p[l])));
+            entropy = each(|l| entropy[l] - p[l] * log_p[l]);
+            kl = each(|l| kl[l] + old_p[l] * (old_log_p[l] - log_p[l]));
+            let along = each(|l| slope[l] * p[l] + kl_coef * (p[l] - old_p[l]));
+            store(&along, derivative, width, c, count);
+        }
+        for (l, row) in derivative.chunks_exact_mut(width).enumerate() {
+            row[actions[l] as usize] -= slope[l];
+        }
+        for c in 0..width {
+            let mut along = load(derivative, width, c, count);
+            if entropy_coef > 0.0 {
+                let logit = logit(c);
+                let log_p = each(|l| logit[l] - log_total[l]);
+                along = each(|l| along[l] + entropy_coef * exp(log_p[l]) * (log_p[l] + entropy[l]));
+            }
+            store(&each(|l| along[l] * scale), derivative, width, c, count);
+        }
+        totals.entropy.add(&entropy, count);
+        totals.kl.add(&kl, count);
+    }
+    totals.write(sums);
+}
+
+/// `ln sum exp x` of each row.
+#[inline(always)]
+fn log_sum_exp(rows: &[f32], width: usize, count: usize) -> Lanes {
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for c in 0..width {
+        let x = load(rows, width, c, count);
+        max = each(|l| max[l].max(x[l]));
+    }
+    let mut total = [0.0; LANES];
+    for c in 0..width {
+        let x = load(rows, width, c, count);
+        total = each(|l| total[l] + exp(x[l] - max[l]));
+    }
+    each(|l| max[l] + ln(total[l]))
+}
+
+#[inline(always)]
+fn gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64]) {
+    let Gaussian { inverse, old_variance, .. } = common;
+    let Gaussian { constant, shift, terms, ln_half_widths, scale, .. } = *common;
+    let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef() as f32, terms.entropy_coef as f32);
+    let (sums, along_log_std) = sums.split_at_mut(Sums::COUNT);
+    let mut totals = Sums::default();
+    let size = chunk.read[4].0.len();
+    for first in (0..size).step_by(LANES) {
+        let ([(means, width), (actions, _), (old_means, _)], old_log_prob, advantage, count) =
+            lanes_of(&chunk, first);
+        let [mean, action, old_mean] =
+            [means, actions, old_means].map(|rows| move |d: usize| load(rows, width, d, count));
+        let mut squares = [0.0; LANES];
+        for (d, inverse) in inverse.iter().enumerate() {
+            let (mean, action) = (mean(d), action(d));
+            let noise = each(|l| (action[l] - mean[l]) * inverse);
+            squares = each(|l| squares[l] + noise[l] * noise[l]);
+        }
+        let log_prob = each(|l| -0.5 * squares[l] - constant);
+        let log_ratio = each(|l| log_prob[l] - old_log_prob[l]);
+        let slope = totals.add(&log_ratio, &advantage, terms.surrogate, count);
+        let mut kl = [shift; LANES];
+        // A Gaussian's entropy has a closed form; a squashed one's is estimated by its samples.
+        let mut entropy = match ln_half_widths {
+            Some(ln_half_widths) => each(|l| ln_half_widths - log_prob[l]),
+            None => [constant + 0.5 * width as f32; LANES],
         };
-        metrics.row()
-    }
-
-    /// A chunk of logits; writes the loss's derivative with respect to them.
-    fn of_categorical(mut self, chunk: Chunk<'_>, terms: LossTerms, scale: f32) -> Sums {
-        let [(logits, width), (actions, _), (old_logits, _), (log_probs, _), (advantages, _)] =
-            chunk.read;
-        let [(derivatives, _)] = chunk.written;
-        let kl_coef = terms.surrogate.kl_coef() as f32;
-        let entropy_coef = terms.entropy_coef as f32;
-        let rows = logits.chunks_exact(width).zip(old_logits.chunks_exact(width));
-        let rows = rows.zip(derivatives.chunks_exact_mut(width));
-        for (i, ((logits, old), derivative)) in rows.enumerate() {
-            let choice = actions[i] as usize;
-            let (log_total, old_log_total) = (log_sum_exp(logits), log_sum_exp(old));
-            let log_ratio = logits[choice] - log_total - log_probs[i];
-            let slope = self.add(log_ratio, advantages[i], terms.surrogate);
-            let (mut entropy, mut kl) = (0.0, 0.0);
-            for ((derivative, logit), old) in derivative.iter_mut().zip(logits).zip(old) {
-                let (log_p, old_log_p) = (logit - log_total, old - old_log_total);
-                let (p, old_p) = (log_p.exp(), old_log_p.exp());
-                entropy -= p * log_p;
-                kl += old_p * (old_log_p - log_p);
-                *derivative = slope * p + kl_coef * (p - old_p);
-            }
-            derivative[choice] -= slope;
-            for (derivative, logit) in derivative.iter_mut().zip(logits) {
+        let derivative = &mut *chunk.written[0].0;
+        let derivative = &mut derivative[first * width..(first + count) * width];
+        for d in 0..width {
+            let (mean, action, old_mean) = (mean(d), action(d), old_mean(d));
+            let (inverse, old_variance) = (inverse[d], old_variance[d]);
+            let precision = inverse * inverse;
+            let distance = each(|l| action[l] - mean[l]);
+            let noise = each(|l| distance[l] * inverse);
+            let moved = each(|l| mean[l] - old_mean[l]);
+            let spread = each(|l| (moved[l] * moved[l] + old_variance) * precision);
+            kl = each(|l| kl[l] + 0.5 * spread[l]);
+            let mut along_mean =
+                each(|l| kl_coef * moved[l] * precision - slope[l] * noise[l] * inverse);
+            let mut along = each(|l| {
+                let by_spread = kl_coef * (1.0 - spread[l]);
+                by_spread - slope[l] * (noise[l] * noise[l] - 1.0) - entropy_coef
+            });
+            if ln_half_widths.is_some() {
+                let decay = each(|l| exp(-2.0 * action[l].abs()));
+                entropy = each(|l| {
+                    let log_slope = std::f32::consts::LN_2 - action[l].abs() - ln(1.0 + decay[l]);
+                    entropy[l] + 2.0 * log_slope
+                });
                 if entropy_coef > 0.0 {
-                    let log_p = logit - log_total;
-                    *derivative += entropy_coef * log_p.exp() * (log_p + entropy);
+                    let pull = each(|l| {
+                        let tanh = (1.0 - decay[l]) / (1.0 + decay[l]);
+                        2.0 * entropy_coef * tanh.copysign(action[l])
+                    });
+                    along_mean = each(|l| along_mean[l] + pull[l]);
+                    along = each(|l| along[l] + pull[l] * distance[l]);
                 }
-                *derivative *= scale;
             }
-            self.entropy += f64::from(entropy);
-            self.kl += f64::from(kl);
+            store(&each(|l| along_mean[l] * scale), derivative, width, d, count);
+            let mut total = Total::default();
+            total.add(&along, count);
+            along_log_std[d] += total.get();
         }
-        self
+        totals.entropy.add(&entropy, count);
+        totals.kl.add(&kl, count);
     }
-
-    /// A chunk of means; writes the loss's derivative with respect to them, and the sum of those with
-    /// respect to the log standard deviations.
-    fn of_gaussian(mut self, chunk: Chunk<'_>, gaussian: &Gaussian, along: &mut [f64]) -> Sums {
-        let [(means, width), (actions, _), (old_means, _), (log_probs, _), (advantages, _)] =
-            chunk.read;
-        let [(derivatives, _)] = chunk.written;
-        let Gaussian { inverse, old_variance, constant, shift, .. } = gaussian;
-        let Gaussian { terms, ln_half_widths, scale, .. } = *gaussian;
-        let kl_coef = terms.surrogate.kl_coef() as f32;
-        let entropy_coef = terms.entropy_coef as f32;
-        let rows = means.chunks_exact(width).zip(actions.chunks_exact(width));
-        let rows = rows.zip(old_means.chunks_exact(width));
-        let rows = rows.zip(derivatives.chunks_exact_mut(width));
-        for (i, (((means, actions), old), derivative)) in rows.enumerate() {
-            let squares: f32 = means
-                .iter()
-                .zip(actions)
-                .zip(inverse)
-                .map(|((mean, action), inverse)| ((action - mean) * inverse).powi(2))
-                .sum();
-            let log_prob = -0.5 * squares - constant;
-            let slope = self.add(log_prob - log_probs[i], advantages[i], terms.surrogate);
-            let mut kl = *shift;
-            // A Gaussian's entropy has a closed form; a squashed one's is estimated by its samples.
-            let mut entropy = match ln_half_widths {
-                Some(ln_half_widths) => ln_half_widths - log_prob,
-                None => constant + 0.5 * width as f32,
-            };
-            for d in 0..width {
-                let distance = actions[d] - means[d];
-                let noise = distance * inverse[d];
-                let precision = inverse[d] * inverse[d];
-                let moved = means[d] - old[d];
-                let spread = (moved * moved + old_variance[d]) * precision;
-                kl += 0.5 * spread;
-                let mut along_mean = kl_coef * moved * precision - slope * noise * inverse[d];
-                let mut along_log_std =
-                    kl_coef * (1.0 - spread) - slope * (noise * noise - 1.0) - entropy_coef;
-                if ln_half_widths.is_some() {
-                    let magnitude = actions[d].abs();
-                    let softplus = (-2.0 * magnitude).exp().ln_1p();
-                    entropy += 2.0 * (std::f32::consts::LN_2 - magnitude - softplus);
-                    if entropy_coef > 0.0 {
-                        let pull = 2.0 * entropy_coef * actions[d].tanh();
-                        along_mean += pull;
-                        along_log_std += pull * distance;
-                    }
-                }
-                derivative[d] = along_mean * scale;
-                along[d] += f64::from(along_log_std);
-            }
-            self.kl += f64::from(kl);
-            self.entropy += f64::from(entropy);
-        }
-        self
-    }
+    totals.write(sums);
 }
 
 /// What is the same for every sample of a Gaussian.
@@ -241,10 +304,4 @@ impl Gaussian {
             scale,
         }
     }
-}
-
-/// `ln sum exp x`
-fn log_sum_exp(row: &[f32]) -> f32 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    max + row.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
 }
