@@ -5,7 +5,7 @@ use crate::config::NetworkConfig;
 use crate::error::AgentError;
 use crate::minibatch::Target;
 use crate::network::{Linearized, Mlp};
-use crate::ops::value_gradient;
+use crate::ops::{Gradient, value_gradient};
 use crate::policy::Actor;
 use crate::threads::Threads;
 use burn::tensor::{Device, Int, Tensor};
@@ -81,9 +81,8 @@ impl Critic {
         Adam::new(&self.state.params, &self.state.optimizer, epsilon, None, device)
     }
 
-    /// The gradient `[params]` of the critic's loss on the samples with these indices `[n]` of
-    /// `observations [batch, in]`, and before it the mean squared error `[1]`
-    /// ([`crate::ops::value_loss`]).
+    /// The gradient of the critic's loss ([`crate::ops::value_loss`]) on the samples with these indices
+    /// `[n]` of `observations [batch, in]`.
     #[must_use]
     pub fn gradient(
         &self,
@@ -93,7 +92,7 @@ impl Critic {
         indices: &Tensor<1, Int>,
         clip_range: Option<f64>,
         coef: f64,
-    ) -> (Tensor<1>, Tensor<1>) {
+    ) -> Gradient {
         value_gradient(&self.network, params, observations, target, indices, clip_range, coef)
     }
 

@@ -77,7 +77,8 @@ impl Minibatch {
         std::iter::from_fn(move || {
             let indices = &order[start..order.len().min(start + size)];
             start += indices.len();
-            (!indices.is_empty()).then(|| Tensor::from_ints(indices, &device))
+            let data = || TensorData::new(indices.to_vec(), [indices.len()]);
+            (!indices.is_empty()).then(|| Tensor::from_data(data(), &device))
         })
     }
 }

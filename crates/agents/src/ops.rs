@@ -21,7 +21,7 @@ mod tensors;
 mod value;
 mod vector;
 
-pub use gradient::{policy_gradient, value_gradient};
+pub use gradient::{Gradient, policy_gradient, value_gradient};
 pub use kernel::{AdamStep, Bounds};
 pub use network::{backward, forward, jvp};
 pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};

@@ -9,7 +9,7 @@ use crate::error::AgentError;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
 use crate::ops::{
-    Bounds, Family, LossTerms, Surrogate, SurrogateLoss, policy_gradient, surrogate_loss,
+    Bounds, Family, Gradient, LossTerms, Surrogate, SurrogateLoss, policy_gradient, surrogate_loss,
 };
 use burn::tensor::{Int, Tensor};
 use envs::{ObservationNormalizer, Rng, Space};
@@ -212,8 +212,8 @@ impl Policy {
         )
     }
 
-    /// The gradient `[params]` of [`Policy::loss`] on the samples with these indices `[n]`, and before it
-    /// the loss's metrics `[5]`; with `standardize` the samples' advantages are standardised first.
+    /// The gradient of [`Policy::loss`] on the samples with these indices `[n]`; with `standardize` the
+    /// samples' advantages are standardised first.
     #[must_use]
     #[allow(clippy::too_many_arguments)]
     pub fn gradient(
@@ -225,7 +225,7 @@ impl Policy {
         surrogate: Surrogate,
         entropy_coef: f64,
         standardize: bool,
-    ) -> (Tensor<1>, Tensor<1>) {
+    ) -> Gradient {
         let terms = self.loss_terms(surrogate, entropy_coef);
         let params = [params, old_params];
         policy_gradient(&self.network, params, samples, indices, terms, standardize)

@@ -14,7 +14,7 @@ mod config;
 
 pub use config::{KlPenalty, PpoConfig};
 
-use crate::adam::{Adam, AdamState, clip};
+use crate::adam::{Adam, AdamState};
 use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
 use crate::batch::Batch;
 use crate::error::AgentError;
@@ -22,7 +22,7 @@ use crate::gae::explained_variance;
 use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::Surrogate;
+use crate::ops::{Gradient, Surrogate, norm_and_scale};
 use crate::threads::join;
 use burn::tensor::{Int, Tensor};
 use envs::Rng;
@@ -114,22 +114,16 @@ struct Update<'a> {
     surrogate: Surrogate,
 }
 
-/// A minibatch's gradients, and its metrics `[MinibatchMetrics::COUNT]`.
-struct Gradients {
-    policy: Tensor<1>,
-    critics: Vec<Tensor<1>>,
-    /// Factor `[1]` that clips all of them together.
-    scale: Tensor<1>,
-    policy_metrics: Tensor<1>,
-    value_loss: Tensor<1>,
-    norm: Tensor<1>,
-}
-
 impl Update<'_> {
-    /// Forward, loss and backward pass of actor and critics on the minibatch with these indices.
-    fn gradients(&self, indices: &Tensor<1, Int>, actor: &Adam, critics: &[Adam]) -> Gradients {
+    /// Gradients of the actor and the critics on the minibatch with these indices.
+    fn gradients(
+        &self,
+        indices: &Tensor<1, Int>,
+        actor: &Adam,
+        critics: &[Adam],
+    ) -> (Gradient, Vec<Gradient>) {
         let Update { config, learner, old_params, samples, surrogate } = self;
-        let ((policy_metrics, policy_gradient), critics) = join(
+        join(
             || {
                 learner.actor.policy().gradient(
                     &actor.params,
@@ -148,15 +142,9 @@ impl Update<'_> {
                     let observations = &samples.observations;
                     critic.gradient(&adam.params, observations, target, indices, range, coef)
                 });
-                gradients.collect::<Vec<_>>()
+                gradients.collect()
             },
-        );
-        let (value_losses, critics): (Vec<_>, Vec<_>) = critics.into_iter().unzip();
-        let all: Vec<&Tensor<1>> = std::iter::once(&policy_gradient).chain(&critics).collect();
-        let (norm, scale) = clip(&all, config.max_grad_norm);
-        // The loss of the rewards' critic, which comes first.
-        let value_loss = value_losses[0].clone();
-        Gradients { policy: policy_gradient, critics, scale, policy_metrics, value_loss, norm }
+        )
     }
 }
 
@@ -192,19 +180,23 @@ impl Algorithm for Ppo {
             last_epoch = minibatches;
             for indices in update.samples.shuffled(config.minibatch_size, &mut shuffling) {
                 minibatches += 1;
-                let Gradients { policy, critics, scale, policy_metrics, value_loss, norm } =
-                    update.gradients(&indices, &actor_adam, &critic_adams);
-                metrics.extend([policy_metrics.clone(), value_loss, norm]);
+                let (policy, critics) = update.gradients(&indices, &actor_adam, &critic_adams);
+                let squares = critics.iter().map(|critic| critic.squares.clone());
+                // All parameters together are clipped.
+                let (norm, scale) =
+                    norm_and_scale(squares.fold(policy.squares, Tensor::add), config.max_grad_norm);
+                // The loss of the rewards' critic, which comes first.
+                metrics.extend([policy.metrics.clone(), critics[0].metrics.clone(), norm]);
                 if let Some(target) = config.target_kl
-                    && PolicyMetrics::read(policy_metrics)?.approx_kl > EARLY_STOP * target
+                    && PolicyMetrics::read(policy.metrics)?.approx_kl > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
                 join(
-                    || actor_adam.step(policy, &scale, actor_rate),
+                    || actor_adam.step(policy.gradient, &scale, actor_rate),
                     || {
-                        for (adam, gradient) in critic_adams.iter_mut().zip(critics) {
-                            adam.step(gradient, &scale, critic_rate);
+                        for (adam, critic) in critic_adams.iter_mut().zip(critics) {
+                            adam.step(critic.gradient, &scale, critic_rate);
                         }
                     },
                 );

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// How long one thread works alone then.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a thread looks for work before it offers its core to others.
-const LOOKS: u32 = 64;
+const LOOKS: u32 = 256;
 /// A thread that has had no work for so long only looks for some now and then: the work that is being
 /// done is not for several threads.
 const TIRED: Duration = Duration::from_millis(2);

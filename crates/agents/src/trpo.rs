@@ -22,7 +22,7 @@ use crate::gae::explained_variance;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Surrogate, standardized};
+use crate::ops::{Gradient, Surrogate, standardized};
 use crate::policy::{Fisher, Policy};
 use crate::threads::join;
 use crate::transfer::read;
@@ -209,11 +209,11 @@ impl Trpo {
                 let critics = critics.iter().zip(&mut adams).zip(&samples.targets);
                 for (index, ((critic, adam), target)) in critics.enumerate() {
                     let (params, observations) = (&adam.params, &samples.observations);
-                    let (loss, gradient) =
+                    let Gradient { metrics, gradient, .. } =
                         critic.gradient(params, observations, target, &indices, None, 1.0);
                     adam.step(gradient, &whole, learning_rate);
                     if index == 0 {
-                        losses.push(loss);
+                        losses.push(metrics);
                     }
                 }
             }

@@ -9,11 +9,24 @@ use super::vector::VectorOps;
 use crate::minibatch::{Minibatch, Target};
 use crate::network::Mlp;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
+use burn::backend::{
+    Cube, Dispatch, DispatchTensor, Flex, NdArray, TensorMetadata, backend_extension,
+};
 use burn::tensor::{Int, Tensor};
 
-/// Gradient `[params]` of a policy's loss on the samples with these indices `[n]`, and before it the
-/// loss's metrics `[5]` ([`crate::PolicyMetrics`]). `params` and `old_params`, those of the policy that
+/// The gradient of a loss on a minibatch.
+#[derive(Clone, Debug)]
+pub struct Gradient {
+    /// What the loss reports: of a policy `[5]` ([`crate::PolicyMetrics`]), of a critic the mean squared
+    /// error `[1]`.
+    pub metrics: Tensor<1>,
+    /// The gradient itself, `[params]`.
+    pub gradient: Tensor<1>,
+    /// The sum of its squares, `[1]`.
+    pub squares: Tensor<1>,
+}
+
+/// Gradient of a policy's loss on the samples with these indices `[n]`. `params` and `old_params`, those of the policy that
 /// acted, are the network's and, behind them, the log standard deviations; with `standardize` the samples'
 /// advantages are standardised first ([`super::standardized`]).
 #[must_use]
@@ -24,8 +37,8 @@ pub fn policy_gradient(
     indices: &Tensor<1, Int>,
     terms: LossTerms,
     standardize: bool,
-) -> (Tensor<1>, Tensor<1>) {
-    let (metrics, gradient) = <Dispatch as GradientOps>::policy_gradient(
+) -> Gradient {
+    let (metrics, gradient, squares) = <Dispatch as GradientOps>::policy_gradient(
         params.clone().into_dispatch(),
         old_params.clone().into_dispatch(),
         samples.observations.clone().into_dispatch(),
@@ -38,11 +51,10 @@ pub fn policy_gradient(
         terms,
         standardize,
     );
-    (Tensor::from_dispatch(metrics), Tensor::from_dispatch(gradient))
+    Gradient::new(metrics, gradient, squares)
 }
 
-/// Gradient `[params]` of a critic's loss on the samples with these indices `[n]`, and before it the mean
-/// squared error `[1]`; see [`super::value_loss`].
+/// Gradient of a critic's loss ([`super::value_loss`]) on the samples with these indices `[n]`.
 #[must_use]
 pub fn value_gradient(
     network: &Mlp,
@@ -52,8 +64,8 @@ pub fn value_gradient(
     indices: &Tensor<1, Int>,
     clip_range: Option<f64>,
     coef: f64,
-) -> (Tensor<1>, Tensor<1>) {
-    let (loss, gradient) = <Dispatch as GradientOps>::value_gradient(
+) -> Gradient {
+    let (loss, gradient, squares) = <Dispatch as GradientOps>::value_gradient(
         params.clone().into_dispatch(),
         observations.clone().into_dispatch(),
         target.returns.clone().into_dispatch(),
@@ -63,7 +75,14 @@ pub fn value_gradient(
         clip_range,
         coef,
     );
-    (Tensor::from_dispatch(loss), Tensor::from_dispatch(gradient))
+    Gradient::new(loss, gradient, squares)
+}
+
+impl Gradient {
+    fn new(metrics: DispatchTensor, gradient: DispatchTensor, squares: DispatchTensor) -> Gradient {
+        let [metrics, gradient, squares] = [metrics, gradient, squares].map(Tensor::from_dispatch);
+        Gradient { metrics, gradient, squares }
+    }
 }
 
 /// Gradients of minibatches. The default bodies serve every backend.
@@ -83,7 +102,7 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: Mlp,
         terms: LossTerms,
         standardize: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let columns = [observations, actions, log_probs, old_outputs, advantages];
         let [observations, actions, log_probs, old_outputs, mut advantages] =
             columns.map(|column| Self::take_rows(column, indices.clone()));
@@ -109,7 +128,8 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
                 Self::float_cat(vec![gradient, log_std], 0)
             }
         };
-        (metrics, gradient)
+        let squares = Self::sum_of_squares(gradient.clone());
+        (metrics, gradient, squares)
     }
 
     /// See [`value_gradient`].
@@ -123,13 +143,15 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: Mlp,
         clip_range: Option<f64>,
         coef: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [observations, returns, old_values] = [observations, returns, old_values]
             .map(|column| Self::take_rows(column, indices.clone()));
         let (values, hidden) =
             Self::mlp_forward(observations.clone(), params.clone(), network.clone());
         let (loss, derivative) = Self::value_loss(values, returns, old_values, clip_range, coef);
-        (loss, Self::mlp_backward(observations, params, hidden, derivative, network))
+        let gradient = Self::mlp_backward(observations, params, hidden, derivative, network);
+        let squares = Self::sum_of_squares(gradient.clone());
+        (loss, gradient, squares)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::chunks::{Samples, sum};
 use super::kernel::{self, AdamStep, Bounds};
-use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
+use super::tensors::{Array, Expr, contiguous, flex_body, keep, slice_of, tensor_of};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Tensor};
@@ -236,6 +236,7 @@ impl VectorOps for Flex {
             scale,
             step,
         );
+        keep(gradient);
         (params, m, v)
     }
 }
