@@ -289,7 +289,7 @@ fn a_crafted_state_of_an_agent_is_refused() {
 
 /// A [`CollectorState`] as a checkpoint has it, where names don't count: environments (state, stream, length
 /// and return of each), observations, reward normaliser (mean, variance, count; returns), stream.
-type Written = (Vec<Member>, Vec<f32>, Option<(Statistics, Vec<f64>)>, Rng);
+type Written = (Vec<Member>, Vec<f32>, Option<(Statistics, Vec<f64>)>, Vec<Rng>);
 type Member = (Vec<f64>, Rng, u32, f64);
 type Statistics = (Vec<f64>, Vec<f64>, f64);
 
@@ -321,6 +321,7 @@ fn a_crafted_state_of_a_collector_is_refused() {
     }
     refuse("length of an episode", &|state| state.0[1].2 = u32::MAX);
     refuse("fewer observations", &|state| state.1.truncate(2));
+    refuse("fewer streams", &|state| state.3.truncate(2));
     refuse("fewer environments", &|state| state.0.truncate(2));
     refuse("a shorter environment", &|state| state.0[1].0.truncate(1));
     refuse("no mean", &|state| normalizer(state).0.0.clear());
