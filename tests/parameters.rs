@@ -4,7 +4,7 @@
 mod support;
 
 use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig, evaluate};
-use envs::{Registry, Task, TaskConfig, VectorEnv};
+use envs::{Environments, Task, TaskConfig, VectorEnv};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -208,7 +208,11 @@ fn a_sweep_sweeps_parameters() {
 
 fn task(name: &str, config: Value) -> Task {
     let config: TaskConfig = serde_json::from_value(config).expect("a task's configuration");
-    Registry::default().get(name).expect("a built-in environment").task(&config).expect("a task")
+    Environments::default()
+        .get(name)
+        .expect("a built-in environment")
+        .task(&config)
+        .expect("a task")
 }
 
 fn agent(task: &Task) -> Agent {

@@ -364,7 +364,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{CartPole, Entry, Registry, Stream, Task, TaskConfig, VectorEnv, stream};
+    use crate::{CartPole, Entry, Environments, Stream, Task, TaskConfig, VectorEnv, stream};
     use schemars::JsonSchema;
     use serde::Serialize;
 
@@ -374,7 +374,7 @@ mod tests {
     }
 
     fn built_in(name: &str, parameters: Value) -> Result<Task, ParameterError> {
-        task(&Registry::default().get(name).unwrap(), parameters)
+        task(&Environments::default().get(name).unwrap(), parameters)
     }
 
     fn numbers(distribution: &Distribution) -> Vec<f64> {
@@ -636,7 +636,7 @@ mod tests {
 
     #[test]
     fn every_built_in_parameter_can_be_drawn_alone() {
-        for entry in Registry::default().entries() {
+        for entry in Environments::default().entries() {
             for (key, value) in entry.defaults() {
                 let value = value.as_f64().unwrap();
                 let pair = if value == 0.0 {

@@ -59,7 +59,7 @@ pub fn init(
 /// The tuned configuration of a built-in environment; `None` for one of the user's own, which may go by
 /// the name of a built-in one.
 fn tuned(entry: &Entry, algorithm: &str) -> Option<&'static str> {
-    envs::Registry::default()
+    envs::Environments::default()
         .get(entry.name)
         .filter(|known| known.description == entry.description)?;
     TUNED.iter().find(|one| (one.0, one.1) == (algorithm, entry.name)).map(|one| one.2)
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
-        for entry in envs::Registry::default().entries() {
+        for entry in envs::Environments::default().entries() {
             for algorithm in Algorithms::default().all().iter().map(|one| one.name) {
                 assert!(tuned(entry, algorithm).is_some(), "{algorithm} on {}", entry.name);
             }
