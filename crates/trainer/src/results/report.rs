@@ -230,11 +230,8 @@ fn curves(groups: &[Group]) -> String {
             .cloned()
             .collect();
         const METRIC: &str = "rollout/ep_rew_mean";
-        let (wide, narrow) = (plot::svg, plot::narrow_svg);
-        let pictures = wide(&here, METRIC, Axis::Steps)
-            .and_then(|wide| Ok((wide, narrow(&here, METRIC, Axis::Steps)?)));
-        html.push_str(&match pictures {
-            Ok((wide, narrow)) => format!(
+        html.push_str(&match plot::wide_and_narrow_svg(&here, METRIC, Axis::Steps) {
+            Ok([wide, narrow]) => format!(
                 "<figure class=\"broad\">{}</figure>\n<figure class=\"narrow\">{}</figure>\n",
                 inline(&wide, html.len()),
                 inline(&narrow, html.len() + 1)
@@ -258,7 +255,7 @@ fn inline(svg: &str, number: usize) -> String {
 
 /// The numbers of `trainer compare`.
 fn comparison(groups: &[Group]) -> String {
-    let comparison = match compare(groups, None) {
+    let comparison = match compare(groups, None, false) {
         Ok(comparison) => comparison,
         Err(error) => return format!("<p>{}</p>\n", escape(&error.to_string())),
     };
