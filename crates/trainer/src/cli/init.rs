@@ -40,7 +40,8 @@ pub fn init(
     let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = format!("{algorithm}_{env}").chars().map(plain).collect();
     let text = match tuned(&entry, algorithm) {
-        Some(text) => text.to_owned(),
+        // Nobody tunes the task; what can be changed of it is there to be seen.
+        Some(text) => text.to_owned() + &config::init_parameters(&entry),
         None => config::init(&entry, algorithm, &name, registry),
     };
     let path = output.unwrap_or_else(|| format!("{name}.toml").into());

@@ -23,7 +23,7 @@ pub struct Comparison {
     /// Return that "reached" is about.
     pub threshold: Option<f64>,
     /// One a group with finished runs.
-    pub rows: Vec<Row>,
+    pub rows: Vec<GroupStatistics>,
     /// All pairs of groups on the same environment.
     pub pairs: Vec<Pair>,
     /// What the reader of the numbers should know.
@@ -32,7 +32,7 @@ pub struct Comparison {
 
 /// A group's statistics, over its finished runs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct GroupStatistics {
     /// What tells the group from the others.
     pub group: String,
     /// The environment's name.
@@ -112,7 +112,7 @@ pub fn compare(
         let (path, resume) = (run.path.display(), command("resume", &run.path));
         notes.push(format!("{path} is not finished and left out; `{resume}` goes on"));
     }
-    let (rows, returns): (Vec<Row>, Vec<Vec<f64>>) =
+    let (rows, returns): (Vec<GroupStatistics>, Vec<Vec<f64>>) =
         groups.par_iter().filter_map(|group| row(group, threshold)).unzip();
     if rows.is_empty() {
         let first = unfinished.first().map(|run| run.path.as_path()).unwrap_or("".as_ref());
@@ -293,14 +293,14 @@ impl Comparison {
 }
 
 /// All pairs of rows on the same environment.
-fn pairs_of(rows: &[Row]) -> impl Iterator<Item = (usize, usize)> {
+fn pairs_of(rows: &[GroupStatistics]) -> impl Iterator<Item = (usize, usize)> {
     let pairs =
         (0..rows.len()).flat_map(|one| (one + 1..rows.len()).map(move |other| (one, other)));
     pairs.filter(|&(one, other)| rows[one].environment == rows[other].environment)
 }
 
 /// The row of each environment that has the highest interquartile mean.
-fn best(rows: &[Row]) -> Vec<usize> {
+fn best(rows: &[GroupStatistics]) -> Vec<usize> {
     let mut best: BTreeMap<&str, usize> = BTreeMap::new();
     let middle = |index: usize| rows[index].final_return.interquartile_mean.value;
     for (index, row) in rows.iter().enumerate() {
@@ -313,7 +313,7 @@ fn best(rows: &[Row]) -> Vec<usize> {
 }
 
 /// The statistics of a group and the returns at the end; `None` if no run is finished.
-fn row(group: &Group, threshold: Option<f64>) -> Option<(Row, Vec<f64>)> {
+fn row(group: &Group, threshold: Option<f64>) -> Option<(GroupStatistics, Vec<f64>)> {
     let finished: Vec<_> =
         group.runs.iter().filter_map(|run| Some((run, run.summary.as_ref()?))).collect();
     let first = finished.first()?.1;
@@ -322,7 +322,7 @@ fn row(group: &Group, threshold: Option<f64>) -> Option<(Row, Vec<f64>)> {
         finished.iter().map(|(run, _)| stats::area_under_curve(&run.curve(STEPS, CURVE))).collect();
     let successes: Option<Vec<f64>> =
         finished.iter().map(|(_, summary)| summary.eval.success_rate).collect();
-    let row = Row {
+    let row = GroupStatistics {
         group: group.label.clone(),
         environment: first.environment.clone(),
         algorithm: first.algorithm.clone(),

@@ -7,7 +7,7 @@ mod layers;
 use crate::error::Error;
 use crate::files;
 use crate::registry::Registry;
-use crate::results::compare::{self, Estimate, Row, compare};
+use crate::results::compare::{self, Estimate, GroupStatistics, compare};
 use crate::results::plot::{self, Axis};
 use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
@@ -266,8 +266,8 @@ fn comparison(groups: &[Group]) -> String {
     heads.extend(with_success.then_some("Success rate"));
     let mut rows = Vec::new();
     // The best of each environment first.
-    let mut ranked: Vec<&Row> = comparison.rows.iter().collect();
-    let middle = |row: &Row| row.final_return.interquartile_mean.value;
+    let mut ranked: Vec<&GroupStatistics> = comparison.rows.iter().collect();
+    let middle = |row: &GroupStatistics| row.final_return.interquartile_mean.value;
     ranked.sort_by(|a, b| a.environment.cmp(&b.environment).then(middle(b).total_cmp(&middle(a))));
     for row in ranked {
         let end = &row.final_return;

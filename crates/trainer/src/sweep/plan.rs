@@ -124,7 +124,7 @@ impl Sweep {
         // Every trial has these from the sweep, so that no trial's own validation sees them.
         let head = root.iter().filter(|(key, _)| matches!(&**key.get_ref(), "name" | "seed"));
         let head = head.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let Head { name, seed } = strict(source, root, value.span(), head)?;
+        let NameAndSeed { name, seed } = strict(source, root, value.span(), head)?;
         let name = name.unwrap_or_else(|| source.name());
         validate_head(source, &name, seed)?;
         let seeds = match file.seeds {
@@ -362,7 +362,7 @@ impl Sweep {
 
 /// What stands above the tables, as far as a sweep needs it.
 #[derive(Deserialize)]
-struct Head {
+struct NameAndSeed {
     name: Option<String>,
     #[serde(default = "default_seed")]
     seed: u64,
