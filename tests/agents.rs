@@ -7,7 +7,7 @@ use agents::{
     KlPenalty, NetworkConfig, PpoConfig, Schedule, TrpoConfig,
 };
 use burn::tensor::Device;
-use envs::{ObservationNormalizer, Registry, RewardNormalizer, Rng, TaskConfig, VectorEnv};
+use envs::{Environments, ObservationNormalizer, RewardNormalizer, Rng, TaskConfig, VectorEnv};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Value;
@@ -15,7 +15,7 @@ use toml::Value;
 const NUM_ENVS: usize = 3;
 
 fn envs(name: &str) -> VectorEnv {
-    let entry = Registry::default().get(name).unwrap();
+    let entry = Environments::default().get(name).unwrap();
     // Episodes that end within a rollout.
     let config = TaskConfig { max_episode_steps: Some(25), ..TaskConfig::default() };
     VectorEnv::new(&entry.task(&config).unwrap(), 1, 0, NUM_ENVS)

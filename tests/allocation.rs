@@ -2,7 +2,7 @@
 
 use agents::ops::kernel::{self, Layer, Level, Network};
 use agents::{Activation, Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
-use envs::{Registry, TaskConfig, VectorEnv};
+use envs::{Environments, TaskConfig, VectorEnv};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -37,7 +37,7 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
     for (name, normalize) in
         [("cartpole", false), ("pendulum", true), ("reach", true), ("cliff", false)]
     {
-        let entry = Registry::default().get(name).unwrap();
+        let entry = Environments::default().get(name).unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 8);
         let config = AgentConfig::new(PpoConfig { rollout_steps: 512, ..PpoConfig::default() });
         let network = NetworkConfig::default();
@@ -75,7 +75,7 @@ fn environments_allocate_nothing_with_all_that_a_task_can_have() {
             "action_repeat": 2,
         });
         let config: TaskConfig = serde_json::from_value(config).unwrap();
-        let task = Registry::default().get(name).unwrap().task(&config).unwrap();
+        let task = Environments::default().get(name).unwrap().task(&config).unwrap();
         let mut envs = VectorEnv::new(&task, 1, 0, 8);
         let actions = vec![1.0; 8 * task.spec().action_space.width()];
         let before = ALLOCATIONS.with(Cell::get);

@@ -7,7 +7,7 @@ use agents::{
 };
 use backburn_tests::{assert_match, device, widened};
 use burn::tensor::Device;
-use envs::{Registry, TaskConfig, VectorEnv};
+use envs::{Environments, TaskConfig, VectorEnv};
 
 /// Largest difference, relative for numbers above 1.
 const TOLERANCE: f64 = 1e-4;
@@ -27,7 +27,7 @@ struct Case {
 
 impl Case {
     fn envs(&self) -> VectorEnv {
-        let entry = Registry::default().get(self.env).unwrap();
+        let entry = Environments::default().get(self.env).unwrap();
         VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), SEED, 0, NUM_ENVS)
     }
 

@@ -14,7 +14,7 @@ use agents::{
 use backburn_tests::assert_match;
 use burn::tensor::Device;
 use envs::{
-    Cliff, CliffParameters, Environment, Registry, Rng, Stream, TaskConfig, VectorEnv, stream,
+    Cliff, CliffParameters, Environment, Environments, Rng, Stream, TaskConfig, VectorEnv, stream,
 };
 use rand::RngExt;
 
@@ -248,7 +248,7 @@ fn fit_critic(hidden: &[usize], policy: Vec<f32>, learning_rate: f64) -> Learned
         ..TrpoConfig::default()
     };
     let mut agent = with_policy(agent(config, hidden), policy.clone());
-    let entry = Registry::default().get("cliff").unwrap();
+    let entry = Environments::default().get("cliff").unwrap();
     let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 16);
     let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
     let (mut visits, mut terminated, mut truncated) = (vec![0; STATES], 0, 0);

@@ -36,9 +36,19 @@ fn init_writes_a_configuration_that_is_good_and_replaces_nothing() {
             let file = format!("{algorithm}_{env}.toml");
             let ended = place.trainer(&["init", env, algorithm]).expect(0, &[]);
             assert!(ended.stdout.contains(&format!("trainer run {file}")), "{}", ended.stdout);
-            place.trainer(&["check", &file]).expect(0, &[]);
-            let tuned = fs::read(configs().join(&file)).expect("the tuned configuration");
-            assert_eq!(fs::read(place.path(&file)).expect("it is there"), tuned);
+            let checked = place.trainer(&["check", &file]).expect(0, &[]).stdout;
+            let tuned = configs().join(&file);
+            let path = tuned.to_str().expect("a path");
+            assert_eq!(checked, place.trainer(&["check", path]).expect(0, &[]).stdout);
+            let written = fs::read_to_string(place.path(&file)).expect("it is there");
+            let tuned = fs::read_to_string(&tuned).expect("the tuned configuration");
+            let parameters = written.strip_prefix(&tuned).expect("the tuned configuration first");
+            let parameters: toml::Table = parameters.parse().expect("a table");
+            let checked: toml::Table = checked.parse().expect("a configuration");
+            assert_eq!(
+                parameters["env"]["parameters"], checked["env"]["parameters"],
+                "all of them"
+            );
         }
     }
     let init = |arguments: &[&str]| place.trainer(&[&["init"], arguments].concat());

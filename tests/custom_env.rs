@@ -3,7 +3,7 @@
 
 // ANCHOR: environment
 use envs::{
-    Action, Color, Drawing, Entry, Environment, Registry, Rng, Space, Spec, StateError, Step,
+    Action, Color, Drawing, Entry, Environment, Environments, Rng, Space, Spec, StateError, Step,
 };
 use rand::RngExt;
 use std::process::ExitCode;
@@ -143,13 +143,13 @@ impl Parametric for Trolley {
 
 // ANCHOR: main
 /// Every environment of this program.
-fn registry() -> Registry {
+fn environments() -> Environments {
     let trolley = Entry::with_parameters::<Trolley>("trolley", "stop a trolley at a mark");
-    Registry::default().with(trolley)
+    Environments::default().with(trolley)
 }
 
 fn main() -> ExitCode {
-    trainer::main(registry())
+    trainer::main(environments())
 }
 // ANCHOR_END: main
 
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn observations_stay_in_their_space_and_a_saved_state_goes_on_the_same() {
-        let entry = registry().get("trolley").expect("it is registered");
+        let entry = environments().get("trolley").expect("it is registered");
         let drawn = serde_json::json!({ "mass": { "uniform": [0.5, 2.0] }, "friction": 0.2 });
         let parameters = drawn.as_object().expect("a table").clone();
         let task = entry.task(&TaskConfig { parameters, ..TaskConfig::default() }).expect("a task");
@@ -272,11 +272,11 @@ mod tests {
 
     #[test]
     fn the_configuration_of_the_page_learns_to_stop_at_the_mark() {
-        let registry = registry();
+        let environments = environments();
         let source = Source::new(Path::new("ppo_trolley.toml"), CONFIG.to_owned(), &[]);
         let experiment =
-            Experiment::parse(&source, &registry.clone().into()).expect("a configuration");
-        let entry = registry.get(&experiment.env.name).expect("it is registered");
+            Experiment::parse(&source, &environments.clone().into()).expect("a configuration");
+        let entry = environments.get(&experiment.env.name).expect("it is registered");
         let task = entry.task(&TaskConfig::default()).expect("a task");
         let agent = train(&experiment, &task).expect("nothing fails");
 

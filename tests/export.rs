@@ -3,7 +3,7 @@
 mod support;
 
 use agents::{Activation, Actor, Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, record};
-use envs::{ObservationNormalizer, Registry, Rng, Space, Stream, Task, stream};
+use envs::{Environments, ObservationNormalizer, Rng, Space, Stream, Task, stream};
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::fs;
@@ -78,7 +78,8 @@ impl Case {
             place.path(&path)
         };
         let Trained { agent, task, .. } =
-            Trained::read(place.path(name), &Registry::default().into()).expect("a trained policy");
+            Trained::read(place.path(name), &Environments::default().into())
+                .expect("a trained policy");
         let observations = observations(agent.actor(), &task);
         let space = task.spec().action_space.clone();
         let actions = own_actions(agent.actor(), &space, &observations);

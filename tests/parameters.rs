@@ -4,7 +4,12 @@
 mod support;
 
 use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig, evaluate};
-use envs::{Registry, Task, TaskConfig, VectorEnv};
+use envs::{
+    Action, Entry, Environment, Environments, ParameterError, Parametric, Rng, Space, Spec,
+    StateError, Step, Task, TaskConfig, VectorEnv,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -208,7 +213,11 @@ fn a_sweep_sweeps_parameters() {
 
 fn task(name: &str, config: Value) -> Task {
     let config: TaskConfig = serde_json::from_value(config).expect("a task's configuration");
-    Registry::default().get(name).expect("a built-in environment").task(&config).expect("a task")
+    Environments::default()
+        .get(name)
+        .expect("a built-in environment")
+        .task(&config)
+        .expect("a task")
 }
 
 fn agent(task: &Task) -> Agent {
@@ -222,6 +231,82 @@ fn agent(task: &Task) -> Agent {
         Backend::Flex.open().expect("a CPU"),
     )
     .expect("an agent")
+}
+
+/// An episode is one step, whose reward is the parameter.
+#[derive(Clone)]
+struct Told(ToldParameters);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct ToldParameters {
+    /// The reward.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    reward: f64,
+}
+
+impl Default for ToldParameters {
+    fn default() -> Self {
+        ToldParameters { reward: 0.5 }
+    }
+}
+
+impl Parametric for Told {
+    type Parameters = ToldParameters;
+
+    fn new(parameters: ToldParameters) -> Result<Self, ParameterError> {
+        Ok(Told(parameters))
+    }
+}
+
+impl Environment for Told {
+    fn spec(&self) -> Spec {
+        Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 1)
+    }
+
+    fn reset(&mut self, _rng: &mut Rng) {}
+
+    fn step(&mut self, _action: Action<'_>, _rng: &mut Rng) -> Step {
+        Step { reward: self.0.reward, terminated: true, ..Step::default() }
+    }
+
+    fn observe(&self, observation: &mut [f32]) {
+        observation[0] = 0.0;
+    }
+
+    fn state(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
+        StateError::read::<0>(state).map(drop)
+    }
+}
+
+#[test]
+fn an_evaluation_draws_parameters_from_seeds_of_its_own() {
+    let entry = Entry::with_parameters::<Told>("told", "");
+    let config = json!({ "parameters": { "reward": { "uniform": [0.0, 1.0] } } });
+    let config: TaskConfig = serde_json::from_value(config).expect("a task's configuration");
+    let task = entry.task(&config).expect("a task");
+    let agent = agent(&task);
+    let evaluated = |episodes, seed| -> Vec<f64> {
+        let evaluation = evaluate(agent.actor(), &task, episodes, seed, true).expect("finite");
+        evaluation.episodes().iter().map(|episode| episode.episode_return).collect()
+    };
+    let drawn = evaluated(20, 7);
+    assert!(drawn.iter().all(|reward| (0.0..=1.0).contains(reward)), "{drawn:?}");
+    assert!((0..20).all(|i| !drawn[..i].contains(&drawn[i])), "an episode, a draw: {drawn:?}");
+    // The same for every policy and however often it is asked; an episode's is its own.
+    assert_eq!(evaluated(20, 7), drawn);
+    assert_eq!(evaluated(5, 7), drawn[..5]);
+    assert!(evaluated(20, 8).iter().all(|reward| !drawn.contains(reward)));
+    // Training with the same seed draws others.
+    let mut training = VectorEnv::new(&task, 7, 0, 20);
+    for _ in 0..20 {
+        let transitions = training.step(&[0.0; 20]);
+        assert!(transitions.iter().all(|transition| !drawn.contains(&transition.reward)));
+    }
 }
 
 #[test]

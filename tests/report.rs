@@ -3,7 +3,7 @@
 mod support;
 
 use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, evaluate, record};
-use envs::{Registry, TaskConfig};
+use envs::{Environments, TaskConfig};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ fn a_recording_is_the_episode_that_an_evaluation_plays() {
         ("reach", disturbed("joint_friction")),
         ("cliff", disturbed("slip_probability")),
     ] {
-        let entry = Registry::default().get(name).expect("a built-in environment");
+        let entry = Environments::default().get(name).expect("a built-in environment");
         let task = entry.task(&config).expect("a task");
         let agent = Agent::new(
             &AgentConfig::new(PpoConfig::default()),

@@ -7,10 +7,16 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
+use envs::{
+    Action, Cliff, CliffParameters, Entry, Environment, ParameterError, Parametric, Rng, Spec,
+    StateError, Step,
+};
 use support::Place;
+use trainer::{Registry, Source, Sweep};
 
 /// Nothing here takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -280,6 +286,81 @@ fn large_sweeps_are_checked_in_no_time() {
     let trials = format!("[sweep.grid]\n\"agent.gamma\" = [{}]", values(10_000));
     let time = timed(&trials, 0, &[]);
     assert!(time < Duration::from_secs(4), "checked in {time:?}");
+    // Each trial has an environment of its own.
+    let lists = "[sweep.grid]\n\"env.parameters.slip_probability\" = ";
+    let time = timed(&format!("{lists}[{}]", values(10_000)), 0, &[]);
+    assert!(time < Duration::from_secs(4), "checked in {time:?}");
+    // The last of them is found to be wrong, and named.
+    let wrong = format!("{lists}[{}, 1.5]", values(9_999));
+    let message =
+        "with env.parameters.slip_probability = 1.5: env.parameters.slip_probability: is 1.5";
+    let time = timed(&wrong, 2, &[message, "from 0 to 1"]);
+    assert!(time < Duration::from_secs(4), "refused after {time:?}");
+    let draws = "[sweep.search]\ntrials = 10_000\n\
+                 env.parameters.fall_reward = { uniform = [-200, -50] }";
+    let time = timed(draws, 0, &[]);
+    assert!(time < Duration::from_secs(4), "checked in {time:?}");
+}
+
+/// How often [`Counted`] was made.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+/// The cliff walk, and how often it was made.
+#[derive(Clone)]
+struct Counted(Cliff);
+
+impl Parametric for Counted {
+    type Parameters = CliffParameters;
+
+    fn new(parameters: CliffParameters) -> Result<Self, ParameterError> {
+        MADE.fetch_add(1, Ordering::Relaxed);
+        Cliff::new(parameters).map(Counted)
+    }
+}
+
+impl Environment for Counted {
+    fn spec(&self) -> Spec {
+        self.0.spec()
+    }
+
+    fn reset(&mut self, rng: &mut Rng) {
+        self.0.reset(rng);
+    }
+
+    fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step {
+        self.0.step(action, rng)
+    }
+
+    fn observe(&self, observation: &mut [f32]) {
+        self.0.observe(observation);
+    }
+
+    fn state(&self) -> Vec<f64> {
+        self.0.state()
+    }
+
+    fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
+        self.0.set_state(state)
+    }
+}
+
+/// To make an environment may mean to read a file.
+#[test]
+fn a_sweep_is_checked_with_each_environment_made_once() {
+    let counted = Entry::with_parameters::<Counted>("counted", "made how often?");
+    let registry = Registry::default().with_environment(counted);
+    let grid = "[sweep.grid]\nagent.gamma = [0.5, 0.6, 0.7, 0.8, 0.9]\n\
+                env.parameters.slip_probability = [0.1, 0.2, 0.3]\n";
+    let text = TINY.replace("cliff", "counted") + grid;
+    let source = Source::new(Path::new("counted.toml"), text, &[]);
+    let sweep = Sweep::parse(&source).expect("a sweep").expect("a sweep");
+    let trials = sweep.trials(&registry).expect("good ones");
+    assert_eq!((trials.len(), MADE.load(Ordering::Relaxed)), (15, 3));
+    let slips = |trial: usize| trials[trial].experiment.env.parameters["slip_probability"].clone();
+    assert_eq!((slips(0), slips(4)), (0.1.into(), 0.2.into()));
+    assert_eq!(slips(14), 0.3);
+    let parameters = &trials[14].experiment.env.parameters;
+    assert_eq!(parameters["fall_reward"], -100.0, "what is not given is filled in");
 }
 
 #[test]

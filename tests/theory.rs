@@ -14,7 +14,7 @@ use agents::{
 use backburn_tests::textbook::{self, PolicyLoss, discounted_returns, gradient, k_step_returns};
 use backburn_tests::{assert_match, numbers, rows};
 use burn::tensor::{Device, Tensor};
-use envs::{Reach, Registry, Rng, Space, Stream, TaskConfig, VectorEnv, stream};
+use envs::{Environments, Reach, Rng, Space, Stream, TaskConfig, VectorEnv, stream};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
@@ -362,7 +362,7 @@ fn coefs_under_a_penalty(epochs: usize, minibatch_size: usize, rate: f64) -> Vec
         ..PpoConfig::default()
     });
     let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
-    let entry = Registry::default().get("cartpole").unwrap();
+    let entry = Environments::default().get("cartpole").unwrap();
     let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
     let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());
     let mut agent =

@@ -7,7 +7,7 @@
 use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig, TrpoConfig};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use envs::{Registry, TaskConfig, VectorEnv};
+use envs::{Environments, TaskConfig, VectorEnv};
 
 fn main() {
     divan::main();
@@ -23,7 +23,7 @@ fn trpo() -> AgentConfig {
 }
 
 fn start(config: &AgentConfig, env: &str, num_envs: usize) -> (Agent, Collector) {
-    let task = Registry::default().get(env).unwrap().task(&TaskConfig::default()).unwrap();
+    let task = Environments::default().get(env).unwrap().task(&TaskConfig::default()).unwrap();
     let envs = VectorEnv::new(&task, 1, 0, num_envs);
     let network = NetworkConfig::default();
     let device = Backend::Flex.open().unwrap();

@@ -30,9 +30,9 @@ pub struct AgentState {
 ///
 /// ```
 /// use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
-/// use envs::{Registry, TaskConfig, VectorEnv};
+/// use envs::{Environments, TaskConfig, VectorEnv};
 ///
-/// let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
 /// let (network, spec, device) = (NetworkConfig::default(), task.spec(), Backend::Flex.open()?);
 /// let (observations, actions) = (&spec.observation_space, &spec.action_space);
@@ -243,12 +243,12 @@ mod tests {
     use crate::ppo::PpoConfig;
     use crate::rollout::Collector;
     use crate::trpo::TrpoConfig;
-    use envs::{Registry, TaskConfig, VectorEnv};
+    use envs::{Environments, TaskConfig, VectorEnv};
     use std::collections::BTreeSet;
 
     /// What runs on this thread in an update of a Gaussian policy on `flex`.
     fn bodies_of_an_update(config: &AgentConfig) -> BTreeSet<&'static str> {
-        let entry = Registry::default().get("pendulum").unwrap();
+        let entry = Environments::default().get("pendulum").unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
         let [observations, actions] =
             [envs.observation_space(), envs.action_space()].map(Space::clone);

@@ -90,8 +90,8 @@ impl Evaluation {
 ///
 /// ```
 /// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
-/// # use envs::{Registry, TaskConfig};
-/// # let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// # use envs::{Environments, TaskConfig};
+/// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
 /// # let (network, spaces) = (NetworkConfig::default(), task.spec());
 /// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
@@ -195,8 +195,8 @@ pub struct Recording {
 ///
 /// ```
 /// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
-/// # use envs::{Registry, TaskConfig};
-/// # let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// # use envs::{Environments, TaskConfig};
+/// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
 /// # let (network, spaces) = (NetworkConfig::default(), task.spec());
 /// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);

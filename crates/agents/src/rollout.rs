@@ -25,8 +25,8 @@ pub struct CollectorState {
 ///
 /// ```
 /// # use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
-/// # use envs::{Registry, TaskConfig, VectorEnv};
-/// # let task = Registry::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// # use envs::{Environments, TaskConfig, VectorEnv};
+/// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
 /// # let (network, spaces) = (NetworkConfig::default(), task.spec());
 /// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);

@@ -5,7 +5,7 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use envs::{
-    Action, CartPole, Cliff, Environment, Pendulum, Reach, Registry, Space, Stream, TaskConfig,
+    Action, CartPole, Cliff, Environment, Environments, Pendulum, Reach, Space, Stream, TaskConfig,
     VectorEnv,
 };
 
@@ -62,7 +62,7 @@ fn cliff(bencher: Bencher<'_, '_>) {
 /// Environment steps through [`VectorEnv`], over all its copies.
 #[divan::bench(args = ["cartpole", "pendulum", "reach", "cliff"])]
 fn vector(bencher: Bencher<'_, '_>, name: &str) {
-    let task = Registry::default().get(name).map(|entry| entry.task(&TaskConfig::default()));
+    let task = Environments::default().get(name).map(|entry| entry.task(&TaskConfig::default()));
     let Some(Ok(task)) = task else { return };
     let mut vector = VectorEnv::new(&task, 1, 0, NUM_ENVS);
     let actions = |step: usize| match vector.action_space() {

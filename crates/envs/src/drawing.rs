@@ -203,7 +203,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{Action, Registry, Space, Stream, TaskConfig, stream};
+    use crate::{Action, Environments, Space, Stream, TaskConfig, stream};
 
     #[test]
     fn an_arrow_has_a_shaft_and_two_barbs() {
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn built_in_environments_move_inside_their_picture() {
-        for entry in Registry::default().entries() {
+        for entry in Environments::default().entries() {
             let mut rng = stream(1, Stream::Environment(0));
             let mut env = entry.task(&TaskConfig::default()).unwrap().make();
             env.reset(&mut rng);

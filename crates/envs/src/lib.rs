@@ -1,7 +1,7 @@
 //! The environments that Backburn trains on, and the trait to add one.
 //!
 //! No tensor library in here: states are `f64`, observations `f32`, randomness an explicit stream.
-//! [`Environment`] is one copy of a task, and its [`Spec`] says what it is. [`Registry`] finds an
+//! [`Environment`] is one copy of a task, and its [`Spec`] says what it is. [`Environments`] finds an
 //! environment by its name; an [`Entry`] with the parameters of a [`TaskConfig`] is a [`Task`]; and
 //! [`VectorEnv`] is many copies of a task with automatic resets.
 
@@ -9,12 +9,12 @@ mod cartpole;
 mod cliff;
 mod drawing;
 mod environment;
+mod environments;
 mod normalize;
 mod parameters;
 mod pendulum;
 mod randomized;
 mod reach;
-mod registry;
 mod rng;
 mod space;
 mod task;
@@ -25,11 +25,11 @@ pub use cartpole::{CartPole, CartPoleParameters};
 pub use cliff::{Cliff, CliffParameters};
 pub use drawing::{Color, Drawing, Shape};
 pub use environment::{Environment, Spec, StateError, Step};
+pub use environments::{Entry, Environments};
 pub use normalize::{ObservationNormalizer, RewardNormalizer, RunningMeanStd};
 pub use parameters::{ParameterError, Parametric};
 pub use pendulum::{Pendulum, PendulumParameters};
 pub use reach::{Reach, ReachParameters};
-pub use registry::{Entry, Registry};
 pub use rng::{Rng, Stream, stream};
 pub use space::{Action, Space};
 pub use task::{ActionDelay, ObservationNoise, Task, TaskConfig};

@@ -2,7 +2,7 @@
 //! schema.
 
 use crate::environment::Environment;
-use crate::randomized::{Distribution, Draw};
+use crate::randomized::{Draw, ParameterDistribution};
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
@@ -294,7 +294,7 @@ impl Resolved {
             }
             let taken = match value {
                 Value::Object(table) if schema["type"] != "object" => {
-                    let distribution = Distribution::parse(table, schema).map_err(at)?;
+                    let distribution = ParameterDistribution::parse(table, schema).map_err(at)?;
                     let first = distribution.ends()[0];
                     let value = distribution.value(first);
                     self.draws.push(Draw { path, distribution });
@@ -595,15 +595,15 @@ mod tests {
             "pair": { "choice": [[0, 1], [1, 0]] },
         });
         let resolved = resolve(given).unwrap();
-        let found: Vec<(String, &Distribution)> =
+        let found: Vec<(String, &ParameterDistribution)> =
             resolved.draws.iter().map(|draw| (draw.path.join("."), &draw.distribution)).collect();
         let pairs = vec![json!([0.0, 1.0]), json!([1.0, 0.0])];
         let expected = [
-            ("count", Distribution::Whole(1, 4)),
-            ("ground", Distribution::Choice(vec!["sand".into(), "ice".into()])),
-            ("mass", Distribution::Uniform(1.0, 2.0)),
-            ("pair", Distribution::Choice(pairs)),
-            ("wind.speed", Distribution::LogUniform(1.0, 2.0)),
+            ("count", ParameterDistribution::Whole(1, 4)),
+            ("ground", ParameterDistribution::Choice(vec!["sand".into(), "ice".into()])),
+            ("mass", ParameterDistribution::Uniform(1.0, 2.0)),
+            ("pair", ParameterDistribution::Choice(pairs)),
+            ("wind.speed", ParameterDistribution::LogUniform(1.0, 2.0)),
         ];
         for ((key, distribution), expected) in found.iter().zip(&expected) {
             assert_eq!((key.as_str(), *distribution), (expected.0, &expected.1));

@@ -21,7 +21,7 @@ const MAX_WHOLE: i64 = 1 << 53;
 
 /// What a parameter is drawn from.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Distribution {
+pub(crate) enum ParameterDistribution {
     /// A number between two bounds.
     Uniform(f64, f64),
     /// A number between two positive bounds, whose logarithm is uniform.
@@ -32,7 +32,7 @@ pub(crate) enum Distribution {
     Choice(Vec<Value>),
 }
 
-impl Distribution {
+impl ParameterDistribution {
     /// Reads `{ uniform = [0.3, 0.8] }` and the like, for a key of this schema; what is wrong
     /// otherwise.
     pub(crate) fn parse(table: &Map<String, Value>, schema: &Value) -> Result<Self, String> {
@@ -56,9 +56,9 @@ impl Distribution {
         };
         match (name.as_str(), kind) {
             ("choice", _) => match given.as_array() {
-                Some(values) if !values.is_empty() => {
-                    Ok(Distribution::Choice(values.iter().map(each).collect::<Result<_, _>>()?))
-                }
+                Some(values) if !values.is_empty() => Ok(ParameterDistribution::Choice(
+                    values.iter().map(each).collect::<Result<_, _>>()?,
+                )),
                 _ => Err("has a choice that must be an array of one value or more".into()),
             },
             ("uniform" | "log_uniform", "number") | ("uniform", "integer") => {
@@ -76,13 +76,17 @@ impl Distribution {
                 }
                 match (ends.0.as_i64(), ends.1.as_i64()) {
                     (Some(low), Some(high)) if low >= -MAX_WHOLE && high <= MAX_WHOLE => {
-                        Ok(Distribution::Whole(low, high))
+                        Ok(ParameterDistribution::Whole(low, high))
                     }
                     _ if kind == "integer" => {
                         Err(format!("has a {name} that must stay within 2^53 of 0"))
                     }
-                    _ if name == "uniform" => Ok(Distribution::Uniform(numbers.0, numbers.1)),
-                    _ if numbers.0 > 0.0 => Ok(Distribution::LogUniform(numbers.0, numbers.1)),
+                    _ if name == "uniform" => {
+                        Ok(ParameterDistribution::Uniform(numbers.0, numbers.1))
+                    }
+                    _ if numbers.0 > 0.0 => {
+                        Ok(ParameterDistribution::LogUniform(numbers.0, numbers.1))
+                    }
                     _ => {
                         Err(format!("has a {name} that begins at {}; must be above 0", shown(low)))
                     }
@@ -92,47 +96,50 @@ impl Distribution {
         }
     }
 
-    /// What [`Distribution::parse`] reads.
+    /// What [`ParameterDistribution::parse`] reads.
     pub(crate) fn to_value(&self) -> Value {
         match self {
-            Distribution::Uniform(low, high) => json!({ "uniform": [low, high] }),
-            Distribution::LogUniform(low, high) => json!({ "log_uniform": [low, high] }),
-            Distribution::Whole(low, high) => json!({ "uniform": [low, high] }),
-            Distribution::Choice(values) => json!({ "choice": values }),
+            ParameterDistribution::Uniform(low, high) => json!({ "uniform": [low, high] }),
+            ParameterDistribution::LogUniform(low, high) => json!({ "log_uniform": [low, high] }),
+            ParameterDistribution::Whole(low, high) => json!({ "uniform": [low, high] }),
+            ParameterDistribution::Choice(values) => json!({ "choice": values }),
         }
     }
 
     /// Draws a number: the value, or of a choice its index.
     fn draw(&self, rng: &mut Rng) -> f64 {
         match self {
-            Distribution::Uniform(low, high) => rng.random_range(*low..*high),
-            Distribution::LogUniform(low, high) => {
+            ParameterDistribution::Uniform(low, high) => rng.random_range(*low..*high),
+            ParameterDistribution::LogUniform(low, high) => {
                 rng.random_range(low.ln()..high.ln()).exp().clamp(*low, *high)
             }
-            Distribution::Whole(low, high) => rng.random_range(*low..=*high) as f64,
-            Distribution::Choice(values) => rng.random_range(0..values.len() as u64) as f64,
+            ParameterDistribution::Whole(low, high) => rng.random_range(*low..=*high) as f64,
+            ParameterDistribution::Choice(values) => {
+                rng.random_range(0..values.len() as u64) as f64
+            }
         }
     }
 
     /// The value of a drawn number.
     pub(crate) fn value(&self, drawn: f64) -> Value {
         match self {
-            Distribution::Uniform(..) | Distribution::LogUniform(..) => drawn.into(),
-            Distribution::Whole(..) => (drawn as i64).into(),
-            Distribution::Choice(values) => values[drawn as usize].clone(),
+            ParameterDistribution::Uniform(..) | ParameterDistribution::LogUniform(..) => {
+                drawn.into()
+            }
+            ParameterDistribution::Whole(..) => (drawn as i64).into(),
+            ParameterDistribution::Choice(values) => values[drawn as usize].clone(),
         }
     }
 
     /// Whether the number can have been drawn.
     fn can_be(&self, drawn: f64) -> bool {
         match self {
-            Distribution::Uniform(low, high) | Distribution::LogUniform(low, high) => {
-                (*low..=*high).contains(&drawn)
-            }
-            Distribution::Whole(low, high) => {
+            ParameterDistribution::Uniform(low, high)
+            | ParameterDistribution::LogUniform(low, high) => (*low..=*high).contains(&drawn),
+            ParameterDistribution::Whole(low, high) => {
                 (*low as f64..=*high as f64).contains(&drawn) && drawn.fract() == 0.0
             }
-            Distribution::Choice(values) => {
+            ParameterDistribution::Choice(values) => {
                 (0.0..values.len() as f64).contains(&drawn) && drawn.fract() == 0.0
             }
         }
@@ -141,11 +148,14 @@ impl Distribution {
     /// Both ends, or every choice, as drawn numbers.
     pub(crate) fn ends(&self) -> Vec<f64> {
         match self {
-            Distribution::Uniform(low, high) | Distribution::LogUniform(low, high) => {
+            ParameterDistribution::Uniform(low, high)
+            | ParameterDistribution::LogUniform(low, high) => {
                 vec![*low, *high]
             }
-            Distribution::Whole(low, high) => vec![*low as f64, *high as f64],
-            Distribution::Choice(values) => (0..values.len()).map(|index| index as f64).collect(),
+            ParameterDistribution::Whole(low, high) => vec![*low as f64, *high as f64],
+            ParameterDistribution::Choice(values) => {
+                (0..values.len()).map(|index| index as f64).collect()
+            }
         }
     }
 }
@@ -156,7 +166,7 @@ pub(crate) struct Draw {
     /// Its key, one name a table.
     pub(crate) path: Vec<String>,
     /// What it is drawn from.
-    pub(crate) distribution: Distribution,
+    pub(crate) distribution: ParameterDistribution,
 }
 
 impl Draw {
@@ -364,7 +374,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{CartPole, Entry, Registry, Stream, Task, TaskConfig, VectorEnv, stream};
+    use crate::{CartPole, Entry, Environments, Stream, Task, TaskConfig, VectorEnv, stream};
     use schemars::JsonSchema;
     use serde::Serialize;
 
@@ -374,10 +384,10 @@ mod tests {
     }
 
     fn built_in(name: &str, parameters: Value) -> Result<Task, ParameterError> {
-        task(&Registry::default().get(name).unwrap(), parameters)
+        task(&Environments::default().get(name).unwrap(), parameters)
     }
 
-    fn numbers(distribution: &Distribution) -> Vec<f64> {
+    fn numbers(distribution: &ParameterDistribution) -> Vec<f64> {
         let mut rng = stream(5, Stream::Environment(0));
         let draws: Vec<f64> = (0..10_000).map(|_| distribution.draw(&mut rng)).collect();
         assert!(draws.iter().all(|&drawn| distribution.can_be(drawn)));
@@ -391,18 +401,18 @@ mod tests {
             draws.iter().filter(|&&drawn| drawn < bound).count() as f64 / draws.len() as f64
         };
         let near = |found: f64, expected: f64| assert!((found - expected).abs() < 0.02, "{found}");
-        near(below(&numbers(&Distribution::Uniform(1.0, 9.0)), 3.0), 0.25);
+        near(below(&numbers(&ParameterDistribution::Uniform(1.0, 9.0)), 3.0), 0.25);
         // As much below the geometric mean as above it.
-        near(below(&numbers(&Distribution::LogUniform(0.01, 100.0)), 1.0), 0.5);
-        near(below(&numbers(&Distribution::LogUniform(0.01, 100.0)), 0.1), 0.25);
-        let whole = numbers(&Distribution::Whole(-1, 2));
+        near(below(&numbers(&ParameterDistribution::LogUniform(0.01, 100.0)), 1.0), 0.5);
+        near(below(&numbers(&ParameterDistribution::LogUniform(0.01, 100.0)), 0.1), 0.25);
+        let whole = numbers(&ParameterDistribution::Whole(-1, 2));
         for value in -1..=2 {
             near(
                 whole.iter().filter(|&&drawn| drawn == f64::from(value)).count() as f64 / 1e4,
                 0.25,
             );
         }
-        let choice = Distribution::Choice(vec![json!(5.0), json!(7.0)]);
+        let choice = ParameterDistribution::Choice(vec![json!(5.0), json!(7.0)]);
         near(below(&numbers(&choice), 0.5), 0.5);
         assert_eq!([choice.value(0.0), choice.value(1.0)], [json!(5.0), json!(7.0)]);
     }
@@ -636,7 +646,7 @@ mod tests {
 
     #[test]
     fn every_built_in_parameter_can_be_drawn_alone() {
-        for entry in Registry::default().entries() {
+        for entry in Environments::default().entries() {
             for (key, value) in entry.defaults() {
                 let value = value.as_f64().unwrap();
                 let pair = if value == 0.0 {

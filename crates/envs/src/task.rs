@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// What a task is made of beside the environment's name. The default changes nothing.
 ///
 /// ```
-/// use envs::{ActionDelay, ObservationNoise, Registry, TaskConfig};
+/// use envs::{ActionDelay, Environments, ObservationNoise, TaskConfig};
 /// use serde_json::json;
 ///
 /// let config: TaskConfig = serde_json::from_value(json!({
@@ -24,7 +24,7 @@ use std::sync::Arc;
 ///     "action_repeat": 2,
 /// }))?;
 /// assert_eq!(config.action_delay, Some(ActionDelay::Uniform { uniform: [0, 2] }));
-/// let task = Registry::default().get("pendulum").unwrap().task(&config)?;
+/// let task = Environments::default().get("pendulum").unwrap().task(&config)?;
 /// assert_eq!(task.spec().max_episode_steps, 100);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -136,10 +136,10 @@ pub(crate) type Maker = Arc<dyn Fn() -> Box<dyn Environment> + Send + Sync>;
 /// recorded. It is checked when an [`Entry`](crate::Entry) makes it; making copies can't fail.
 ///
 /// ```
-/// use envs::{Registry, Stream, TaskConfig, stream};
+/// use envs::{Environments, Stream, TaskConfig, stream};
 ///
-/// let registry = Registry::default();
-/// let task = registry.get("cartpole").unwrap().task(&TaskConfig::default())?;
+/// let environments = Environments::default();
+/// let task = environments.get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// assert_eq!((task.name(), task.spec().max_episode_steps), ("cartpole", 500));
 ///
 /// let mut environment = task.make();
@@ -342,14 +342,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{Action, Registry, Rng, StateError, Step, Stream, stream};
+    use crate::{Action, Environments, Rng, StateError, Step, Stream, stream};
 
     fn config(value: Value) -> TaskConfig {
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn cartpole(value: Value) -> Result<Task, ParameterError> {
-        Registry::default().get("cartpole").unwrap().task(&config(value))
+        Environments::default().get("cartpole").unwrap().task(&config(value))
     }
 
     #[test]
@@ -430,7 +430,7 @@ mod tests {
             observation_noise: Some(ObservationNoise::All(f64::NAN)),
             ..TaskConfig::default()
         };
-        assert!(Registry::default().get("cartpole").unwrap().task(&nan).is_err());
+        assert!(Environments::default().get("cartpole").unwrap().task(&nan).is_err());
     }
 
     /// An environment whose reward has these terms.
@@ -530,7 +530,7 @@ mod tests {
         prints.sort();
         prints.dedup();
         assert_eq!(prints.len(), count);
-        let pendulum = Registry::default().get("pendulum").unwrap();
+        let pendulum = Environments::default().get("pendulum").unwrap();
         assert_ne!(pendulum.task(&TaskConfig::default()).unwrap().fingerprint(), plain);
 
         // Written out once: it is in checkpoints.

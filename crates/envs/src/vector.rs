@@ -58,9 +58,9 @@ struct Member {
 /// reset at once.
 ///
 /// ```
-/// use envs::{Registry, TaskConfig, VectorEnv};
+/// use envs::{Environments, TaskConfig, VectorEnv};
 ///
-/// let task = Registry::default().get("reach").unwrap().task(&TaskConfig::default())?;
+/// let task = Environments::default().get("reach").unwrap().task(&TaskConfig::default())?;
 /// let mut envs = VectorEnv::new(&task, 1, 0, 4);
 /// assert_eq!(envs.observations().len(), 4 * 10);
 ///
@@ -429,7 +429,7 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
-    use crate::{ActionDelay, CartPole, Entry, ObservationNoise, Registry, Step, TaskConfig};
+    use crate::{ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig};
     use serde_json::{Map, Value, json};
 
     /// Counts its steps: from 0 or 1, up to 3, where it terminates if the action was 0, or 4, where
@@ -508,7 +508,7 @@ mod tests {
     }
 
     fn cartpole() -> Task {
-        Registry::default().get("cartpole").unwrap().task(&TaskConfig::default()).unwrap()
+        Environments::default().get("cartpole").unwrap().task(&TaskConfig::default()).unwrap()
     }
 
     /// A tenth more or less of every parameter, drawn, and all that can stand around an environment.
@@ -529,11 +529,11 @@ mod tests {
 
     /// All environments there are, each as it is and disturbed.
     fn tasks() -> Vec<Task> {
-        let registry = Registry::default().with(Entry::of::<Counter>("counter", ""));
+        let environments = Environments::default().with(Entry::of::<Counter>("counter", ""));
         let both = |entry: &Entry| {
             [TaskConfig::default(), disturbed(entry)].map(|config| entry.task(&config).unwrap())
         };
-        registry.entries().iter().flat_map(both).collect()
+        environments.entries().iter().flat_map(both).collect()
     }
 
     /// Random actions for the environments of these global indices: a function of index and time,
@@ -581,7 +581,8 @@ mod tests {
     #[test]
     fn an_environment_does_the_same_in_any_company() {
         // Its episodes all begin in the same way.
-        let cliff = Registry::default().get("cliff").unwrap().task(&TaskConfig::default()).unwrap();
+        let cliff =
+            Environments::default().get("cliff").unwrap().task(&TaskConfig::default()).unwrap();
         let cliff = cliff.fingerprint();
         for task in tasks() {
             let all = play(&mut VectorEnv::new(&task, 7, 0, 8), 0, 0, 600);
@@ -725,7 +726,7 @@ mod tests {
     #[test]
     fn another_time_limit_counts_instead_of_the_own() {
         let config = TaskConfig { max_episode_steps: Some(7), ..TaskConfig::default() };
-        let task = Registry::default().get("pendulum").unwrap().task(&config).unwrap();
+        let task = Environments::default().get("pendulum").unwrap().task(&config).unwrap();
         let mut vector = VectorEnv::new(&task, 1, 0, 1);
         let ends: Vec<bool> = (0..14).map(|_| vector.step(&[0.0])[0].truncated).collect();
         assert_eq!(ends.iter().filter(|&&end| end).count(), 2);

@@ -259,7 +259,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{Entry, ObservationNoise, Registry, Stream, TaskConfig, VectorEnv, stream};
+    use crate::{Entry, Environments, ObservationNoise, Stream, TaskConfig, VectorEnv, stream};
 
     /// Shows the last action and how many steps there were; terminates with success after 5, and is
     /// truncated before by an action of 9. The reward of a step is its number; it costs 1.
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn choices_arrive_later_too() {
-        let entry = Registry::default().get("cliff").unwrap();
+        let entry = Environments::default().get("cliff").unwrap();
         let mut vector =
             VectorEnv::new(&entry.task(&delayed(ActionDelay::Steps(1))).unwrap(), 1, 0, 1);
         let cell = |vector: &VectorEnv| vector.observations().iter().position(|&x| x == 1.0);

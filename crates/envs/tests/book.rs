@@ -1,7 +1,7 @@
 //! Keeps the book's page on environments true: every parameter with its unit, default and range.
 #![allow(clippy::expect_used)]
 
-use envs::{Registry, TaskConfig};
+use envs::{Environments, TaskConfig};
 use serde_json::{Map, Value};
 
 /// A number as the page writes it.
@@ -27,7 +27,7 @@ fn declared(properties: &Map<String, Value>) -> Vec<String> {
 fn the_page_on_environments_has_every_parameter() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/environments.md");
     let page = std::fs::read_to_string(path).expect("the page");
-    for entry in Registry::default().entries() {
+    for entry in Environments::default().entries() {
         let section = page
             .split("\n## ")
             .find_map(|part| part.strip_prefix(&format!("`{}`\n", entry.name)))

@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used)]
 
-use envs::{Environment, Registry, Stream, TaskConfig, stream};
+use envs::{Environment, Environments, Stream, TaskConfig, stream};
 
 /// A line for each reset and each step: `reset NAME STATE`, and
 /// `step ACTION STATE REWARD OBSERVATION TERMINATED`, numbers as the digits of their bits, the
@@ -58,7 +58,7 @@ fn every_step_gives_the_bits_of_the_recording() {
             ["reset", next, state] => {
                 if next != name {
                     name = next;
-                    let entry = Registry::default().get(name).expect("a built-in environment");
+                    let entry = Environments::default().get(name).expect("a built-in environment");
                     environment = Some(entry.task(&TaskConfig::default()).expect("a task").make());
                     rng = stream(3, Stream::Environment(0));
                 }

@@ -2,7 +2,7 @@
 //!
 //! [`main`] is the whole program for the environments of a registry, so that a crate with
 //! environments of its own is one line:
-//! `trainer::main(envs::Registry::default().with(...))`.
+//! `trainer::main(envs::Environments::default().with(...))`.
 
 mod cli;
 mod error;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    trainer::main(envs::Registry::default())
+    trainer::main(envs::Environments::default())
 }

@@ -6,7 +6,7 @@ use agents::{AlgorithmConfig, Algorithms};
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// What `env.name` takes.
-    pub environments: envs::Registry,
+    pub environments: envs::Environments,
     /// What `agent.algorithm` takes.
     pub algorithms: Algorithms,
 }
@@ -27,9 +27,9 @@ impl Registry {
     }
 }
 
-impl From<envs::Registry> for Registry {
+impl From<envs::Environments> for Registry {
     /// These environments, and the built-in algorithms.
-    fn from(environments: envs::Registry) -> Registry {
+    fn from(environments: envs::Environments) -> Registry {
         Registry { environments, algorithms: Algorithms::default() }
     }
 }

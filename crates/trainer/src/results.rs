@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::experiment::config::keys::flattened;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::summary::Summary;
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -98,7 +99,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
     }
     found.sort();
     found.dedup();
-    found.iter().map(|path| Run::read(path)).collect()
+    found.par_iter().map(|path| Run::read(path)).collect()
 }
 
 fn search(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -132,54 +133,51 @@ pub struct Group {
 #[must_use]
 pub fn groups(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut places = BTreeMap::new();
     for run in runs {
-        match groups.iter_mut().find(|group| {
-            let first = &group.runs[0];
-            first.name == run.name && first.config == run.config
-        }) {
-            Some(group) => group.runs.push(run),
-            None => groups.push(Group {
-                label: String::new(),
-                differences: BTreeMap::new(),
-                runs: vec![run],
-            }),
+        let place = *places.entry((run.name.clone(), run.config.clone())).or_insert(groups.len());
+        if place == groups.len() {
+            let (label, differences) = (String::new(), BTreeMap::new());
+            groups.push(Group { label, differences, runs: Vec::new() });
         }
+        groups[place].runs.push(run);
     }
     let all_keys = differing(&groups.iter().collect::<Vec<_>>());
-    let names: Vec<String> = groups.iter().map(|group| group.runs[0].name.clone()).collect();
-    let one_name = names.iter().all(|name| *name == names[0]);
-    let labels: Vec<String> = groups
+    let mut namesakes: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
+    for group in &groups {
+        namesakes.entry(&group.runs[0].name).or_default().push(group);
+    }
+    let algorithm = |group: &Group| group.runs[0].config.get("agent.algorithm").cloned();
+    // Two algorithms differ in nearly every key: their names say more.
+    let go_by_algorithm = |same: &[&Group]| {
+        let algorithms: BTreeSet<_> = same.iter().map(|group| algorithm(group)).collect();
+        same.len() > 1 && algorithms.len() == same.len()
+    };
+    let named: BTreeMap<&str, (bool, Vec<String>)> = namesakes
         .iter()
-        .zip(&names)
-        .map(|(group, name)| {
-            let same: Vec<&Group> =
-                groups.iter().filter(|other| other.runs[0].name == *name).collect();
-            // Two algorithms differ in nearly every key: their names say more.
-            let algorithm = |group: &Group| group.runs[0].config.get("agent.algorithm").cloned();
-            let mut algorithms: Vec<_> = same.iter().map(|group| algorithm(group)).collect();
-            algorithms.sort();
-            algorithms.dedup();
-            if same.len() > 1
-                && algorithms.len() == same.len()
-                && let Some(algorithm) = algorithm(group)
-            {
-                return if one_name { algorithm } else { format!("{name}, {algorithm}") };
-            }
-            // The last part of a key is what people call it.
-            let differences: Vec<String> = differing(&same)
-                .iter()
-                .filter_map(|key| Some((key, group.runs[0].config.get(key)?)))
-                .map(|(key, value)| {
-                    format!("{} {}", key.rsplit('.').next().unwrap_or(key), short(value))
-                })
-                .collect();
-            match differences.join(", ") {
-                none if none.is_empty() => name.clone(),
-                differences if one_name => differences,
-                differences => format!("{name}, {differences}"),
-            }
-        })
+        .map(|(name, same)| (*name, (go_by_algorithm(same), differing(same))))
         .collect();
+    let label = |group: &Group| {
+        let (name, config) = (&group.runs[0].name, &group.runs[0].config);
+        let (by_algorithm, keys) = &named[name.as_str()];
+        let of_its_name = match algorithm(group).filter(|_| *by_algorithm) {
+            Some(algorithm) => algorithm,
+            None => {
+                // The last part of a key is what people call it.
+                let differences = keys.iter().filter_map(|key| {
+                    let last = key.rsplit('.').next().unwrap_or(key);
+                    Some(format!("{last} {}", short(config.get(key)?)))
+                });
+                differences.collect::<Vec<_>>().join(", ")
+            }
+        };
+        match of_its_name {
+            none if none.is_empty() => name.clone(),
+            some if named.len() == 1 => some,
+            some => format!("{name}, {some}"),
+        }
+    };
+    let labels: Vec<String> = groups.iter().map(label).collect();
     for (group, label) in groups.iter_mut().zip(labels) {
         group.label = label;
         group.runs.sort_by_key(|run| (run.seed, run.summary.is_none()));

@@ -206,7 +206,8 @@ fn compare_runs(
     if let Some(path) = file {
         files::output(path, &["csv"])?;
     }
-    let comparison = compare(&results::groups(results::find(paths)?), threshold)?;
+    let all_pairs = file.is_some() || output.json;
+    let comparison = compare(&results::groups(results::find(paths)?), threshold, all_pairs)?;
     output.result(&comparison, || comparison.table());
     if let Some(path) = file {
         let pairs = path.with_extension("pairs.csv");

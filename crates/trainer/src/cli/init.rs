@@ -40,7 +40,8 @@ pub fn init(
     let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = format!("{algorithm}_{env}").chars().map(plain).collect();
     let text = match tuned(&entry, algorithm) {
-        Some(text) => text.to_owned(),
+        // Nobody tunes the task; what can be changed of it is there to be seen.
+        Some(text) => text.to_owned() + &config::init_parameters(&entry),
         None => config::init(&entry, algorithm, &name, registry),
     };
     let path = output.unwrap_or_else(|| format!("{name}.toml").into());
@@ -59,7 +60,7 @@ pub fn init(
 /// The tuned configuration of a built-in environment; `None` for one of the user's own, which may go by
 /// the name of a built-in one.
 fn tuned(entry: &Entry, algorithm: &str) -> Option<&'static str> {
-    envs::Registry::default()
+    envs::Environments::default()
         .get(entry.name)
         .filter(|known| known.description == entry.description)?;
     TUNED.iter().find(|one| (one.0, one.1) == (algorithm, entry.name)).map(|one| one.2)
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
-        for entry in envs::Registry::default().entries() {
+        for entry in envs::Environments::default().entries() {
             for algorithm in Algorithms::default().all().iter().map(|one| one.name) {
                 assert!(tuned(entry, algorithm).is_some(), "{algorithm} on {}", entry.name);
             }

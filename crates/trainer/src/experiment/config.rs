@@ -9,7 +9,7 @@ mod tables;
 mod validate;
 
 pub use explain::did_you_mean;
-pub use schema::{init, schema};
+pub use schema::{init, init_parameters, schema};
 pub use source::{Override, Source};
 pub use tables::{CheckpointConfig, EnvConfig, EvalConfig, Experiment, default_seed};
 pub use validate::validate_head;
@@ -17,6 +17,7 @@ pub use validate::validate_head;
 use crate::error::Error;
 use crate::registry::Registry;
 use agents::RegisteredAlgorithm;
+use envs::Task;
 use serde::Deserialize;
 use std::path::Path;
 use tables::File;
@@ -44,10 +45,13 @@ impl Experiment {
     /// # Errors
     /// What is wrong, where it stands, and what would be right.
     pub fn parse(source: &Source, registry: &Registry) -> Result<Experiment, Error> {
-        Experiment::parse_table(source, source.table()?, registry)
+        let mut experiment = Experiment::parse_table(source, source.table()?, registry)?;
+        experiment.resolve(source, registry)?;
+        Ok(experiment)
     }
 
-    /// The same of the source's table, less what is none of the experiment's business.
+    /// The same of the source's table, less what is none of the experiment's business, and without a look
+    /// at the environment's parameters: that is for [`Experiment::resolve`].
     ///
     /// # Errors
     /// As [`Experiment::parse`].
@@ -65,9 +69,8 @@ impl Experiment {
         let Some(algorithm) = registry.algorithms.get(&name) else {
             return Err(source.error("agent.algorithm", &format!("there is no `{name}`")));
         };
-        let mut experiment = Experiment::from_table(source, table, algorithm, registry)?;
+        let experiment = Experiment::from_table(source, table, algorithm, registry)?;
         experiment.validate(source)?;
-        experiment.resolve_parameters(source, registry)?;
         Ok(experiment)
     }
 
@@ -102,8 +105,11 @@ impl Experiment {
 }
 
 impl Experiment {
-    /// Fills in every parameter of the environment, and checks them.
-    fn resolve_parameters(&mut self, source: &Source, registry: &Registry) -> Result<(), Error> {
+    /// Fills in every parameter of the environment, and checks them by making it.
+    ///
+    /// # Errors
+    /// As [`Experiment::parse`].
+    pub fn resolve(&mut self, source: &Source, registry: &Registry) -> Result<Task, Error> {
         let name = &self.env.name;
         let Some(entry) = registry.environments.get(name) else {
             return Err(source.error("env.name", &format!("there is no `{name}`")));
@@ -113,7 +119,7 @@ impl Experiment {
             source.error(&format!("env.{key}"), &explain::parameter(&error, name, registry))
         })?;
         self.env.parameters = task.parameters().clone();
-        Ok(())
+        Ok(task)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::terminal::command;
 use agents::policy::Policy;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation};
-use envs::{Task, VectorEnv};
+use envs::{Spec, Task, VectorEnv};
 use std::path::{Path, PathBuf};
 
 /// Everything that a run needs while it goes on.
@@ -220,8 +220,7 @@ fn unfit(error: AgentError, source: &Source) -> Error {
 ///
 /// # Errors
 /// When they do not (`network.squash` without finite action bounds).
-pub fn must_fit(experiment: &Experiment, task: &Task, source: &Source) -> Result<(), Error> {
-    let spec = task.spec();
+pub fn must_fit(experiment: &Experiment, spec: &Spec, source: &Source) -> Result<(), Error> {
     Policy::new(&spec.observation_space, &spec.action_space, &experiment.network)
         .map(drop)
         .map_err(|error| source.error(&error.key, &error.message))

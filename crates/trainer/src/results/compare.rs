@@ -4,7 +4,9 @@ use crate::error::Error;
 use crate::results::stats;
 use crate::results::{Group, Run};
 use crate::terminal::{Align, columns, command};
+use rayon::prelude::*;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 /// The learning curve: the mean return of the last 100 training episodes.
@@ -21,7 +23,7 @@ pub struct Comparison {
     /// Return that "reached" is about.
     pub threshold: Option<f64>,
     /// One a group with finished runs.
-    pub rows: Vec<Row>,
+    pub rows: Vec<GroupStatistics>,
     /// All pairs of groups on the same environment.
     pub pairs: Vec<Pair>,
     /// What the reader of the numbers should know.
@@ -30,7 +32,7 @@ pub struct Comparison {
 
 /// A group's statistics, over its finished runs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct GroupStatistics {
     /// What tells the group from the others.
     pub group: String,
     /// The environment's name.
@@ -92,11 +94,17 @@ pub struct Pair {
     pub probability: Estimate,
 }
 
-/// Compares groups by their finished runs; `threshold` is a return.
+/// Compares groups by their finished runs; `threshold` is a return. Without `all_pairs` only those pairs
+/// are compared that are worth showing ([`Comparison::shown_pairs`]): of hundreds of groups there are tens
+/// of thousands.
 ///
 /// # Errors
 /// When no run is finished.
-pub fn compare(groups: &[Group], threshold: Option<f64>) -> Result<Comparison, Error> {
+pub fn compare(
+    groups: &[Group],
+    threshold: Option<f64>,
+    all_pairs: bool,
+) -> Result<Comparison, Error> {
     let mut notes = Vec::new();
     let unfinished: Vec<&Run> =
         groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()).collect();
@@ -104,9 +112,9 @@ pub fn compare(groups: &[Group], threshold: Option<f64>) -> Result<Comparison, E
         let (path, resume) = (run.path.display(), command("resume", &run.path));
         notes.push(format!("{path} is not finished and left out; `{resume}` goes on"));
     }
-    let measured: Vec<(Row, Vec<f64>)> =
-        groups.iter().filter_map(|group| row(group, threshold)).collect();
-    if measured.is_empty() {
+    let (rows, returns): (Vec<GroupStatistics>, Vec<Vec<f64>>) =
+        groups.par_iter().filter_map(|group| row(group, threshold)).unzip();
+    if rows.is_empty() {
         let first = unfinished.first().map(|run| run.path.as_path()).unwrap_or("".as_ref());
         return Err(Error::Usage(format!(
             "{}: no run is finished, so there is nothing to compare; `{}` goes on with a run",
@@ -114,21 +122,19 @@ pub fn compare(groups: &[Group], threshold: Option<f64>) -> Result<Comparison, E
             command("resume", first)
         )));
     }
-    let mut pairs = Vec::new();
-    for (index, (row, returns)) in measured.iter().enumerate() {
-        for (other, other_returns) in &measured[index + 1..] {
-            if row.environment == other.environment {
-                pairs.push(Pair {
-                    group: row.group.clone(),
-                    over: other.group.clone(),
-                    probability: estimate([returns, other_returns], |[x, y]| {
-                        stats::probability_of_improvement(x, y)
-                    }),
-                });
-            }
-        }
-    }
-    let rows: Vec<Row> = measured.into_iter().map(|(row, _)| row).collect();
+    let best = best(&rows);
+    let is_shown = |&(one, other): &(usize, usize)| {
+        all_pairs || rows.len() <= ALL_PAIRS_UP_TO || best.contains(&one) || best.contains(&other)
+    };
+    let pairs: Vec<(usize, usize)> = pairs_of(&rows).filter(is_shown).collect();
+    let pair = |&(one, other): &(usize, usize)| Pair {
+        group: rows[one].group.clone(),
+        over: rows[other].group.clone(),
+        probability: estimate([&returns[one], &returns[other]], |[x, y]| {
+            stats::probability_of_improvement(x, y)
+        }),
+    };
+    let pairs: Vec<Pair> = pairs.par_iter().map(pair).collect();
     if rows.iter().any(|row| row.seeds.len() == 1) {
         notes.push("one seed has no interval: it does not say how seeds differ".into());
     }
@@ -202,20 +208,12 @@ impl Comparison {
     #[must_use]
     pub fn shown_pairs(&self) -> Vec<&Pair> {
         let best: Vec<&str> =
-            self.rows.iter().filter(|row| self.is_best(row)).map(|row| &*row.group).collect();
+            best(&self.rows).into_iter().map(|index| &*self.rows[index].group).collect();
         let all = self.rows.len() <= ALL_PAIRS_UP_TO;
         let is_shown = |pair: &&Pair| {
             all || best.iter().any(|best| [&*pair.group, &*pair.over].contains(best))
         };
         self.pairs.iter().filter(is_shown).collect()
-    }
-
-    /// Whether no group on the same environment has a higher interquartile mean.
-    fn is_best(&self, row: &Row) -> bool {
-        let middle = |row: &Row| row.final_return.interquartile_mean.value;
-        let rivals = self.rows.iter().filter(|other| other.environment == row.environment);
-        let best = rivals.max_by(|a, b| middle(a).total_cmp(&middle(b)));
-        best.is_some_and(|best| best.group == row.group)
     }
 
     fn pairs_table(&self, text: &mut String) {
@@ -229,7 +227,7 @@ impl Comparison {
             lines.push(vec![pair.group.clone(), pair.over.clone(), pair.probability.to_string()]);
         }
         *text += &columns(&lines, Align::Left);
-        if shown.len() < self.pairs.len() {
+        if shown.len() < pairs_of(&self.rows).count() {
             text.push_str(
                 "these are the pairs with the best group; -o FILE.csv writes all of them\n",
             );
@@ -294,8 +292,28 @@ impl Comparison {
     }
 }
 
+/// All pairs of rows on the same environment.
+fn pairs_of(rows: &[GroupStatistics]) -> impl Iterator<Item = (usize, usize)> {
+    let pairs =
+        (0..rows.len()).flat_map(|one| (one + 1..rows.len()).map(move |other| (one, other)));
+    pairs.filter(|&(one, other)| rows[one].environment == rows[other].environment)
+}
+
+/// The row of each environment that has the highest interquartile mean.
+fn best(rows: &[GroupStatistics]) -> Vec<usize> {
+    let mut best: BTreeMap<&str, usize> = BTreeMap::new();
+    let middle = |index: usize| rows[index].final_return.interquartile_mean.value;
+    for (index, row) in rows.iter().enumerate() {
+        let found = best.entry(&row.environment).or_insert(index);
+        if middle(index).total_cmp(&middle(*found)).is_ge() {
+            *found = index;
+        }
+    }
+    best.into_values().collect()
+}
+
 /// The statistics of a group and the returns at the end; `None` if no run is finished.
-fn row(group: &Group, threshold: Option<f64>) -> Option<(Row, Vec<f64>)> {
+fn row(group: &Group, threshold: Option<f64>) -> Option<(GroupStatistics, Vec<f64>)> {
     let finished: Vec<_> =
         group.runs.iter().filter_map(|run| Some((run, run.summary.as_ref()?))).collect();
     let first = finished.first()?.1;
@@ -304,7 +322,7 @@ fn row(group: &Group, threshold: Option<f64>) -> Option<(Row, Vec<f64>)> {
         finished.iter().map(|(run, _)| stats::area_under_curve(&run.curve(STEPS, CURVE))).collect();
     let successes: Option<Vec<f64>> =
         finished.iter().map(|(_, summary)| summary.eval.success_rate).collect();
-    let row = Row {
+    let row = GroupStatistics {
         group: group.label.clone(),
         environment: first.environment.clone(),
         algorithm: first.algorithm.clone(),

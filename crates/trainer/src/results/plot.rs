@@ -8,6 +8,7 @@ use crate::terminal::count;
 use kuva::plot::{LegendEntry, LegendPosition, LegendShape, LinePlot, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// What a curve is drawn over.
@@ -84,13 +85,16 @@ struct Curve<'a> {
     /// How many runs it is the mean of.
     runs: usize,
     points: Vec<Point>,
+    /// 95 % interval of the mean at each point, of two runs their range; `None` of one run, and of a
+    /// curve that is drawn without.
+    intervals: Option<Vec<[f64; 2]>>,
 }
 
 struct Point {
     x: f64,
     mean: f64,
-    /// 95 % interval of the mean; the range of two runs; `None` for one.
-    interval: Option<[f64; 2]>,
+    /// Of the runs.
+    values: Vec<f64>,
 }
 
 /// The picture as SVG.
@@ -98,23 +102,24 @@ struct Point {
 /// # Errors
 /// When no run has a value of this metric.
 pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
-    scalable(groups, metric, x, WIDTH)
+    Ok(scalable(&with_intervals(groups, metric, x)?, groups, metric, x, WIDTH))
 }
 
-/// The picture as SVG for a narrow screen, its text as large.
+/// The picture as SVG for a wide screen and for a narrow one, their text as large.
 ///
 /// # Errors
 /// As [`svg`].
-pub fn narrow_svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
-    scalable(groups, metric, x, NARROW_WIDTH)
+pub fn wide_and_narrow_svg(groups: &[Group], metric: &str, x: Axis) -> Result<[String; 2], Error> {
+    let curves = with_intervals(groups, metric, x)?;
+    Ok([WIDTH, NARROW_WIDTH].map(|width| scalable(&curves, groups, metric, x, width)))
 }
 
 /// A picture that a page can show at any size.
-fn scalable(groups: &[Group], metric: &str, x: Axis, width: f64) -> Result<String, Error> {
-    let (plots, layout) = picture(groups, metric, x, width)?;
+fn scalable(curves: &[Curve], groups: &[Group], metric: &str, x: Axis, width: f64) -> String {
+    let (plots, layout) = picture(curves, groups, metric, x, width);
     let height = layout.height.unwrap_or(HEIGHT);
     let scalable = format!("<svg viewBox=\"0 0 {width} {height}\" ");
-    Ok(kuva::render_to_svg(plots, layout).replacen("<svg ", &scalable, 1))
+    kuva::render_to_svg(plots, layout).replacen("<svg ", &scalable, 1)
 }
 
 /// The picture as a PNG file's content.
@@ -122,7 +127,8 @@ fn scalable(groups: &[Group], metric: &str, x: Axis, width: f64) -> Result<Strin
 /// # Errors
 /// As [`svg`].
 pub fn png(groups: &[Group], metric: &str, x: Axis) -> Result<Vec<u8>, Error> {
-    let (plots, layout) = picture(groups, metric, x, WIDTH)?;
+    let curves = with_intervals(groups, metric, x)?;
+    let (plots, layout) = picture(&curves, groups, metric, x, WIDTH);
     kuva::render_to_raster(plots, layout, PNG_SCALE)
         .map_err(|error| Error::Failed(format!("the picture can't be drawn: {error}")))
 }
@@ -159,7 +165,7 @@ pub fn text(
     let plots: Vec<Plot> = shown
         .iter()
         .zip(TERMINAL_COLORS)
-        .map(|(curve, (_, color))| line(curve, color, false))
+        .map(|(curve, (_, color))| line(curve, color))
         .rev()
         .collect();
     // A character of the terminal takes about as much room as one of the picture. On a large picture
@@ -184,20 +190,30 @@ pub fn text(
     Ok(text + &legend)
 }
 
+/// The curves of a picture on paper or on a page: those with a colour have intervals.
+fn with_intervals<'a>(groups: &'a [Group], metric: &str, x: Axis) -> Result<Vec<Curve<'a>>, Error> {
+    let mut curves = curves(groups, metric, x, Unfinished::EndsCurve)?;
+    let interval = |point: &Point| interval(&point.values);
+    for curve in curves.iter_mut().take(COLORS.len()) {
+        curve.intervals = curve.points.par_iter().map(interval).collect();
+    }
+    Ok(curves)
+}
+
 fn picture(
+    curves: &[Curve],
     groups: &[Group],
     metric: &str,
     x: Axis,
     width: f64,
-) -> Result<(Vec<Plot>, Layout), Error> {
+) -> (Vec<Plot>, Layout) {
     let legend_wrap = (LEGEND_WRAP as f64 * width / WIDTH) as usize;
-    let curves = curves(groups, metric, x, Unfinished::EndsCurve)?;
     let (shown, others) = curves.split_at(curves.len().min(COLORS.len()));
     let mut legend = Vec::new();
     // What is drawn first lies below.
-    let mut plots: Vec<Plot> = others.iter().map(|curve| line(curve, GREY, false)).collect();
+    let mut plots: Vec<Plot> = others.iter().map(|curve| line(curve, GREY)).collect();
     for (curve, color) in shown.iter().zip(COLORS) {
-        plots.push(line(curve, color, true));
+        plots.push(line(curve, color));
         legend.push(entry(described_curve(curve), color));
     }
     if !others.is_empty() {
@@ -207,14 +223,14 @@ fn picture(
         legend.iter().map(|entry| entry.label.chars().count().div_ceil(legend_wrap)).sum();
     let layout = layout(&plots, width, HEIGHT + LEGEND_LINE * lines as f64)
         .with_title(title(groups))
-        .with_subtitle(subtitle(&curves))
+        .with_subtitle(subtitle(curves))
         .with_x_label(x.title())
         .with_y_label(described(metric))
         .with_legend_entries(legend)
         .with_legend_position(LegendPosition::OutsideBottomLeft)
         .with_legend_wrap(legend_wrap)
         .with_legend_box(false);
-    Ok((plots, layout))
+    (plots, layout)
 }
 
 /// Axes that fit the plots.
@@ -242,7 +258,7 @@ fn curves<'a>(
     unfinished: Unfinished,
 ) -> Result<Vec<Curve<'a>>, Error> {
     let mut curves: Vec<Curve> =
-        groups.iter().filter_map(|group| curve(group, metric, x, unfinished)).collect();
+        groups.par_iter().filter_map(|group| curve(group, metric, x, unfinished)).collect();
     if curves.is_empty() {
         return Err(no_values(groups, metric));
     }
@@ -305,15 +321,15 @@ fn curve<'a>(group: &'a Group, metric: &str, x: Axis, unfinished: Unfinished) ->
     let points = (0..count)
         .map(|index| {
             let x = start + step * index as f64;
-            let y: Vec<f64> = curves
+            let values: Vec<f64> = curves
                 .iter()
                 .filter(|(is_finished, points)| *is_finished || !drops_out || x <= last(points))
                 .map(|(_, points)| stats::interpolate(points, x))
                 .collect();
-            Point { x, mean: stats::mean(&y), interval: interval(&y) }
+            Point { x, mean: stats::mean(&values), values }
         })
         .collect();
-    Some(Curve { group, runs: curves.len(), points })
+    Some(Curve { group, runs: curves.len(), points, intervals: None })
 }
 
 /// Of two runs the bootstrap's interval is their range too, so one rule is enough.
@@ -327,13 +343,12 @@ fn finite(run: &Run, metric: &str, x: Axis) -> Vec<(f64, f64)> {
     points
 }
 
-fn line(curve: &Curve, color: &str, with_interval: bool) -> Plot {
+fn line(curve: &Curve, color: &str) -> Plot {
     let points = curve.points.iter().map(|point| (point.x, point.mean));
-    let intervals: Option<Vec<[f64; 2]>> =
-        curve.points.iter().map(|point| point.interval.filter(|_| with_interval)).collect();
+    let intervals = curve.intervals.as_deref();
     if let [point] = curve.points.as_slice() {
         let plot = ScatterPlot::new().with_data(points).with_color(color).with_size(5.0);
-        return Plot::Scatter(match intervals.as_deref() {
+        return Plot::Scatter(match intervals {
             Some([[low, high]]) => {
                 plot.with_y_err_asymmetric([(point.mean - low, high - point.mean)])
             }

@@ -7,7 +7,7 @@ mod layers;
 use crate::error::Error;
 use crate::files;
 use crate::registry::Registry;
-use crate::results::compare::{self, Estimate, Row, compare};
+use crate::results::compare::{self, Estimate, GroupStatistics, compare};
 use crate::results::plot::{self, Axis};
 use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
@@ -230,11 +230,8 @@ fn curves(groups: &[Group]) -> String {
             .cloned()
             .collect();
         const METRIC: &str = "rollout/ep_rew_mean";
-        let (wide, narrow) = (plot::svg, plot::narrow_svg);
-        let pictures = wide(&here, METRIC, Axis::Steps)
-            .and_then(|wide| Ok((wide, narrow(&here, METRIC, Axis::Steps)?)));
-        html.push_str(&match pictures {
-            Ok((wide, narrow)) => format!(
+        html.push_str(&match plot::wide_and_narrow_svg(&here, METRIC, Axis::Steps) {
+            Ok([wide, narrow]) => format!(
                 "<figure class=\"broad\">{}</figure>\n<figure class=\"narrow\">{}</figure>\n",
                 inline(&wide, html.len()),
                 inline(&narrow, html.len() + 1)
@@ -258,7 +255,7 @@ fn inline(svg: &str, number: usize) -> String {
 
 /// The numbers of `trainer compare`.
 fn comparison(groups: &[Group]) -> String {
-    let comparison = match compare(groups, None) {
+    let comparison = match compare(groups, None, false) {
         Ok(comparison) => comparison,
         Err(error) => return format!("<p>{}</p>\n", escape(&error.to_string())),
     };
@@ -269,8 +266,8 @@ fn comparison(groups: &[Group]) -> String {
     heads.extend(with_success.then_some("Success rate"));
     let mut rows = Vec::new();
     // The best of each environment first.
-    let mut ranked: Vec<&Row> = comparison.rows.iter().collect();
-    let middle = |row: &Row| row.final_return.interquartile_mean.value;
+    let mut ranked: Vec<&GroupStatistics> = comparison.rows.iter().collect();
+    let middle = |row: &GroupStatistics| row.final_return.interquartile_mean.value;
     ranked.sort_by(|a, b| a.environment.cmp(&b.environment).then(middle(b).total_cmp(&middle(a))));
     for row in ranked {
         let end = &row.final_return;

@@ -25,7 +25,7 @@ pub fn mean(samples: &[f64]) -> f64 {
 /// The middle one, or the mean of the middle two. Not a number if there is no sample.
 #[must_use]
 pub fn median(samples: &[f64]) -> f64 {
-    quantile(&sorted(samples), 0.5)
+    quantile(&mut samples.to_vec(), 0.5)
 }
 
 /// The interquartile mean: that of the samples left when the `floor(n / 4)` smallest and as many of the
@@ -35,7 +35,8 @@ pub fn median(samples: &[f64]) -> f64 {
 /// `scipy.stats.trim_mean` with a quarter.
 #[must_use]
 pub fn interquartile_mean(samples: &[f64]) -> f64 {
-    let sorted = sorted(samples);
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
     let cut = sorted.len() / 4;
     mean(&sorted[cut..sorted.len() - cut])
 }
@@ -74,7 +75,7 @@ pub fn bootstrap<const N: usize>(
     }
     let mut rng = stream(SEED, Stream::Sampling(0));
     let mut drawn = samples.map(<[f64]>::to_vec);
-    let statistics: Vec<f64> = (0..RESAMPLES)
+    let mut statistics: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
             for (drawn, sample) in drawn.iter_mut().zip(samples) {
                 drawn.fill_with(|| sample[rng.random_range(0..sample.len())]);
@@ -82,8 +83,7 @@ pub fn bootstrap<const N: usize>(
             statistic(drawn.each_ref().map(Vec::as_slice))
         })
         .collect();
-    let statistics = sorted(&statistics);
-    Some(ENDS.map(|end| quantile(&statistics, end)))
+    Some(ENDS.map(|end| quantile(&mut statistics, end)))
 }
 
 /// Area under a curve of points `(x, y)` in order of `x`, by trapezoids, over the length of `x` that it
@@ -112,19 +112,20 @@ pub fn interpolate(points: &[(f64, f64)], x: f64) -> f64 {
     }
 }
 
-fn sorted(samples: &[f64]) -> Vec<f64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted
-}
-
-/// Linear between the order statistics, as numpy's default: position `share (n - 1)`.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+/// Linear between the order statistics, as numpy's default: position `share (n - 1)`. The samples are
+/// left in another order: finding two of them is several times faster than sorting all.
+fn quantile(samples: &mut [f64], share: f64) -> f64 {
+    let Some(last) = samples.len().checked_sub(1) else { return f64::NAN };
     let position = share * last as f64;
-    let (low, high) = (sorted[position.floor() as usize], sorted[position.ceil() as usize]);
-    // Infinite neighbours have no difference.
-    if low == high { low } else { low + (high - low) * position.fract() }
+    let (_, &mut low, above) = samples.select_nth_unstable_by(position as usize, f64::total_cmp);
+    let next = above.iter().copied().min_by(f64::total_cmp);
+    match next {
+        // Infinite neighbours have no difference.
+        Some(next) if position.fract() > 0.0 && next != low => {
+            low + (next - low) * position.fract()
+        }
+        _ => low,
+    }
 }
 
 #[cfg(test)]

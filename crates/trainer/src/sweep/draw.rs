@@ -61,7 +61,8 @@ pub fn draw(
     } else {
         Study::with_sampler(Direction::Minimize, RandomSampler::with_seed(seed))
     };
-    let parameters: Vec<Draw> = distributions.iter().map(|one| Draw::new(one)).collect();
+    let parameters: Vec<SampledParameter> =
+        distributions.iter().map(|one| SampledParameter::new(one)).collect();
     for (values, loss) in history.iter().filter(|_| search.method == Method::Tpe) {
         let known = parameters.iter().zip(values);
         let known: Option<HashMap<_, _>> =
@@ -80,47 +81,50 @@ pub fn draw(
 }
 
 /// A distribution as the sampler knows it.
-enum Draw {
+enum SampledParameter {
     Number(FloatParam, (f64, f64)),
     Integer(IntParam),
     Choice(CategoricalParam<usize>, Vec<Value>),
 }
 
-impl Draw {
-    fn new(distribution: &SearchDistribution) -> Draw {
+impl SampledParameter {
+    fn new(distribution: &SearchDistribution) -> SampledParameter {
         match distribution {
             SearchDistribution::Uniform(low, high) => {
-                Draw::Number(FloatParam::new(*low, *high), (*low, *high))
+                SampledParameter::Number(FloatParam::new(*low, *high), (*low, *high))
             }
             SearchDistribution::LogUniform(low, high) => {
-                Draw::Number(FloatParam::new(*low, *high).log_scale(), (*low, *high))
+                SampledParameter::Number(FloatParam::new(*low, *high).log_scale(), (*low, *high))
             }
-            SearchDistribution::Integer(low, high) => Draw::Integer(IntParam::new(*low, *high)),
-            SearchDistribution::Choice(values) => {
-                Draw::Choice(CategoricalParam::new((0..values.len()).collect()), values.clone())
+            SearchDistribution::Integer(low, high) => {
+                SampledParameter::Integer(IntParam::new(*low, *high))
             }
+            SearchDistribution::Choice(values) => SampledParameter::Choice(
+                CategoricalParam::new((0..values.len()).collect()),
+                values.clone(),
+            ),
         }
     }
 
     fn id(&self) -> optimizer::parameter::ParamId {
         match self {
-            Draw::Number(parameter, _) => parameter.id(),
-            Draw::Integer(parameter) => parameter.id(),
-            Draw::Choice(parameter, _) => parameter.id(),
+            SampledParameter::Number(parameter, _) => parameter.id(),
+            SampledParameter::Integer(parameter) => parameter.id(),
+            SampledParameter::Choice(parameter, _) => parameter.id(),
         }
     }
 
     fn told(&self, value: &Value) -> Option<ParamValue> {
         Some(match self {
-            Draw::Number(_, (low, high)) => {
+            SampledParameter::Number(_, (low, high)) => {
                 let number = value.as_float()?;
                 if !(*low..=*high).contains(&number) {
                     return None;
                 }
                 ParamValue::Float(number)
             }
-            Draw::Integer(_) => ParamValue::Int(value.as_integer()?),
-            Draw::Choice(_, values) => {
+            SampledParameter::Integer(_) => ParamValue::Int(value.as_integer()?),
+            SampledParameter::Choice(_, values) => {
                 ParamValue::Categorical(values.iter().position(|one| one == value)?)
             }
         })
@@ -128,14 +132,16 @@ impl Draw {
 
     fn suggest(&self, trial: &mut optimizer::Trial) -> Result<Value, optimizer::Error> {
         Ok(match self {
-            Draw::Number(parameter, (low, high)) => {
+            SampledParameter::Number(parameter, (low, high)) => {
                 // Four digits are as good as seventeen, and can be read.
                 let drawn = parameter.suggest(trial)?;
                 let short = format!("{drawn:.3e}").parse().unwrap_or(drawn);
                 Value::Float(short.clamp(*low, *high))
             }
-            Draw::Integer(parameter) => Value::Integer(parameter.suggest(trial)?),
-            Draw::Choice(parameter, values) => values[parameter.suggest(trial)?].clone(),
+            SampledParameter::Integer(parameter) => Value::Integer(parameter.suggest(trial)?),
+            SampledParameter::Choice(parameter, values) => {
+                values[parameter.suggest(trial)?].clone()
+            }
         })
     }
 }

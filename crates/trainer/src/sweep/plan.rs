@@ -4,12 +4,14 @@ use super::space::SearchSpace;
 use crate::error::Error;
 use crate::experiment::config::sweep::{MAX_SEEDS, Objective, Pruner, Search, Seeds, SweepTable};
 use crate::experiment::config::{
-    Experiment, Override, Source, default_seed, explain, validate_head,
+    EnvConfig, Experiment, Override, Source, default_seed, explain, validate_head,
 };
 use crate::experiment::session;
 use crate::registry::Registry;
+use envs::Spec;
 use serde::Deserialize;
 use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
@@ -73,6 +75,10 @@ pub struct Sweep {
     pub shard: Option<Shard>,
 }
 
+/// What trials give of an environment, with what came of it: every parameter, and what the environment is.
+/// Most sweeps leave theirs alone, and to make one may mean to read a file.
+type KnownEnvs = HashMap<String, (EnvConfig, Spec)>;
+
 /// One combination of values.
 #[derive(Clone, Debug)]
 pub struct Trial {
@@ -118,7 +124,7 @@ impl Sweep {
         // Every trial has these from the sweep, so that no trial's own validation sees them.
         let head = root.iter().filter(|(key, _)| matches!(&**key.get_ref(), "name" | "seed"));
         let head = head.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let Head { name, seed } = strict(source, root, value.span(), head)?;
+        let NameAndSeed { name, seed } = strict(source, root, value.span(), head)?;
         let name = name.unwrap_or_else(|| source.name());
         validate_head(source, &name, seed)?;
         let seeds = match file.seeds {
@@ -215,7 +221,7 @@ impl Sweep {
         values: Vec<Value>,
         registry: &Registry,
     ) -> Result<Trial, Error> {
-        self.trial_of(&base(&self.source)?, number, values, registry)
+        self.trial_of(&base(&self.source)?, number, values, registry, &mut KnownEnvs::new())
     }
 
     /// The same with the file's table at hand: of many trials it is read once.
@@ -225,6 +231,7 @@ impl Sweep {
         number: usize,
         values: Vec<Value>,
         registry: &Registry,
+        known: &mut KnownEnvs,
     ) -> Result<Trial, Error> {
         let keys = self.space.keys();
         let swept = keys.iter().zip(&values);
@@ -236,7 +243,7 @@ impl Sweep {
         overrides.push(Override::swept("the sweep's name", "name", &name)?);
         overrides.push(Override::flag("seed", self.seeds[0]));
         let source = self.source.with(overrides);
-        self.validated(&source, base, registry)
+        self.validated(&source, base, registry, known)
             .map(|experiment| Trial { number, values: values.clone(), experiment })
             .map_err(|error| match error {
                 // What is wrong stands elsewhere: say which trial it is wrong in.
@@ -255,14 +262,22 @@ impl Sweep {
         source: &Source,
         base: &Spanned<DeTable<'_>>,
         registry: &Registry,
+        known: &mut KnownEnvs,
     ) -> Result<Experiment, Error> {
         let mut table = Spanned::new(base.span(), base.get_ref().clone());
         source.put_overrides(table.get_mut())?;
-        let experiment = Experiment::parse_table(source, table, registry)?;
-        let task = session::task(&experiment, registry)?;
-        session::must_fit(&experiment, &task, source)?;
+        let mut experiment = Experiment::parse_table(source, table, registry)?;
+        let (env, spec) = match known.entry(format!("{:?}", experiment.env)) {
+            Entry::Occupied(checked) => checked.into_mut(),
+            Entry::Vacant(place) => {
+                let task = experiment.resolve(source, registry)?;
+                place.insert((experiment.env.clone(), task.spec().clone()))
+            }
+        };
+        experiment.env = env.clone();
+        session::must_fit(&experiment, spec, source)?;
         let objective = |message: &str| Err(source.error("sweep.objective", message));
-        if self.objective == Objective::SuccessRate && !task.spec().reports_success {
+        if self.objective == Objective::SuccessRate && !spec.reports_success {
             let env = &experiment.env.name;
             return objective(&format!("{env} does not say whether an episode succeeded"));
         }
@@ -277,9 +292,9 @@ impl Sweep {
     /// # Errors
     /// As [`Sweep::trial`].
     pub fn probes(&self, registry: &Registry) -> Result<Vec<Trial>, Error> {
-        let base = base(&self.source)?;
+        let (base, mut known) = (base(&self.source)?, KnownEnvs::new());
         let probes = self.space.probes().into_iter();
-        probes.map(|values| self.trial_of(&base, 1, values, registry)).collect()
+        probes.map(|values| self.trial_of(&base, 1, values, registry, &mut known)).collect()
     }
 
     /// All trials of this part that are known before the sweep begins, each validated; of a search
@@ -292,9 +307,11 @@ impl Sweep {
         if self.space.learns() {
             return Ok(Vec::new());
         }
-        let base = base(&self.source)?;
-        let trial =
-            |number| self.trial_of(&base, number, self.space.values(number, &[])?, registry);
+        let (base, mut known) = (base(&self.source)?, KnownEnvs::new());
+        let trial = |number| {
+            let values = self.space.values(number, &[])?;
+            self.trial_of(&base, number, values, registry, &mut known)
+        };
         self.numbers().map(trial).collect()
     }
 
@@ -345,7 +362,7 @@ impl Sweep {
 
 /// What stands above the tables, as far as a sweep needs it.
 #[derive(Deserialize)]
-struct Head {
+struct NameAndSeed {
     name: Option<String>,
     #[serde(default = "default_seed")]
     seed: u64,

@@ -4,12 +4,12 @@ mod drone;
 
 pub use drone::{Drone, DroneParameters};
 
-use envs::{Entry, Registry};
+use envs::{Entry, Environments};
 
 /// Every environment of these programs: the built-in ones, and `drone`.
 #[must_use]
-pub fn registry() -> Registry {
+pub fn environments() -> Environments {
     let drone =
         Entry::with_parameters::<Drone>("drone", "fly to a waypoint in gusty wind and hold it");
-    Registry::default().with(drone)
+    Environments::default().with(drone)
 }

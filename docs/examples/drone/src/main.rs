@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    trainer::main(drone::registry())
+    trainer::main(drone::environments())
 }

@@ -256,26 +256,32 @@ pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> 
         title.replace(char::is_control, " "),
         lines(top, &values, ("name", name)),
     );
-    let parameters = entry.schema();
-    let names: Vec<&str> = parameters["properties"]
-        .as_object()
-        .map(|properties| properties.keys().map(String::as_str).collect())
-        .unwrap_or_default();
     let env: Vec<&str> =
         keys::<EnvConfig>().iter().copied().filter(|key| *key != "parameters").collect();
-    for (table, schema, keys, given) in [
-        ("env", &top["env"], &env[..], ("name", entry.name)),
-        ("env.parameters", &parameters, &names, ("", "")),
-        ("network", &top["network"], keys::<NetworkConfig>(), ("", "")),
-        ("agent", agent, &agent_keys, ("algorithm", algorithm)),
-        ("eval", &top["eval"], keys::<EvalConfig>(), ("", "")),
-        ("checkpoint", &top["checkpoint"], keys::<CheckpointFile>(), ("", "")),
-    ] {
-        if !keys.is_empty() {
-            text += &format!("\n[{table}]\n{}", lines(&schema["properties"], keys, given));
-        }
+    text += &table("env", &top["env"], &env, ("name", entry.name));
+    text += &init_parameters(entry);
+    text += &table("network", &top["network"], keys::<NetworkConfig>(), ("", ""));
+    text += &table("agent", agent, &agent_keys, ("algorithm", algorithm));
+    text += &table("eval", &top["eval"], keys::<EvalConfig>(), ("", ""));
+    text + &table("checkpoint", &top["checkpoint"], keys::<CheckpointFile>(), ("", ""))
+}
+
+/// The table of an environment's parameters with their defaults, for the end of a configuration; empty
+/// where it takes none.
+#[must_use]
+pub fn init_parameters(entry: &Entry) -> String {
+    let schema = entry.schema();
+    let properties = schema["properties"].as_object().into_iter();
+    let keys: Vec<&str> = properties.flat_map(Map::keys).map(String::as_str).collect();
+    table("env.parameters", &schema, &keys, ("", ""))
+}
+
+/// A table with a line a key, after an empty line.
+fn table(name: &str, schema: &Value, keys: &[&str], given: (&str, &str)) -> String {
+    match keys {
+        [] => String::new(),
+        keys => format!("\n[{name}]\n{}", lines(&schema["properties"], keys, given)),
     }
-    text
 }
 
 /// A line a key: its value, or how one is written where there is no default, and what it means.

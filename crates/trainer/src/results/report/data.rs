@@ -9,6 +9,7 @@ use crate::results::stats;
 use crate::results::{Group, Run};
 use crate::terminal::warn;
 use agents::Recording;
+use rayon::prelude::*;
 use serde::Serialize;
 
 /// Policies that are replayed at most: the page stays small however large a sweep is.
@@ -101,9 +102,11 @@ pub fn replays(groups: &[Group], registry: &Registry) -> (Vec<Replay>, Vec<Strin
         bests.sort_by(|(_, a), (_, b)| value(b).total_cmp(&value(a)));
         bests.truncate(MAX_REPLAYS);
     }
+    let played: Vec<Result<Replay, Error>> =
+        bests.par_iter().map(|(group, run)| replay(group, run, registry)).collect();
     let mut replays = Vec::new();
-    for (group, run) in bests {
-        match replay(group, run, registry) {
+    for ((_, run), replay) in bests.into_iter().zip(played) {
+        match replay {
             Ok(replay) => replays.push(replay),
             Err(error) => {
                 let note = format!("{}: can't be replayed: {error}", run.path.display());

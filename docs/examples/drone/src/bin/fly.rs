@@ -7,7 +7,7 @@ use trainer::Trained;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let run = std::env::args().nth(1).ok_or("give a run directory, such as runs/ppo_drone/1")?;
-    let policy = Trained::read(run, &drone::registry().into())?;
+    let policy = Trained::read(run, &drone::environments().into())?;
     let actor = policy.agent.actor();
 
     // Heavier than usual, which the policy is not told.

@@ -124,21 +124,22 @@ fn copies_of<E: Environment + Clone + Sync + 'static>(environment: E) -> (Maker,
 /// The environments that can be asked for by name.
 ///
 /// ```
-/// use envs::{Entry, Reach, Registry};
+/// use envs::{Entry, Environments, Reach};
 ///
-/// let registry = Registry::default().with(Entry::with_parameters::<Reach>("arm", "one more arm"));
-/// assert!(registry.get("cartpole").is_some() && registry.get("moon").is_none());
-/// assert_eq!(registry.entries().last().map(|entry| entry.name), Some("arm"));
+/// let arm = Entry::with_parameters::<Reach>("arm", "one more arm");
+/// let environments = Environments::default().with(arm);
+/// assert!(environments.get("cartpole").is_some() && environments.get("moon").is_none());
+/// assert_eq!(environments.entries().last().map(|entry| entry.name), Some("arm"));
 /// ```
 #[derive(Clone, Debug)]
-pub struct Registry {
+pub struct Environments {
     entries: Vec<Entry>,
 }
 
-impl Default for Registry {
+impl Default for Environments {
     /// The built-in environments: one line each.
     fn default() -> Self {
-        Registry { entries: Vec::new() }
+        Environments { entries: Vec::new() }
             .with(Entry::with_parameters::<CartPole>(
                 "cartpole",
                 "keep a pole upright on a cart (Gymnasium's CartPole-v1)",
@@ -158,10 +159,10 @@ impl Default for Registry {
     }
 }
 
-impl Registry {
+impl Environments {
     /// The registry with one more environment; one of the same name is replaced.
     #[must_use]
-    pub fn with(mut self, entry: Entry) -> Registry {
+    pub fn with(mut self, entry: Entry) -> Environments {
         self.entries.retain(|known| known.name != entry.name);
         self.entries.push(entry);
         self
