@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 TRAINER = Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release/trainer"
-SB3 = [sys.executable, HERE / "sb3.py"]
-JAX = [sys.executable, HERE / "jax_ppo.py"]
-RLTOOLS = [Path(sys.prefix) / "rltools_pendulum"]
+SB3 = (sys.executable, HERE / "sb3.py")
+JAX = (sys.executable, HERE / "jax_ppo.py")
+RLTOOLS = (Path(sys.prefix) / "rltools_pendulum",)
 PACKAGES = ["stable-baselines3", "sb3-contrib", "torch", "gymnasium", "jax", "gymnax", "rltools"]
 # Numbers of an observation, and outputs of the policy's network.
 ENVIRONMENTS = {"cartpole": (4, 2), "pendulum": (3, 1), "reach": (10, 2)}
@@ -31,7 +31,9 @@ ENVIRONMENTS = {"cartpole": (4, 2), "pendulum": (3, 1), "reach": (10, 2)}
 
 class Peer(NamedTuple):
     name: str
-    program: list
+    program: tuple
+    # That it may use. PyTorch is often faster with one.
+    threads: int
     # Enough for its pace to be steady; the slow ones run few.
     steps: int
 
@@ -43,17 +45,21 @@ class Setting(NamedTuple):
     peers: list[Peer]
 
 
+def sb3(name, steps):
+    return [Peer(name, SB3, threads, steps) for threads in (1, 2)]
+
+
 SETTINGS = [
-    Setting("benches/peers/ppo_pendulum_rltools.toml", 1_228_800, [Peer("RLtools, one thread", RLTOOLS, 1_228_800)]),
+    Setting("benches/peers/ppo_pendulum_rltools.toml", 1_228_800, [Peer("RLtools", RLTOOLS, 1, 1_228_800)]),
     Setting(
         "configs/ppo_cartpole_cleanrl.toml",
         500_000,
-        [Peer("PureJaxRL's loop", JAX, 500_000), Peer("Stable-Baselines3", SB3, 10_240)],
+        [Peer("PureJaxRL's loop", JAX, 2, 500_000), *sb3("Stable-Baselines3", 10_240)],
     ),
-    Setting("configs/ppo_cartpole_sb3.toml", 204_800, [Peer("Stable-Baselines3", SB3, 6_144)]),
-    Setting("benches/peers/trpo_cartpole_zoo.toml", 204_800, [Peer("sb3-contrib", SB3, 10_240)]),
-    Setting("configs/ppo_pendulum.toml", 409_600, [Peer("Stable-Baselines3", SB3, 10_240)]),
-    Setting("configs/ppo_reach.toml", 204_800, [Peer("Stable-Baselines3", SB3, 20_480)]),
+    Setting("configs/ppo_cartpole_sb3.toml", 204_800, sb3("Stable-Baselines3", 6_144)),
+    Setting("benches/peers/trpo_cartpole_zoo.toml", 204_800, sb3("sb3-contrib", 10_240)),
+    Setting("configs/ppo_pendulum.toml", 409_600, sb3("Stable-Baselines3", 10_240)),
+    Setting("configs/ppo_reach.toml", 204_800, sb3("Stable-Baselines3", 20_480)),
 ]
 
 
@@ -65,9 +71,12 @@ def ours(config, steps, threads, scratch):
 
 
 def theirs(config, peer):
-    command = [*peer.program, peer.steps] if peer.program is RLTOOLS else [*peer.program, config, peer.steps]
-    result = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return float(result.stdout)
+    threads = str(peer.threads)
+    # What OpenBLAS is told otherwise is taken away: it knows its kernels by the processor.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    environment |= {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    command = [*peer.program, config, str(peer.steps)]
+    return float(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
 
 
 def peak():
@@ -95,8 +104,8 @@ def peak():
 def flop(config):
     """Floating-point operations of PPO for each environment step: a product and a sum for each weight.
 
-    Acting and the value take a forward pass of actor and critic. Each epoch takes one again and a backward pass of twice
-    that, less the derivatives of the observations, which nobody needs.
+    Acting and the value take a forward pass of actor and critic. Each epoch takes one again and a backward pass of
+    twice that, less the derivatives of the observations, which nobody needs.
     """
     inputs, actions = ENVIRONMENTS[config["env"]["name"]]
     hidden = config.get("network", {}).get("hidden", [64, 64])
@@ -109,22 +118,21 @@ def flop(config):
 
 
 def measure(setting, rounds, scratch):
-    """Steps a second by contender, the medians."""
+    """Median steps a second of each contender: ours by their number of threads, and the peers."""
     # An early stop would make the work depend on what was learned; both sides look for it, and never do it.
     path = scratch / Path(setting.config).name
     path.write_text(re.sub(r"(?m)^target_kl = [\d.e-]+", "target_kl = 1e9", Path(setting.config).read_text()))
     contenders = {2: lambda: ours(path, setting.steps, 2, scratch)}
-    for peer in setting.peers:
-        contenders[peer.name] = lambda peer=peer: theirs(path, peer)
+    contenders |= {peer: lambda peer=peer: theirs(path, peer) for peer in setting.peers}
     contenders[1] = lambda: ours(path, setting.steps, 1, scratch)
-    figures = {name: [] for name in contenders}
+    figures = {contender: [] for contender in contenders}
     for _ in range(rounds):
-        for name, contender in contenders.items():
-            figures[name].append(contender())
-    for name, values in figures.items():
-        who = name if isinstance(name, str) else f"Backburn, {name} threads"
-        print(path.stem, who, *(f"{value:.0f}" for value in values), sep="\t", file=sys.stderr)
-    return {name: statistics.median(values) for name, values in figures.items()}
+        for contender, run in contenders.items():
+            figures[contender].append(run())
+    for contender, values in figures.items():
+        name, threads = ("Backburn", contender) if isinstance(contender, int) else (contender.name, contender.threads)
+        print(path.stem, name, threads, *(f"{value:.0f}" for value in values), sep="\t", file=sys.stderr)
+    return {contender: statistics.median(values) for contender, values in figures.items()}
 
 
 def main():
@@ -150,13 +158,14 @@ def main():
         for name, setting in zip(names, SETTINGS):
             if name in chosen:
                 results[name] = setting, measure(setting, arguments.rounds, Path(scratch))
-    print("| configuration | Backburn | peer | its steps/s | ratio | ratio with one thread |")
-    print("|---|---|---|---|---|---|")
+    print("| configuration | peer | threads | steps/s | Backburn, two threads | ratio | one thread | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, (setting, figures) in results.items():
         for peer in setting.peers:
-            its = figures[peer.name]
-            ratios = f"{figures[2] / its:.2f} | {figures[1] / its:.2f}"
-            print(f"| `{name}` | {figures[2]:,.0f} | {peer.name} | {its:,.0f} | {ratios} |")
+            row = [f"`{name}`", peer.name, peer.threads, f"{figures[peer]:,.0f}"]
+            for threads in (2, 1):
+                row += [f"{figures[threads]:,.0f}", f"{figures[threads] / figures[peer]:.2f}"]
+            print("|", " | ".join(map(str, row)), "|")
     print("\n| configuration | two threads | one thread | two over one | share of both cores' peak |")
     print("|---|---|---|---|---|")
     for name, (setting, figures) in results.items():

@@ -1,9 +1,10 @@
 // Trains PPO on RLtools' pendulum at the setting of ppo_pendulum_rltools.toml and prints environment steps a second.
 //
-//   rltools_pendulum STEPS
+//   rltools_pendulum CONFIG.toml STEPS
 //
-// run.sh compiles it against the headers of the PyPI package rltools. The second header, the multiplexer of the networks'
-// operations, is what makes BLAS be called: without it everything runs in plain loops, ten times slower.
+// The file is not read, as the setting is compiled in. run.sh compiles this against the headers of the PyPI package
+// rltools. The one that selects the networks' operations for the CPU, nn/operations_cpu_mux.h, is what makes BLAS be
+// called: without it everything runs in plain loops, ten times slower.
 #include <rl_tools/operations/cpu_mux.h>
 #include <rl_tools/nn/optimizers/adam/instance/operations_generic.h>
 #include <rl_tools/nn/operations_cpu_mux.h>
@@ -42,7 +43,7 @@ using Config = rlt::rl::algorithms::ppo::loop::core::Config<Types, Index, Rng, E
 
 int main(int, char** arguments) {
     constexpr long BATCH = Setting::N_ENVIRONMENTS * Setting::ON_POLICY_RUNNER_STEPS_PER_ENV;
-    const long iterations = std::atol(arguments[1]) / BATCH;
+    const long iterations = std::atol(arguments[2]) / BATCH;
     Device device;
     Config::State<Config> state;
     rlt::malloc(device, state);

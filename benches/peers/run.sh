@@ -8,9 +8,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 peers="${PEERS:-$HOME/.cache/backburn-peers}"
-# OpenBLAS chooses its kernels by the processor; RLtools' networks are too small for a second thread.
-unset "${!OPENBLAS_@}"
-export OPENBLAS_NUM_THREADS=1
 
 missing=()
 for package in g++ libopenblas-dev python3-venv; do
@@ -26,8 +23,9 @@ fi
 "$peers/bin/pip" install --quiet --disable-pip-version-check stable-baselines3==2.9.2 sb3-contrib==2.9.2 \
     jax==0.10.2 gymnax==1.0.1 optax==0.2.8 six==1.17.0 rltools==2.2.1
 
-headers="$("$peers/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rltools/external/rl_tools/include"
-g++ -std=c++17 -Ofast -march=native -DRL_TOOLS_BACKEND_ENABLE_OPENBLAS -I "$headers" \
+packages="$("$peers/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+g++ -std=c++17 -Ofast -march=native -DRL_TOOLS_BACKEND_ENABLE_OPENBLAS \
+    -I "$packages/rltools/external/rl_tools/include" \
     -o "$peers/rltools_pendulum" benches/peers/rltools_pendulum.cpp -lopenblas
 if ! nm -D "$peers/rltools_pendulum" | grep -q ' U cblas_sgemm'; then
     echo "run.sh: RLtools does not call BLAS: its figure would be ten times too low" >&2
