@@ -65,8 +65,8 @@ SETTINGS = [
 
 def ours(config, steps, threads, scratch):
     command = [TRAINER, "run", config, "--quiet", "--out", scratch / "run", "--overwrite"]
-    command += ["--set", f"total_steps={steps}", "--set", "eval.episodes=1"]
-    subprocess.run(command, check=True, env=os.environ | {"RAYON_NUM_THREADS": str(threads)})
+    command += ["--threads", str(threads), "--set", f"total_steps={steps}", "--set", "eval.episodes=1"]
+    subprocess.run(command, check=True)
     return json.loads((scratch / "run/summary.json").read_text())["steps_per_second"]
 
 
