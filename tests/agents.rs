@@ -2,7 +2,6 @@
 //! state that no run can have.
 
 use agents::adam::AdamState;
-use agents::network::Scratch;
 use agents::{
     Agent, AgentConfig, AgentError, AgentState, AlgorithmState, Batch, Collector, CollectorState,
     KlPenalty, NetworkConfig, PpoConfig, Schedule, TrpoConfig,
@@ -82,7 +81,7 @@ impl Twin {
                 let mut value = [0.0];
                 let critic = &agent.critics()[0];
                 let last = &last[env * width..(env + 1) * width];
-                critic.values(last, &mut Scratch::default(), &mut value);
+                critic.values(last, &mut value);
                 assert_eq!(reward.next_values[first + env], value[0], "the value after {step}");
                 truncations += 1;
             }

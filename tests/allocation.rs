@@ -1,6 +1,6 @@
 //! Acting allocates nothing per step: counted by an allocator that counts.
 
-use agents::ops::kernel::{self, Layer, Workspace};
+use agents::ops::kernel::{self, Layer, Level, Network};
 use agents::{Activation, Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
 use envs::{Registry, TaskConfig, VectorEnv};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -99,7 +99,6 @@ fn kernels_allocate_nothing_once_their_buffers_have_grown() {
         weights = biases + pair[1];
     }
     let params = vec![0.1; weights];
-    let mut workspace = Workspace::default();
     let rows = 1000;
     let observations = vec![0.5; rows * 7];
     let mut outputs = vec![0.0; rows * 5];
@@ -110,13 +109,14 @@ fn kernels_allocate_nothing_once_their_buffers_have_grown() {
         let observations = &observations[..rows * 7];
         let outputs = &mut outputs[..rows * 5];
         let hidden = &mut hidden[..kernel::hidden_len(&layers, rows)];
-        let (layers, tanh) = (&layers, Activation::Tanh);
+        let network =
+            Network { layers: &layers, activation: Activation::Tanh, level: Level::default() };
         let (d, g) = (&derivative[..rows * 5], &mut gradient);
         let before = ALLOCATIONS.with(Cell::get);
-        kernel::outputs(layers, tanh, &params, observations, outputs, &mut workspace);
-        kernel::forward(layers, tanh, &params, observations, hidden, outputs, &mut workspace);
-        kernel::backward(layers, tanh, &params, observations, hidden, d, g, &mut workspace);
-        kernel::jvp(layers, tanh, &params, observations, hidden, g, outputs, &mut workspace);
+        kernel::outputs(network, &params, observations, outputs);
+        kernel::forward(network, &params, observations, hidden, outputs);
+        kernel::backward(network, &params, observations, hidden, d, g);
+        kernel::jvp(network, &params, observations, hidden, g, outputs);
         ALLOCATIONS.with(Cell::get) - before
     };
     assert!(run(1000) > 0);

@@ -6,7 +6,6 @@
 //! the start, `d` the discounted visits of a state, `A` an advantage.
 
 use agents::gae::{Trajectory, gae};
-use agents::network::Scratch;
 use agents::trpo::TrustRegion;
 use agents::{
     Agent, AgentConfig, AgentState, Batch, Collector, Minibatch, NetworkConfig, Schedule, Signal,
@@ -181,9 +180,9 @@ fn policy_of(agent: &Agent) -> Table {
 
 /// The probabilities with which an agent would act at these parameters.
 fn policy_at(agent: &Agent, params: &[f32]) -> Table {
-    let mut scratch = Scratch::default();
     let network = agent.actor().policy().network();
-    let outputs = network.forward_plain(params, &observations(), &mut scratch);
+    let mut outputs = vec![0.0; STATES * ACTIONS];
+    network.forward_plain(params, &observations(), &mut outputs);
     let rows = outputs.chunks_exact(ACTIONS);
     rows.map(|row| softmax(&std::array::from_fn(|action| row[action].into()))).collect()
 }
@@ -265,7 +264,7 @@ fn fit_critic(hidden: &[usize], policy: Vec<f32>, learning_rate: f64) -> Learned
     }
     assert_eq!(agent.actor().params(), policy, "the policy moved");
     let mut values = vec![0.0; STATES];
-    agent.critics()[0].values(&observations(), &mut Scratch::default(), &mut values);
+    agent.critics()[0].values(&observations(), &mut values);
     let values = values.into_iter().map(f64::from).collect();
     Learned { values, visits, terminated, truncated }
 }
@@ -337,7 +336,7 @@ fn largest(numbers: &[f64]) -> f64 {
 /// Schulman et al. 2015, equation 1).
 #[test]
 fn the_performance_difference_lemma() {
-    let mut rng = stream(1, Stream::Sampling);
+    let mut rng = stream(1, Stream::Sampling(0));
     for gamma in [0.5, 0.9, 0.99] {
         for case in 0..20 {
             let mut policy = || Solved::new(softmax_policy(&random_table(2.0, &mut rng)), gamma);
@@ -357,7 +356,7 @@ fn the_performance_difference_lemma() {
 /// lemma holds for them too. Each state and action is a rollout of one step.
 #[test]
 fn the_lemma_holds_for_the_advantages_that_agents_compute() {
-    let mut rng = stream(2, Stream::Sampling);
+    let mut rng = stream(2, Stream::Sampling(0));
     for lambda in [0.0, 0.95] {
         let mut policy = || Solved::new(softmax_policy(&random_table(2.0, &mut rng)), GAMMA);
         let (old, new) = (policy(), policy());
@@ -396,7 +395,7 @@ fn policy_gradient(solved: &Solved) -> Table {
 /// in the second order (Schulman et al. 2015, equation 4).
 #[test]
 fn the_surrogate_touches_the_return_with_equal_gradient() {
-    let mut rng = stream(3, Stream::Sampling);
+    let mut rng = stream(3, Stream::Sampling(0));
     for gamma in [0.9, 0.99] {
         let logits = random_table(1.0, &mut rng);
         let old = Solved::new(softmax_policy(&logits), gamma);
@@ -444,12 +443,13 @@ fn the_surrogate_touches_the_return_with_equal_gradient() {
 /// the exact surrogate: what a rollout without end would give.
 fn exact_batch(agent: &Agent, solved: &Solved) -> Batch {
     let size = STATES * ACTIONS;
-    let mut scratch = Scratch::default();
     let weights = policy_gradient(solved).concat();
     let observations: Vec<f32> = pairs().flat_map(|(state, _)| one_hot(state)).collect();
+    let mut outputs = vec![0.0; size * ACTIONS];
+    agent.actor().outputs(&observations, &mut outputs);
     Batch {
         num_envs: 1,
-        outputs: agent.actor().outputs(&observations, &mut scratch).to_vec(),
+        outputs,
         observations,
         actions: pairs().map(|(_, action)| action as f32).collect(),
         log_probs: pairs().map(|(s, a)| solved.policy[s][a].ln() as f32).collect(),
@@ -478,7 +478,7 @@ fn random_agent(config: TrpoConfig, hidden: &[usize], rng: &mut Rng) -> Agent {
 
 #[test]
 fn the_sampled_surrogate_has_the_exact_gradient() {
-    let mut rng = stream(4, Stream::Sampling);
+    let mut rng = stream(4, Stream::Sampling(0));
     for (hidden, gamma) in [(&[] as &[usize], 0.99), (&[16], 0.9), (&[8, 8], 0.99)] {
         let agent = random_agent(TrpoConfig::default(), hidden, &mut rng);
         let params = agent.actor().params().to_vec();
@@ -538,7 +538,7 @@ fn the_sampled_surrogate_has_the_exact_gradient() {
 /// With exact advantages a small trust-region step gains what the surrogate promises.
 #[test]
 fn a_trust_region_step_improves_the_true_return() {
-    let mut rng = stream(5, Stream::Sampling);
+    let mut rng = stream(5, Stream::Sampling(0));
     for hidden in [&[] as &[usize], &[16]] {
         let config = TrpoConfig {
             max_kl: Schedule::constant(1e-6),
@@ -574,7 +574,7 @@ fn a_trust_region_step_improves_the_true_return() {
 /// surrogate of the mixture, which the agents compute too.
 #[test]
 fn a_conservative_mixture_improves_as_its_bound_says() {
-    let mut rng = stream(6, Stream::Sampling);
+    let mut rng = stream(6, Stream::Sampling(0));
     for gamma in [0.8, 0.9, 0.99] {
         let agent = random_agent(TrpoConfig::default(), &[], &mut rng);
         let old = Solved::new(policy_of(&agent), gamma);

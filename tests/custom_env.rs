@@ -250,7 +250,7 @@ mod tests {
         let Space::Box { low, high } = envs.observation_space().clone() else {
             panic!("observations are a box")
         };
-        let mut rng = stream(3, Stream::Sampling);
+        let mut rng = stream(3, Stream::Sampling(0));
         for time in 0..1000 {
             if time == 500 {
                 copy.set_state(envs.state()).expect("its own state fits");

@@ -2,7 +2,6 @@
 
 mod support;
 
-use agents::network::Scratch;
 use agents::{Activation, Actor, Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, record};
 use envs::{ObservationNormalizer, Registry, Rng, Space, Stream, Task, stream};
 use rand::RngExt;
@@ -33,8 +32,7 @@ fn train(place: &Place, name: &str, environment: &str, algorithm: &str, lines: &
 
 /// The trainer's own actions.
 fn own_actions(actor: &Actor, space: &Space, observations: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let mut scratch = Scratch::default();
-    let act = |row: &Vec<f32>| actor.act(space, row, None, &mut scratch).expect("finite");
+    let act = |row: &Vec<f32>| actor.act(space, row, None).expect("finite");
     observations.iter().map(act).collect()
 }
 
@@ -56,7 +54,7 @@ fn observations(actor: &Actor, task: &Task) -> Vec<Vec<f32>> {
 }
 
 fn random(width: usize, rows: usize, bound: f32) -> Vec<Vec<f32>> {
-    let mut rng: Rng = stream(1, Stream::Sampling);
+    let mut rng: Rng = stream(1, Stream::Sampling(0));
     let mut row = || (0..width).map(|_| rng.random_range(-bound..bound)).collect();
     (0..rows).map(|_| row()).collect()
 }
@@ -223,7 +221,7 @@ fn agent(network: &NetworkConfig, normalize: bool, spaces: [&Space; 2]) -> Agent
     let mut agent =
         Agent::new(&ppo, network, normalize, observations, actions, 1, device).expect("an agent");
     let mut state = agent.state().expect("a state");
-    let mut rng = stream(2, Stream::Sampling);
+    let mut rng = stream(2, Stream::Sampling(0));
     state.policy.fill_with(|| rng.random_range(-0.5..0.5));
     agent.set_state(state).expect("the same shape");
     agent

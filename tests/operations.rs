@@ -54,7 +54,7 @@ impl Case {
     const LOG_STD: usize = 7;
 
     fn new(name: &'static str, family: Family, width: usize) -> Case {
-        let mut rng = stream(3, Stream::Sampling);
+        let mut rng = stream(3, Stream::Sampling(0));
         let near = |numbers: &[f32], rng: &mut Rng| -> Vec<f32> {
             numbers.iter().zip(random(numbers.len(), 0.1, rng)).map(|(x, d)| x + d).collect()
         };
@@ -270,7 +270,7 @@ fn a_number_that_is_not_finite_shows_in_the_metrics_and_in_the_norm() {
 
 #[test]
 fn the_value_loss_is_the_textbooks_with_its_derivative() {
-    let mut rng = stream(4, Stream::Sampling);
+    let mut rng = stream(4, Stream::Sampling(0));
     let [values, returns, old] = [3.0, 3.0, 1.0].map(|scale| random(SIZE, scale, &mut rng));
     for clip_range in [None, Some(0.3)] {
         for coef in [1.0, 0.4] {
@@ -294,7 +294,7 @@ fn the_value_loss_is_the_textbooks_with_its_derivative() {
 
 #[test]
 fn rows_are_taken_by_their_indices() {
-    let mut rng = stream(5, Stream::Sampling);
+    let mut rng = stream(5, Stream::Sampling(0));
     for width in [1, 2, 7] {
         let matrix = random(SIZE * width, 1.0, &mut rng);
         let indices: Vec<i32> = (0..25).map(|_| rng.random_range(0..SIZE as i32)).collect();
@@ -317,7 +317,7 @@ fn rows_are_taken_by_their_indices() {
 
 #[test]
 fn a_standardized_column_has_mean_0_and_deviation_1() {
-    let mut rng = stream(6, Stream::Sampling);
+    let mut rng = stream(6, Stream::Sampling(0));
     let column: Vec<f32> = random(SIZE, 3.0, &mut rng).iter().map(|x| x + 5.0).collect();
     let mean = widened(&column).iter().sum::<f64>() / SIZE as f64;
     let squares: f64 = widened(&column).iter().map(|x| (x - mean).powi(2)).sum();
@@ -335,7 +335,7 @@ fn a_standardized_column_has_mean_0_and_deviation_1() {
 
 #[test]
 fn the_norm_of_several_gradients_is_one() {
-    let mut rng = stream(7, Stream::Sampling);
+    let mut rng = stream(7, Stream::Sampling(0));
     let gradients = [random(SIZE, 1.0, &mut rng), random(1000, 2.0, &mut rng)];
     let squares = gradients.each_ref().map(|g| widened(g).iter().map(|x| x * x).sum::<f64>());
     let norm = (squares[0] + squares[1]).sqrt();
@@ -358,7 +358,7 @@ fn the_norm_of_several_gradients_is_one() {
 fn adam_is_the_papers() {
     const RATE: f64 = 0.1;
     const EPSILON: f64 = 1e-5;
-    let mut rng = stream(8, Stream::Sampling);
+    let mut rng = stream(8, Stream::Sampling(0));
     let bounds = Bounds { first: SIZE - 9, low: -0.75, high: 0.5 };
     let start: Vec<f32> = random(SIZE, 0.5, &mut rng);
     let gradients: [Vec<f32>; 3] = std::array::from_fn(|_| random(SIZE, 1.0, &mut rng));
@@ -427,7 +427,7 @@ fn a_network_is_the_composed_one_with_its_derivatives() {
         (6, &[32, 1], 3, 6),
         (2, &[128], 16, 300),
     ];
-    let mut rng = stream(9, Stream::Sampling);
+    let mut rng = stream(9, Stream::Sampling(0));
     for (inputs, hidden, outputs, size) in shapes {
         for activation in [Activation::Tanh, Activation::Relu] {
             let config =

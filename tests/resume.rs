@@ -302,14 +302,18 @@ fn the_same_seed_gives_the_same_bits_with_any_number_of_threads() {
         for backend in ["flex", "ndarray"] {
             let place = Place::new();
             place.write("config.toml", &config);
-            for (out, threads) in [("one", "1"), ("two", "2"), ("again", "2")] {
-                let arguments = run(out, &["--backend", backend]);
-                let mut command = place.command(&arguments);
-                let status = command.env("RAYON_NUM_THREADS", threads).status();
-                assert!(status.expect("the trainer starts").success());
+            for threads in ["1", "2", "3", "7", "16"] {
+                let arguments = ["--backend", backend, "--threads", threads];
+                place.trainer(&run(threads, &arguments)).expect(0, &[]);
+                assert_same(&place, "1", threads);
             }
-            assert_same(&place, "one", "two");
-            assert_same(&place, "two", "again");
+            // Half of it with one number of threads, the rest with another.
+            let arguments = ["--backend", backend, "--threads", "3", "--set", &half];
+            place.trainer(&run("changed", &arguments)).expect(0, &[]);
+            let config = place.read("changed/config.toml");
+            place.write("changed/config.toml", &config.replace(&half_line, &whole_line));
+            place.trainer(&["resume", "changed", "--threads", "2", "--quiet"]).expect(0, &[]);
+            assert_same(&place, "1", "changed");
         }
     }
 }

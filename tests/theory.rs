@@ -4,7 +4,6 @@
 use agents::adam::AdamState;
 use agents::gae::{Trajectory, gae};
 use agents::minibatch::Target;
-use agents::network::Scratch;
 use agents::ops::{self, Surrogate, SurrogateLoss};
 use agents::policy::Policy;
 use agents::ppo::adapted;
@@ -115,7 +114,7 @@ const GAMMA: f64 = 0.97;
 
 impl Rollout {
     fn random(seed: u64) -> Rollout {
-        let mut rng = stream(seed, Stream::Sampling);
+        let mut rng = stream(seed, Stream::Sampling(0));
         let size = NUM_ENVS * STEPS;
         let mut numbers =
             |size: usize| (0..size).map(|_| 4.0 * rng.random::<f32>() - 2.0).collect::<Vec<_>>();
@@ -527,7 +526,7 @@ fn a_squashed_entropy_is_estimated_without_bias() {
             terms.sum::<f64>()
         })
         .sum();
-    let mut rng = stream(1, Stream::Sampling);
+    let mut rng = stream(1, Stream::Sampling(0));
     let samples: Vec<[f32; 2]> = (0..100_000)
         .map(|_| {
             let mut sample = [0.0; 2];
@@ -546,7 +545,7 @@ fn the_entropy_bonus_of_a_squashed_policy_has_its_true_gradient() {
     let config = NetworkConfig { hidden: Vec::new(), squash: true, ..NetworkConfig::default() };
     let policy =
         Policy::new(&Space::symmetric_box(1, 1.0), &Space::symmetric_box(1, 2.0), &config).unwrap();
-    let mut rng = stream(1, Stream::Sampling);
+    let mut rng = stream(1, Stream::Sampling(0));
     let noise: Vec<f32> = (0..1000).map(|_| rng.sample(StandardNormal)).collect();
     // Entropy and its gradient where weight, bias and log standard deviation are these.
     let entropy = |params: [f32; 3]| {
@@ -579,8 +578,8 @@ fn the_entropy_bonus_of_a_squashed_policy_has_its_true_gradient() {
 fn draws(agent: &Agent, count: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
     let actor = agent.actor();
     let policy = actor.policy();
-    let mut scratch = Scratch::default();
-    let outputs = actor.outputs(&[0.4], &mut scratch).to_vec();
+    let mut outputs = vec![0.0; policy.output_width()];
+    actor.outputs(&[0.4], &mut outputs);
     let mut actions = vec![vec![0.0; policy.action_width()]; count];
     let log_probs: Vec<f64> =
         actions.iter_mut().map(|action| actor.sample(&outputs, rng, action).into()).collect();
@@ -594,7 +593,7 @@ fn draws(agent: &Agent, count: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
 
 #[test]
 fn actions_are_drawn_from_the_distribution_that_is_learned() {
-    let mut rng = stream(1, Stream::Sampling);
+    let mut rng = stream(1, Stream::Sampling(0));
     let network = NetworkConfig { hidden: Vec::new(), ..NetworkConfig::default() };
     const COUNT: usize = 40_000;
 

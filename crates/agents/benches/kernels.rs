@@ -7,8 +7,8 @@
 
 use agents::Activation;
 use agents::NetworkConfig;
-use agents::network::{Mlp, Scratch};
-use agents::ops::kernel::{self, Layer, Level, Workspace};
+use agents::network::Mlp;
+use agents::ops::kernel::{self, Layer, Level, Network};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use std::fmt;
@@ -64,7 +64,7 @@ struct Buffers {
     hidden: Vec<f32>,
     outputs: Vec<f32>,
     gradient: Vec<f32>,
-    workspace: Workspace,
+    level: Level,
 }
 
 impl Case {
@@ -88,7 +88,7 @@ impl Case {
             hidden: vec![0.0; kernel::hidden_len(&layers, self.rows)],
             outputs: vec![0.0; self.rows * outputs],
             gradient: vec![0.0; weights],
-            workspace: Workspace::with_level(self.level),
+            level: self.level,
             layers,
         }
     }
@@ -109,39 +109,33 @@ impl Case {
 impl Buffers {
     fn forward(&mut self, activation: Activation) {
         kernel::forward(
-            &self.layers,
-            activation,
+            Network { layers: &self.layers, activation, level: self.level },
             &self.params,
             black_box(&self.observations),
             &mut self.hidden,
             &mut self.outputs,
-            &mut self.workspace,
         );
     }
 
     fn backward(&mut self, activation: Activation) {
         kernel::backward(
-            &self.layers,
-            activation,
+            Network { layers: &self.layers, activation, level: self.level },
             &self.params,
             black_box(&self.observations),
             &self.hidden,
             &self.derivative,
             &mut self.gradient,
-            &mut self.workspace,
         );
     }
 
     fn jvp(&mut self, activation: Activation) {
         kernel::jvp(
-            &self.layers,
-            activation,
+            Network { layers: &self.layers, activation, level: self.level },
             &self.params,
             black_box(&self.observations),
             &self.hidden,
             &self.params,
             &mut self.outputs,
-            &mut self.workspace,
         );
     }
 }
@@ -225,8 +219,8 @@ fn act<const WIDTH: usize>(bencher: Bencher<'_, '_>, rows: usize) {
     let params: Vec<f32> =
         (0..network.num_params()).map(|i| (i * 7919 % 1009) as f32 / 2500.0 - 0.2).collect();
     let observations = vec![0.1; rows * network.inputs()];
-    let mut scratch = Scratch::default();
+    let mut outputs = vec![0.0; rows * network.outputs()];
     bencher
         .counter(ItemsCount::new(rows))
-        .bench_local(|| network.forward_plain(&params, black_box(&observations), &mut scratch)[0]);
+        .bench_local(|| network.forward_plain(&params, black_box(&observations), &mut outputs));
 }

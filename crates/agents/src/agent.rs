@@ -130,6 +130,18 @@ impl Agent {
         &self.learner.critics
     }
 
+    /// Works with these threads from now on, instead of as many as the process may use. What comes of
+    /// it is the same.
+    pub fn set_threads(&mut self, threads: Threads) {
+        self.learner.threads = Arc::new(threads);
+    }
+
+    /// The threads that it works with.
+    #[must_use]
+    pub fn threads(&self) -> Arc<Threads> {
+        Arc::clone(&self.learner.threads)
+    }
+
     /// Parameters of policy and critics together.
     #[must_use]
     pub fn num_params(&self) -> usize {
@@ -153,8 +165,8 @@ impl Agent {
     /// When a loss or a gradient is not finite, or the device fails; the agent is then as before.
     pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<Metrics, AgentError> {
         let Agent { learner, algorithm, .. } = self;
-        let (threads, device) = (Arc::clone(&learner.threads), learner.device.clone());
-        threads.keep_awake(&device, || algorithm.update(learner, batch, progress))
+        let threads = Arc::clone(&learner.threads);
+        threads.keep_awake(|| algorithm.update(learner, batch, progress))
     }
 
     /// A copy of all state.

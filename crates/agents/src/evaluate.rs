@@ -1,7 +1,6 @@
 //! Evaluation: whole episodes with a frozen policy.
 
 use crate::error::AgentError;
-use crate::network::Scratch;
 use crate::policy::Actor;
 use envs::{Drawing, Episode, Rng, Stream, Task, VectorEnv, stream};
 
@@ -126,11 +125,11 @@ pub fn evaluate(
     let mut term_sums: Vec<(String, f64)> = names.map(|name| (name, 0.0)).collect();
     let mut observations = envs.observations().to_vec();
     let mut actions = vec![0.0; episodes * action_width];
-    let mut scratch = Scratch::default();
+    let mut outputs = vec![0.0; episodes * outputs_width];
     while left > 0 {
         observations.copy_from_slice(envs.observations());
         actor.normalize(&mut observations);
-        let outputs = actor.outputs(&observations, &mut scratch);
+        actor.outputs(&observations, &mut outputs);
         if outputs.iter().any(|output| !output.is_finite()) {
             return Err(AgentError::NonFinite("policy's output in an evaluation".into()));
         }
@@ -223,7 +222,6 @@ pub fn record(
     let mut sampling = (!greedy).then(|| stream(seed, Stream::Evaluation(episode)));
     environment.reset(&mut rng);
     let mut observation = vec![0.0; spec.observation_space.width()];
-    let mut scratch = Scratch::default();
     let mut recording = Recording::default();
     loop {
         environment.observe(&mut observation);
@@ -232,8 +230,7 @@ pub fn record(
             recording.drawings.extend(environment.draw(None));
             return Ok(recording);
         }
-        let numbers =
-            actor.act(&spec.action_space, &observation, sampling.as_mut(), &mut scratch)?;
+        let numbers = actor.act(&spec.action_space, &observation, sampling.as_mut())?;
         let action = spec.action_space.action(&numbers);
         recording.drawings.extend(environment.draw(Some(action)));
         let step = environment.step(action, &mut rng);

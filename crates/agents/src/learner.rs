@@ -3,16 +3,15 @@
 use crate::adam::{Adam, AdamState};
 use crate::config::NetworkConfig;
 use crate::error::AgentError;
-use crate::network::{Linearized, Mlp, Scratch};
+use crate::minibatch::Target;
+use crate::network::{Linearized, Mlp};
+use crate::ops::{Gradient, value_gradient};
 use crate::policy::Actor;
 use crate::threads::Threads;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// Rows that are put through the network at once, so that its layers stay in the cache.
-const ROWS: usize = 256;
 
 /// The actor, its critics, and what they learn on.
 #[derive(Clone, Debug)]
@@ -72,17 +71,29 @@ impl Critic {
     }
 
     /// Writes `V(s)` for rows of normalised observations into `values`.
-    pub fn values(&self, observations: &[f32], scratch: &mut Scratch, values: &mut [f32]) {
-        let width = self.network.inputs();
-        for (rows, values) in observations.chunks(ROWS * width).zip(values.chunks_mut(ROWS)) {
-            values.copy_from_slice(self.network.forward_plain(&self.state.params, rows, scratch));
-        }
+    pub fn values(&self, observations: &[f32], values: &mut [f32]) {
+        self.network.forward_plain(&self.state.params, observations, values);
     }
 
     /// The critic's parameters on their way down the value loss; `epsilon` is Adam's.
     #[must_use]
     pub fn adam(&self, epsilon: f64, device: &Device) -> Adam {
         Adam::new(&self.state.params, &self.state.optimizer, epsilon, None, device)
+    }
+
+    /// The gradient of the critic's loss ([`crate::ops::value_loss`]) on the samples with these indices
+    /// `[n]` of `observations [batch, in]`.
+    #[must_use]
+    pub fn gradient(
+        &self,
+        params: &Tensor<1>,
+        observations: &Tensor<2>,
+        target: &Target,
+        indices: &Tensor<1, Int>,
+        clip_range: Option<f64>,
+        coef: f64,
+    ) -> Gradient {
+        value_gradient(&self.network, params, observations, target, indices, clip_range, coef)
     }
 
     /// The network at `params [params]` for `observations [batch, in]`: its values, and what their

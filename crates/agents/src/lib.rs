@@ -30,7 +30,7 @@ pub mod policy;
 pub mod ppo;
 mod rollout;
 mod schedule;
-mod threads;
+pub mod threads;
 mod transfer;
 pub mod trpo;
 

@@ -1,7 +1,6 @@
-//! A batch, or some of its rows, on the device.
+//! A batch on the device.
 
 use crate::batch::Batch;
-use crate::ops::take_rows;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use envs::Rng;
 use rand::seq::SliceRandom;
@@ -69,37 +68,17 @@ impl Minibatch {
         self.len() == 0
     }
 
-    /// Minibatches of `size` samples that take each sample once, in random order; the last may be
-    /// smaller.
-    pub fn shuffled(&self, size: usize, rng: &mut Rng) -> impl Iterator<Item = Minibatch> {
-        let count = self.len();
-        let mut order: Vec<i32> = (0..count as i32).collect();
+    /// Indices `[size]` of minibatches that take each sample once, in random order; the last may be smaller.
+    pub fn shuffled(&self, size: usize, rng: &mut Rng) -> impl Iterator<Item = Tensor<1, Int>> {
+        let mut order: Vec<i32> = (0..self.len() as i32).collect();
         order.shuffle(rng);
         let device = self.observations.device();
-        let order = Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device);
-        (0..count).step_by(size).map(move |start| {
-            let end = (start + size).min(count);
-            self.take(&order.clone().slice_dim(0, start..end))
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let indices = &order[start..order.len().min(start + size)];
+            start += indices.len();
+            let data = || TensorData::new(indices.to_vec(), [indices.len()]);
+            (!indices.is_empty()).then(|| Tensor::from_data(data(), &device))
         })
-    }
-
-    /// The samples of these indices `[n]`.
-    fn take(&self, indices: &Tensor<1, Int>) -> Minibatch {
-        let take = |column: &Tensor<2>| take_rows(column, indices);
-        Minibatch {
-            observations: take(&self.observations),
-            actions: take(&self.actions),
-            log_probs: take(&self.log_probs),
-            outputs: take(&self.outputs),
-            advantages: take(&self.advantages),
-            targets: self
-                .targets
-                .iter()
-                .map(|target| Target {
-                    returns: take(&target.returns),
-                    values: take(&target.values),
-                })
-                .collect(),
-        }
     }
 }

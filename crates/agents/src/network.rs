@@ -4,7 +4,7 @@
 //! the network is a linear function, and a linear function of a one-hot observation is a table.
 
 use crate::config::{Activation, Init, NetworkConfig};
-use crate::ops::kernel::{self, Layer};
+use crate::ops::kernel::{self, Layer, Level};
 use crate::ops::network as ops;
 use crate::orthogonal::orthogonal;
 use burn::tensor::Tensor;
@@ -16,14 +16,14 @@ use std::sync::Arc;
 ///
 /// ```
 /// use agents::NetworkConfig;
-/// use agents::network::{Mlp, Scratch};
+/// use agents::network::Mlp;
 ///
 /// // Without hidden layers it is a linear function, 2 x + 3 y + 1.
 /// let network = Mlp::new(2, 1, &NetworkConfig { hidden: vec![], ..NetworkConfig::default() });
 /// assert_eq!(network.num_params(), 3);
 /// let observations = [1.0, 1.0, 0.0, -1.0];
-/// let mut scratch = Scratch::default();
-/// let outputs = network.forward_plain(&[2.0, 3.0, 1.0], &observations, &mut scratch);
+/// let mut outputs = [0.0; 2];
+/// network.forward_plain(&[2.0, 3.0, 1.0], &observations, &mut outputs);
 /// assert_eq!(outputs, [6.0, -2.0]);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -106,24 +106,14 @@ impl Mlp {
         Linearized { network: self.clone(), params, observations, hidden, outputs }
     }
 
-    /// Outputs `[rows][out]` for observations `[rows][in]`, on plain slices: no tensor, no device.
-    pub fn forward_plain<'a>(
-        &self,
-        params: &[f32],
-        observations: &[f32],
-        scratch: &'a mut Scratch,
-    ) -> &'a [f32] {
-        let rows = observations.len() / self.inputs();
-        scratch.outputs.resize(rows * self.outputs(), 0.0);
-        kernel::outputs(
-            &self.layers,
-            self.activation,
-            params,
-            observations,
-            &mut scratch.outputs,
-            &mut scratch.workspace,
-        );
-        &scratch.outputs
+    /// Writes outputs `[rows][out]` for observations `[rows][in]`, on plain slices: no tensor, no device.
+    pub fn forward_plain(&self, params: &[f32], observations: &[f32], outputs: &mut [f32]) {
+        kernel::outputs(self.for_kernels(), params, observations, outputs);
+    }
+
+    pub(crate) fn for_kernels(&self) -> kernel::Network<'_> {
+        let Mlp { layers, activation } = self;
+        kernel::Network { layers, activation: *activation, level: Level::default() }
     }
 }
 
@@ -181,11 +171,4 @@ impl Linearized {
         let Linearized { network, params, observations, hidden, .. } = self.clone();
         ops::backward(&network, params, observations, hidden, derivative)
     }
-}
-
-/// Room for [`Mlp::forward_plain`], kept between calls so that acting allocates once.
-#[derive(Clone, Debug, Default)]
-pub struct Scratch {
-    outputs: Vec<f32>,
-    workspace: kernel::Workspace,
 }

@@ -4,20 +4,24 @@
 //! backend, and for Burn's CPU backend `flex` loops over plain slices. Which of them runs is decided by
 //! the tensors' type. A tensor's numbers are `f32`.
 //!
-//! An algorithm's minibatch is: [`take_rows`], [`forward`], a loss ([`surrogate_loss`],
-//! [`value_loss`]) that gives its derivative with respect to the outputs, [`backward`],
-//! [`sum_of_squares`], [`norm_and_scale`], [`adam`]. Losses carry their derivatives in closed form because
+//! An algorithm's minibatch is a gradient ([`policy_gradient`], [`value_gradient`]), which is [`take_rows`],
+//! [`forward`], a loss ([`surrogate_loss`], [`value_loss`]) that gives its derivative with respect to the
+//! outputs, and [`backward`]; then [`sum_of_squares`], [`norm_and_scale`], [`adam`]. Losses carry their derivatives in closed form because
 //! recording them took too long; autodiff judges them in the tests (see `docs/architecture.md`).
 
 #![allow(deprecated)] // `ndarray` is kept because users know it.
 
+pub mod chunks;
+mod gradient;
 pub mod kernel;
+mod lanes;
 pub(crate) mod network;
 mod surrogate;
 mod tensors;
 mod value;
 mod vector;
 
+pub use gradient::{Gradient, policy_gradient, value_gradient};
 pub use kernel::{AdamStep, Bounds};
 pub use network::{backward, forward, jvp};
 pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};

@@ -7,9 +7,11 @@ use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Distribution, LN_2PI};
 use crate::error::AgentError;
 use crate::minibatch::Minibatch;
-use crate::network::{Linearized, Mlp, Scratch};
-use crate::ops::{Bounds, Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
-use burn::tensor::Tensor;
+use crate::network::{Linearized, Mlp};
+use crate::ops::{
+    Bounds, Family, Gradient, LossTerms, Surrogate, SurrogateLoss, policy_gradient, surrogate_loss,
+};
+use burn::tensor::{Int, Tensor};
 use envs::{ObservationNormalizer, Rng, Space};
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -210,6 +212,25 @@ impl Policy {
         )
     }
 
+    /// The gradient of [`Policy::loss`] on the samples with these indices `[n]`; with `standardize` the
+    /// samples' advantages are standardised first.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)]
+    pub fn gradient(
+        &self,
+        params: &Tensor<1>,
+        old_params: &Tensor<1>,
+        samples: &Minibatch,
+        indices: &Tensor<1, Int>,
+        surrogate: Surrogate,
+        entropy_coef: f64,
+        standardize: bool,
+    ) -> Gradient {
+        let terms = self.loss_terms(surrogate, entropy_coef);
+        let params = [params, old_params];
+        policy_gradient(&self.network, params, samples, indices, terms, standardize)
+    }
+
     /// The gradient `[params]` of a loss.
     #[must_use]
     pub fn backward(&self, network: &Linearized, loss: SurrogateLoss) -> Tensor<1> {
@@ -309,10 +330,10 @@ impl Actor {
         &self.params[self.policy.network.num_params()..]
     }
 
-    /// Network outputs `[rows][out]` for normalised observations `[rows][in]`.
-    pub fn outputs<'a>(&self, observations: &[f32], scratch: &'a mut Scratch) -> &'a [f32] {
+    /// Writes network outputs `[rows][out]` for normalised observations `[rows][in]`.
+    pub fn outputs(&self, observations: &[f32], outputs: &mut [f32]) {
         let params = &self.params[..self.policy.network.num_params()];
-        self.policy.network.forward_plain(params, observations, scratch)
+        self.policy.network.forward_plain(params, observations, outputs);
     }
 
     /// Draws one action from one row of network outputs into `action`, and returns its
@@ -376,19 +397,19 @@ impl Actor {
         space: &Space,
         observation: &[f32],
         sampling: Option<&mut Rng>,
-        scratch: &mut Scratch,
     ) -> Result<Vec<f32>, AgentError> {
         let mut normalized = observation.to_vec();
         self.normalize(&mut normalized);
-        let outputs = self.outputs(&normalized, scratch);
+        let mut outputs = vec![0.0; self.policy.output_width()];
+        self.outputs(&normalized, &mut outputs);
         if outputs.iter().any(|output| !output.is_finite()) {
             return Err(AgentError::NonFinite("policy's output".into()));
         }
         let mut action = vec![0.0; self.policy.action_width()];
         match sampling {
-            None => self.mode(outputs, &mut action),
+            None => self.mode(&outputs, &mut action),
             Some(rng) => {
-                self.sample(outputs, rng, &mut action);
+                self.sample(&outputs, rng, &mut action);
             }
         }
         self.squash(&mut action);

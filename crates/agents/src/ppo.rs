@@ -14,7 +14,7 @@ mod config;
 
 pub use config::{KlPenalty, PpoConfig};
 
-use crate::adam::{Adam, AdamState, clip};
+use crate::adam::{Adam, AdamState};
 use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
 use crate::batch::Batch;
 use crate::error::AgentError;
@@ -22,8 +22,9 @@ use crate::gae::explained_variance;
 use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Surrogate, standardized, value_loss};
-use burn::tensor::Tensor;
+use crate::ops::{Gradient, Surrogate, norm_and_scale};
+use crate::threads::join;
+use burn::tensor::{Int, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -108,54 +109,42 @@ struct Update<'a> {
     learner: &'a Learner,
     /// The policy that acted.
     old_params: Tensor<1>,
+    /// What it did.
+    samples: Minibatch,
     surrogate: Surrogate,
 }
 
-/// A minibatch's gradients, and its metrics `[MinibatchMetrics::COUNT]`.
-struct Gradients {
-    policy: Tensor<1>,
-    critics: Vec<Tensor<1>>,
-    /// Factor `[1]` that clips all of them together.
-    scale: Tensor<1>,
-    policy_metrics: Tensor<1>,
-    value_loss: Tensor<1>,
-    norm: Tensor<1>,
-}
-
 impl Update<'_> {
-    /// Forward, loss and backward pass of actor and critics on a minibatch.
-    fn gradients(&self, mut minibatch: Minibatch, actor: &Adam, critics: &[Adam]) -> Gradients {
-        let Update { config, learner, old_params, surrogate } = self;
-        let policy = learner.actor.policy();
-        if config.normalize_advantages {
-            minibatch.advantages = standardized(minibatch.advantages);
-        }
-        let observations = &minibatch.observations;
-        let ((policy_metrics, policy_gradient), critics) = learner.threads.join(
+    /// Gradients of the actor and the critics on the minibatch with these indices.
+    fn gradients(
+        &self,
+        indices: &Tensor<1, Int>,
+        actor: &Adam,
+        critics: &[Adam],
+    ) -> (Gradient, Vec<Gradient>) {
+        let Update { config, learner, old_params, samples, surrogate } = self;
+        join(
             || {
-                let network = policy.forward(&actor.params, observations);
-                let coef = config.entropy_coef;
-                let loss = policy.loss(&network, old_params, &minibatch, *surrogate, coef);
-                (loss.metrics.clone(), policy.backward(&network, loss))
+                learner.actor.policy().gradient(
+                    &actor.params,
+                    old_params,
+                    samples,
+                    indices,
+                    *surrogate,
+                    config.entropy_coef,
+                    config.normalize_advantages,
+                )
             },
             || {
-                let critics = learner.critics.iter().zip(critics).zip(&minibatch.targets);
+                let critics = learner.critics.iter().zip(critics).zip(&samples.targets);
                 let gradients = critics.map(|((critic, adam), target)| {
-                    let network = critic.forward(&adam.params, observations);
-                    let (values, range, coef) =
-                        (network.outputs(), config.value_clip_range, config.value_coef);
-                    let loss = value_loss(values, &target.returns, &target.values, range, coef);
-                    (loss.loss, network.vjp(loss.derivative))
+                    let (range, coef) = (config.value_clip_range, config.value_coef);
+                    let observations = &samples.observations;
+                    critic.gradient(&adam.params, observations, target, indices, range, coef)
                 });
-                gradients.collect::<Vec<_>>()
+                gradients.collect()
             },
-        );
-        let (value_losses, critics): (Vec<_>, Vec<_>) = critics.into_iter().unzip();
-        let all: Vec<&Tensor<1>> = std::iter::once(&policy_gradient).chain(&critics).collect();
-        let (norm, scale) = clip(&all, config.max_grad_norm);
-        // The loss of the rewards' critic, which comes first.
-        let value_loss = value_losses[0].clone();
-        Gradients { policy: policy_gradient, critics, scale, policy_metrics, value_loss, norm }
+        )
     }
 }
 
@@ -168,7 +157,7 @@ impl Algorithm for Ppo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let (device, threads) = (&learner.device, &learner.threads);
+        let device = &learner.device;
         let actor_rate = config.learning_rate.at(progress);
         let critic_rate = config.critic_learning_rate.map_or(actor_rate, |rate| rate.at(progress));
         let surrogate = self.surrogate(progress);
@@ -181,29 +170,33 @@ impl Algorithm for Ppo {
         let mut critic_adams: Vec<Adam> =
             critics.map(|critic| critic.adam(epsilon, device)).collect();
         let old_params = Tensor::from_floats(actor.params.as_slice(), device);
-        let update = Update { config, learner, old_params, surrogate };
-        let all = Minibatch::upload(batch, &self.advantages(batch), device);
+        let samples = Minibatch::upload(batch, &self.advantages(batch), device);
+        let update = Update { config, learner, old_params, samples, surrogate };
         let mut shuffling = self.state.shuffling.clone();
         let mut metrics = Vec::new();
         let (mut epochs, mut minibatches, mut last_epoch) = (0_u32, 0, 0);
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
             last_epoch = minibatches;
-            for minibatch in all.shuffled(config.minibatch_size, &mut shuffling) {
+            for indices in update.samples.shuffled(config.minibatch_size, &mut shuffling) {
                 minibatches += 1;
-                let Gradients { policy, critics, scale, policy_metrics, value_loss, norm } =
-                    update.gradients(minibatch, &actor_adam, &critic_adams);
-                metrics.extend([policy_metrics.clone(), value_loss, norm]);
+                let (policy, critics) = update.gradients(&indices, &actor_adam, &critic_adams);
+                let squares = critics.iter().map(|critic| critic.squares.clone());
+                // All parameters together are clipped.
+                let (norm, scale) =
+                    norm_and_scale(squares.fold(policy.squares, Tensor::add), config.max_grad_norm);
+                // The loss of the rewards' critic, which comes first.
+                metrics.extend([policy.metrics.clone(), critics[0].metrics.clone(), norm]);
                 if let Some(target) = config.target_kl
-                    && PolicyMetrics::read(policy_metrics)?.approx_kl > EARLY_STOP * target
+                    && PolicyMetrics::read(policy.metrics)?.approx_kl > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
-                threads.join(
-                    || actor_adam.step(policy, &scale, actor_rate),
+                join(
+                    || actor_adam.step(policy.gradient, &scale, actor_rate),
                     || {
-                        for (adam, gradient) in critic_adams.iter_mut().zip(critics) {
-                            adam.step(gradient, &scale, critic_rate);
+                        for (adam, critic) in critic_adams.iter_mut().zip(critics) {
+                            adam.step(critic.gradient, &scale, critic_rate);
                         }
                     },
                 );
@@ -213,8 +206,9 @@ impl Algorithm for Ppo {
         let mut kl_coef = self.state.kl_coef;
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
-            let network = policy.forward(&actor_adam.params, &all.observations);
-            let loss = policy.loss(&network, &update.old_params, &all, surrogate, 0.0);
+            let Update { samples, old_params, .. } = &update;
+            let network = policy.forward(&actor_adam.params, &samples.observations);
+            let loss = policy.loss(&network, old_params, samples, surrogate, 0.0);
             let kl = PolicyMetrics::read(loss.metrics)?.kl;
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);

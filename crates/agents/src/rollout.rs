@@ -3,9 +3,14 @@
 use crate::agent::Agent;
 use crate::batch::Batch;
 use crate::error::AgentError;
-use crate::network::Scratch;
-use envs::{Episode, RewardNormalizer, Rng, Stream, VectorEnv, VectorEnvState, stream};
+use crate::policy::Actor;
+use crate::threads::{is_helped, join};
+use envs::{Episode, Part, RewardNormalizer, Rng, Stream, VectorEnv, VectorEnvState, stream};
 use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// Nanoseconds of a step from which on a part of the environments is worth a thread of its own.
+const WORTH: f64 = 5_000.0;
 
 /// Everything that the next rollouts depend on, beside the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,7 +18,7 @@ pub struct CollectorState {
     envs: VectorEnvState,
     observations: Vec<f32>,
     reward_normalizer: Option<RewardNormalizer>,
-    sampling: Rng,
+    sampling: Vec<Rng>,
 }
 
 /// Acts in the environments and writes what happens into preallocated buffers.
@@ -40,7 +45,8 @@ pub struct Collector {
     /// What the policy sees next, `[env][observation]`, normalised when it was observed.
     observations: Vec<f32>,
     reward_normalizer: Option<RewardNormalizer>,
-    sampling: Rng,
+    /// A stream for each environment.
+    sampling: Vec<Rng>,
     batch: Batch,
     /// Steps of the batch whose episode was truncated there, and the observations they ended with,
     /// normalised when they were observed.
@@ -52,7 +58,8 @@ pub struct Collector {
     /// One step's actions as the environments receive them.
     env_actions: Vec<f32>,
     ended: Vec<bool>,
-    scratch: Scratch,
+    /// Nanoseconds that a step of one environment takes, acting included.
+    cost: f64,
 }
 
 impl Collector {
@@ -75,7 +82,7 @@ impl Collector {
         let mut collector = Collector {
             observations: envs.observations().to_vec(),
             reward_normalizer: normalize_rewards.then(|| RewardNormalizer::new(num_envs)),
-            sampling: stream(seed, Stream::Sampling),
+            sampling: envs.indices().map(|index| stream(seed, Stream::Sampling(index))).collect(),
             env_actions: vec![0.0; num_envs * policy.action_width()],
             ended: vec![false; num_envs],
             batch,
@@ -83,7 +90,7 @@ impl Collector {
             final_observations: Vec::new(),
             episodes: Vec::new(),
             term_sums: vec![0.0; envs.spec().reward_terms.len()],
-            scratch: Scratch::default(),
+            cost: 0.0,
             envs,
         };
         collector.observe(agent, 0)?;
@@ -120,7 +127,15 @@ impl Collector {
         self.final_observations.clear();
         for step in 0..agent.rollout().steps {
             let first_final = self.truncated_steps.len();
-            self.act(agent, step)?;
+            if step == 0 {
+                // What one thread needs for it says whether others are worth their while.
+                self.cost = 0.0;
+                let begun = Instant::now();
+                self.act(agent, step)?;
+                self.cost = begun.elapsed().as_nanos() as f64 / self.batch.num_envs as f64;
+            } else {
+                self.act(agent, step)?;
+            }
             self.record(agent, step)?;
             self.observe(agent, first_final)?;
         }
@@ -138,41 +153,38 @@ impl Collector {
         names.zip(&self.term_sums).map(|(name, sum)| (&**name, sum / self.batch.len() as f64))
     }
 
-    /// Chooses one step's actions.
+    /// Chooses one step's actions and steps the environments.
     fn act(&mut self, agent: &Agent, step: usize) -> Result<(), AgentError> {
         let actor = agent.actor();
         let policy = actor.policy();
         let first = step * self.batch.num_envs;
         let row = |width: usize| first * width..(first + self.batch.num_envs) * width;
-        let (outputs_width, action_width) = (policy.output_width(), policy.action_width());
-
         self.batch.observations[row(policy.observation_width())]
             .copy_from_slice(&self.observations);
-        let outputs = actor.outputs(&self.observations, &mut self.scratch);
-        self.batch.outputs[row(outputs_width)].copy_from_slice(outputs);
-        let actions = &mut self.batch.actions[row(action_width)];
-        for ((outputs, action), log_prob) in outputs
-            .chunks_exact(outputs_width)
-            .zip(actions.chunks_exact_mut(action_width))
-            .zip(&mut self.batch.log_probs[row(1)])
-        {
-            *log_prob = actor.sample(outputs, &mut self.sampling, action);
-            if !log_prob.is_finite() {
-                return Err(AgentError::NonFinite("log-probability of an action".into()));
-            }
+        let log_probs = row(1);
+        let acting = Acting {
+            envs: self.envs.part(),
+            observations: &self.observations,
+            outputs: &mut self.batch.outputs[row(policy.output_width())],
+            actions: &mut self.batch.actions[row(policy.action_width())],
+            log_probs: &mut self.batch.log_probs[log_probs.clone()],
+            env_actions: &mut self.env_actions,
+            sampling: &mut self.sampling,
+        };
+        acting.step(actor, self.cost);
+        if self.batch.log_probs[log_probs].iter().any(|log_prob| !log_prob.is_finite()) {
+            return Err(AgentError::NonFinite("log-probability of an action".into()));
         }
-        self.env_actions.copy_from_slice(actions);
-        actor.squash(&mut self.env_actions);
         Ok(())
     }
 
-    /// Steps the environments and writes down what happened.
+    /// Writes down what happened.
     fn record(&mut self, agent: &Agent, step: usize) -> Result<(), AgentError> {
         let num_envs = self.batch.num_envs;
         let first = step * num_envs;
         let width = agent.actor().policy().observation_width();
         let rewards = &mut self.batch.signals[0].rewards[first..first + num_envs];
-        for (env, transition) in self.envs.step(&self.env_actions).iter().enumerate() {
+        for (env, transition) in self.envs.transitions().iter().enumerate() {
             if !transition.reward.is_finite() {
                 return Err(AgentError::NonFinite(format!("reward of environment {env}")));
             }
@@ -210,17 +222,17 @@ impl Collector {
     /// # Errors
     /// When a value is not finite.
     pub fn batch(&mut self, agent: &Agent) -> Result<&Batch, AgentError> {
-        let Collector { batch, scratch, observations, .. } = self;
+        let Collector { batch, observations, .. } = self;
         let mut final_values = vec![0.0; self.truncated_steps.len()];
         for (signal, critic) in batch.signals.iter_mut().zip(agent.critics()) {
-            critic.values(&batch.observations, scratch, &mut signal.values);
+            critic.values(&batch.observations, &mut signal.values);
             // The next value is the value one step later, except at the end of the rollout ...
             let (values, next_values) = (&signal.values, &mut signal.next_values);
             let within = values.len() - batch.num_envs;
             next_values[..within].copy_from_slice(&values[batch.num_envs..]);
-            critic.values(observations, scratch, &mut next_values[within..]);
+            critic.values(observations, &mut next_values[within..]);
             // ... and where an episode was truncated: there the next row is of another episode.
-            critic.values(&self.final_observations, scratch, &mut final_values);
+            critic.values(&self.final_observations, &mut final_values);
             for (&i, &value) in self.truncated_steps.iter().zip(&final_values) {
                 next_values[i] = value;
             }
@@ -249,6 +261,8 @@ impl Collector {
     pub fn set_state(&mut self, state: CollectorState) -> Result<(), AgentError> {
         let (ours, saved) = (self.observations.len(), state.observations.len());
         AgentError::check_length("observation buffer", ours, saved)?;
+        let (ours, saved) = (self.sampling.len(), state.sampling.len());
+        AgentError::check_length("list of sampling streams", ours, saved)?;
         let is_finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
         AgentError::check_saved("observation buffer", is_finite(&state.observations))?;
         if state.reward_normalizer.is_some() != self.reward_normalizer.is_some() {
@@ -265,5 +279,70 @@ impl Collector {
         self.reward_normalizer = state.reward_normalizer;
         self.sampling = state.sampling;
         Ok(())
+    }
+}
+
+/// One step of some environments that are next to each other, rows `[env]` of everything.
+struct Acting<'a> {
+    envs: Part<'a>,
+    observations: &'a [f32],
+    outputs: &'a mut [f32],
+    actions: &'a mut [f32],
+    log_probs: &'a mut [f32],
+    env_actions: &'a mut [f32],
+    sampling: &'a mut [Rng],
+}
+
+impl<'a> Acting<'a> {
+    /// Acts; `cost` is how many nanoseconds an environment takes. What an environment does depends neither
+    /// on its company nor on the thread, so threads may share them as they like.
+    fn step(mut self, actor: &Actor, cost: f64) {
+        let half = self.sampling.len() / 2;
+        if half as f64 * cost >= WORTH && is_helped() {
+            let (first, rest) = self.split_at(half, actor);
+            join(|| first.step(actor, cost), || rest.step(actor, cost));
+            return;
+        }
+        let policy = actor.policy();
+        let (output_width, action_width) = (policy.output_width(), policy.action_width());
+        actor.outputs(self.observations, self.outputs);
+        let rows = self.outputs.chunks_exact(output_width);
+        let rows = rows.zip(self.actions.chunks_exact_mut(action_width));
+        let rows = rows.zip(&mut *self.log_probs).zip(&mut *self.sampling);
+        for (((outputs, action), log_prob), rng) in rows {
+            *log_prob = actor.sample(outputs, rng, action);
+            if !log_prob.is_finite() {
+                // No environment is given such an action: the caller sees it too.
+                return;
+            }
+        }
+        self.env_actions.copy_from_slice(self.actions);
+        actor.squash(self.env_actions);
+        self.envs.step(self.env_actions);
+    }
+
+    fn split_at(self, middle: usize, actor: &Actor) -> (Acting<'a>, Acting<'a>) {
+        let policy = actor.policy();
+        let action_width = policy.action_width();
+        let (envs, other_envs) = self.envs.split_at(middle);
+        let (observations, other_observations) =
+            self.observations.split_at(middle * policy.observation_width());
+        let (outputs, other_outputs) = self.outputs.split_at_mut(middle * policy.output_width());
+        let (actions, other_actions) = self.actions.split_at_mut(middle * action_width);
+        let (log_probs, other_log_probs) = self.log_probs.split_at_mut(middle);
+        let (env_actions, other_env_actions) = self.env_actions.split_at_mut(middle * action_width);
+        let (sampling, other_sampling) = self.sampling.split_at_mut(middle);
+        let first =
+            Acting { envs, observations, outputs, actions, log_probs, env_actions, sampling };
+        let others = Acting {
+            envs: other_envs,
+            observations: other_observations,
+            outputs: other_outputs,
+            actions: other_actions,
+            log_probs: other_log_probs,
+            env_actions: other_env_actions,
+            sampling: other_sampling,
+        };
+        (first, others)
     }
 }

@@ -1,96 +1,236 @@
-//! Actor and critics side by side on two cores.
+//! The threads of a learner: what they do side by side, and how they stay awake for it.
 //!
-//! A minibatch takes less time than waking a thread, so the second one stays awake while an update
-//! lasts. Where the cores have other work that would only be in the way of it: then one thread does
-//! everything. The results are the same: each piece of work is done by one thread in one order, and no
-//! piece reads what another one writes.
+//! A minibatch takes less time than waking a thread, so the threads stay awake while an iteration lasts.
+//! Where the cores have other work that would only be in the way of it: then one thread does everything.
+//! The results are the same: each piece of work has one order inside, no piece reads what another one
+//! writes, and sums of pieces have an order that does not depend on who computed them
+//! ([`crate::ops::chunks`]).
 
-use burn::backend::DispatchDevice;
-use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::cell::OnceCell;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A thread that offers its core to others and gets it back later than this has a busy machine.
 const PATIENCE: Duration = Duration::from_millis(1);
 /// How long one thread works alone then.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often a thread looks for work before it offers its core to others.
+const LOOKS: u32 = 256;
+/// A thread that has had no work for so long only looks for some now and then: the work that is being
+/// done is not for several threads.
+const TIRED: Duration = Duration::from_millis(2);
+/// How long it naps in between.
+const NAP: Duration = Duration::from_micros(100);
 
-/// The two threads of a learner.
-#[derive(Debug, Default)]
+/// As many threads as the process may use, or as `RAYON_NUM_THREADS` says.
+#[must_use]
+pub fn available() -> NonZeroUsize {
+    let wanted = std::env::var("RAYON_NUM_THREADS").ok().and_then(|count| count.parse().ok());
+    wanted.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The threads of a learner, the one that it is used from among them.
+#[derive(Debug)]
 pub struct Threads {
-    /// Started with the first update; `None` where the system or `RAYON_NUM_THREADS` allows one only.
+    count: NonZeroUsize,
+    /// Started with the first work; `None` where there is one thread only.
     pool: OnceLock<Option<ThreadPool>>,
-    /// Whether the second thread is awake and waiting for work.
-    is_helped: AtomicBool,
+    crew: Arc<Crew>,
+}
+
+/// What the threads of a pool know of each other.
+#[derive(Debug, Default)]
+struct Crew {
+    /// Threads that are looking for work.
+    helpers: AtomicUsize,
     /// Since when the machine is known to be busy.
     busy_since: Mutex<Option<Instant>>,
 }
 
+thread_local! {
+    /// The crew that this thread belongs to.
+    static CREW: OnceCell<Arc<Crew>> = const { OnceCell::new() };
+}
+
 impl Threads {
-    /// Runs an update in which [`Threads::join`] finds the second thread awake, if there is one to
-    /// spare. On a GPU work is only queued, which one thread does best.
-    pub fn keep_awake<T: Send>(&self, device: &Device, update: impl FnOnce() -> T + Send) -> T {
-        let busy = *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_gpu(device) || busy.is_some_and(|since| since.elapsed() < PAUSE) {
-            return update();
+    /// So many threads.
+    #[must_use]
+    pub fn new(count: NonZeroUsize) -> Threads {
+        Threads { count, pool: OnceLock::new(), crew: Arc::default() }
+    }
+
+    /// Does work in which [`join`] finds the other threads awake, if there are any to spare.
+    pub fn keep_awake<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let is_within = CREW.with(|crew| crew.get().is_some());
+        if is_within || self.crew.is_busy() {
+            return work();
         }
-        let pool = self.pool.get_or_init(|| {
-            let several = rayon::current_num_threads() > 1;
-            several.then(|| ThreadPoolBuilder::new().num_threads(2).build().ok()).flatten()
-        });
-        let Some(pool) = pool else {
-            return update();
+        let Some(pool) = self.pool.get_or_init(|| self.start()) else {
+            return work();
         };
-        /// Says that the update is over, also when it panics.
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Release);
-            }
-        }
         let over = AtomicBool::new(false);
-        let work = || {
-            let _over = Over(&over);
-            update()
-        };
-        pool.install(|| rayon::join(work, || self.help(&over)).0)
+        pool.install(|| {
+            let here = rayon::current_thread_index();
+            rayon::scope(|scope| {
+                scope.spawn_broadcast(|_, context| {
+                    if Some(context.index()) != here {
+                        self.crew.help(&over);
+                    }
+                });
+                let _over = Set(&over);
+                work()
+            })
+        })
     }
 
-    /// Takes over what [`Threads::join`] offers until the update is over or the machine is busy.
-    fn help(&self, over: &AtomicBool) {
-        self.is_helped.store(true, Ordering::Release);
-        while !over.load(Ordering::Acquire) {
-            if rayon::yield_now() == Some(Yield::Executed) {
-                continue;
-            }
-            let offered = Instant::now();
-            std::thread::yield_now();
-            if offered.elapsed() > PATIENCE {
-                *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Instant::now());
-                break;
-            }
+    fn start(&self) -> Option<ThreadPool> {
+        if self.count == NonZeroUsize::MIN {
+            return None;
         }
-        self.is_helped.store(false, Ordering::Release);
-    }
-
-    /// Runs two independent pieces of work, on two threads where a second one waits for it, otherwise
-    /// one after the other.
-    pub fn join<A: Send, B: Send>(
-        &self,
-        first: impl FnOnce() -> A + Send,
-        second: impl FnOnce() -> B + Send,
-    ) -> (A, B) {
-        if self.is_helped.load(Ordering::Acquire) && rayon::current_thread_index().is_some() {
-            rayon::join(first, second)
-        } else {
-            (first(), second())
-        }
+        let crew = Arc::clone(&self.crew);
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(self.count.get())
+            .thread_name(|index| format!("learner-{index}"))
+            .start_handler(move |_| {
+                CREW.with(|own| _ = own.set(Arc::clone(&crew)));
+            })
+            .build();
+        // Where the system gives no threads, one will do.
+        pool.ok()
     }
 }
 
-fn is_gpu(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
+/// One for each core.
+impl Default for Threads {
+    fn default() -> Threads {
+        Threads::new(available())
+    }
+}
+
+/// Sets a flag when it is dropped: also when the work around it panics.
+struct Set<'a>(&'a AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Crew {
+    fn is_busy(&self) -> bool {
+        let since = *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() < PAUSE)
+    }
+
+    /// Takes over what [`join`] offers until the work is over or the machine is busy.
+    fn help(&self, over: &AtomicBool) {
+        self.helpers.fetch_add(1, Ordering::Relaxed);
+        let (mut looks, mut last_work) = (0, Instant::now());
+        while !over.load(Ordering::Acquire) {
+            if rayon::yield_now() == Some(Yield::Executed) {
+                looks = 0;
+                continue;
+            }
+            std::hint::spin_loop();
+            looks += 1;
+            if looks < LOOKS {
+                continue;
+            }
+            let offered = Instant::now();
+            if looks == LOOKS {
+                last_work = offered;
+            }
+            if offered - last_work > TIRED {
+                std::thread::sleep(NAP);
+                continue;
+            }
+            std::thread::yield_now();
+            if offered.elapsed() > PATIENCE {
+                let mut busy_since = self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
+                *busy_since = Some(Instant::now());
+                break;
+            }
+        }
+        self.helpers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether another thread waits for what this one could share with it.
+#[must_use]
+pub fn is_helped() -> bool {
+    CREW.with(|crew| crew.get().is_some_and(|crew| crew.helpers.load(Ordering::Relaxed) > 0))
+}
+
+/// Does two independent pieces of work, on two threads where another one of [`Threads::keep_awake`] is
+/// free for it, otherwise one after the other.
+pub fn join<A: Send, B: Send>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if !is_helped() {
+        return (first(), second());
+    }
+    let done = AtomicBool::new(false);
+    rayon::join(
+        || {
+            let result = first();
+            // Rayon's own way to wait puts the thread to sleep, which takes longer than a minibatch.
+            let mut looks = 0_u32;
+            while !done.load(Ordering::Acquire) {
+                if rayon::yield_now() == Some(Yield::Executed) {
+                    continue;
+                }
+                std::hint::spin_loop();
+                looks += 1;
+                if looks.is_multiple_of(LOOKS) {
+                    std::thread::yield_now();
+                }
+            }
+            result
+        },
+        || {
+            let _done = Set(&done);
+            second()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums in pieces, deep enough that pieces of pieces are shared.
+    fn sum(numbers: &[u64]) -> u64 {
+        if numbers.len() < 4 {
+            return numbers.iter().sum();
+        }
+        let (left, right) = numbers.split_at(numbers.len() / 2);
+        let (left, right) = join(|| sum(left), || sum(right));
+        left + right
+    }
+
+    #[test]
+    fn work_is_shared_among_any_number_of_threads() {
+        let numbers: Vec<u64> = (0..10_000).collect();
+        for count in [1, 2, 3, 7, 16] {
+            let threads = Threads::new(NonZeroUsize::new(count).unwrap());
+            for _ in 0..20 {
+                assert_eq!(threads.keep_awake(|| sum(&numbers)), 49_995_000);
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_the_work_and_not_the_threads() {
+        let threads = Threads::new(NonZeroUsize::new(2).unwrap());
+        for side in [false, true] {
+            let fails = |fails: bool| assert!(!fails, "as expected");
+            let work = || threads.keep_awake(|| join(|| fails(side), || fails(!side)));
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+        }
+        assert_eq!(threads.keep_awake(|| sum(&[1, 2, 3, 4, 5])), 15);
+    }
 }

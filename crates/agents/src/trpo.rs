@@ -22,8 +22,9 @@ use crate::gae::explained_variance;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Surrogate, standardized, value_loss};
+use crate::ops::{Gradient, Surrogate, standardized};
 use crate::policy::{Fisher, Policy};
+use crate::threads::join;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
@@ -32,7 +33,7 @@ use serde::{Deserialize, Serialize};
 /// The surrogate `mean(ratio * advantage)` around the policy that acted, with its trust region.
 pub struct TrustRegion<'a> {
     policy: &'a Policy,
-    batch: &'a Minibatch,
+    samples: &'a Minibatch,
     old_params: Tensor<1>,
     fisher: Fisher,
     damping: f64,
@@ -44,12 +45,12 @@ impl<'a> TrustRegion<'a> {
     pub fn new(
         policy: &'a Policy,
         params: &[f32],
-        batch: &'a Minibatch,
+        samples: &'a Minibatch,
         damping: f64,
     ) -> TrustRegion<'a> {
-        let old_params = Tensor::from_floats(params, &batch.observations.device());
-        let fisher = policy.fisher(policy.forward(&old_params, &batch.observations));
-        TrustRegion { policy, batch, old_params, fisher, damping }
+        let old_params = Tensor::from_floats(params, &samples.observations.device());
+        let fisher = policy.fisher(policy.forward(&old_params, &samples.observations));
+        TrustRegion { policy, samples, old_params, fisher, damping }
     }
 
     /// The surrogate at the old policy and its gradient `g`.
@@ -58,7 +59,7 @@ impl<'a> TrustRegion<'a> {
     /// When the device fails.
     pub fn gradient(&self) -> Result<(f64, Vec<f64>), AgentError> {
         let network = self.fisher.network();
-        let loss = self.policy.loss(network, &self.old_params, self.batch, Surrogate::Plain, 0.0);
+        let loss = self.policy.loss(network, &self.old_params, self.samples, Surrogate::Plain, 0.0);
         let metrics = PolicyMetrics::read(loss.metrics.clone())?;
         let gradient = read([self.policy.backward(network, loss)])?.concat();
         // The surrogate is the loss's negative.
@@ -92,8 +93,9 @@ impl<'a> TrustRegion<'a> {
     /// When the device fails.
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
         let params = Tensor::from_floats(params, &self.old_params.device());
-        let network = self.policy.forward(&params, &self.batch.observations);
-        let loss = self.policy.loss(&network, &self.old_params, self.batch, Surrogate::Plain, 0.0);
+        let network = self.policy.forward(&params, &self.samples.observations);
+        let loss =
+            self.policy.loss(&network, &self.old_params, self.samples, Surrogate::Plain, 0.0);
         let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } =
             PolicyMetrics::read(loss.metrics)?;
         Ok(Candidate { surrogate: -policy_loss, kl, approx_kl, entropy })
@@ -192,7 +194,7 @@ impl Trpo {
     fn fit(
         &self,
         critics: &[Critic],
-        batch: &Minibatch,
+        samples: &Minibatch,
         learning_rate: f64,
         device: &Device,
     ) -> Result<Fit, AgentError> {
@@ -203,15 +205,15 @@ impl Trpo {
         let whole = Tensor::ones([1], device);
         let mut losses = Vec::new();
         for _ in 0..config.critic_epochs {
-            for minibatch in batch.shuffled(config.critic_minibatch_size, &mut shuffling) {
-                let critics = critics.iter().zip(&mut adams).zip(&minibatch.targets);
+            for indices in samples.shuffled(config.critic_minibatch_size, &mut shuffling) {
+                let critics = critics.iter().zip(&mut adams).zip(&samples.targets);
                 for (index, ((critic, adam), target)) in critics.enumerate() {
-                    let network = critic.forward(&adam.params, &minibatch.observations);
-                    let loss =
-                        value_loss(network.outputs(), &target.returns, &target.values, None, 1.0);
-                    adam.step(network.vjp(loss.derivative), &whole, learning_rate);
+                    let (params, observations) = (&adam.params, &samples.observations);
+                    let Gradient { metrics, gradient, .. } =
+                        critic.gradient(params, observations, target, &indices, None, 1.0);
+                    adam.step(gradient, &whole, learning_rate);
                     if index == 0 {
-                        losses.push(loss.loss);
+                        losses.push(metrics);
                     }
                 }
             }
@@ -234,16 +236,16 @@ impl Algorithm for Trpo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let Learner { actor, critics, device, threads } = learner;
-        let mut all = Minibatch::upload(batch, &self.advantages(batch), device);
+        let Learner { actor, critics, device, .. } = learner;
+        let mut samples = Minibatch::upload(batch, &self.advantages(batch), device);
         if config.normalize_advantages {
-            all.advantages = standardized(all.advantages);
+            samples.advantages = standardized(samples.advantages);
         }
         let learning_rate = config.critic_learning_rate.at(progress);
         let max_kl = config.max_kl.at(progress);
-        let (step, fit) = threads.join(
-            || take_step(config, actor.policy(), &actor.params, &all, max_kl),
-            || self.fit(critics, &all, learning_rate, device),
+        let (step, fit) = join(
+            || take_step(config, actor.policy(), &actor.params, &samples, max_kl),
+            || self.fit(critics, &samples, learning_rate, device),
         );
         let (step, fit) = (step?, fit?);
 
@@ -306,10 +308,10 @@ fn take_step(
     config: &TrpoConfig,
     policy: &Policy,
     params: &[f32],
-    batch: &Minibatch,
+    samples: &Minibatch,
     max_kl: f64,
 ) -> Result<PolicyStep, AgentError> {
-    let region = TrustRegion::new(policy, params, batch, config.damping);
+    let region = TrustRegion::new(policy, params, samples, config.damping);
     let (old_surrogate, gradient) = region.gradient()?;
     AgentError::check_finite("policy loss", old_surrogate)?;
     let gradient_norm = dot(&gradient, &gradient).sqrt();

@@ -33,4 +33,4 @@ pub use registry::{Entry, Registry};
 pub use rng::{Rng, Stream, stream};
 pub use space::{Action, Space};
 pub use task::{ActionDelay, ObservationNoise, Task, TaskConfig};
-pub use vector::{Episode, Transition, VectorEnv, VectorEnvState, VectorStateError};
+pub use vector::{Episode, Part, Transition, VectorEnv, VectorEnvState, VectorStateError};

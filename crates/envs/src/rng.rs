@@ -11,8 +11,8 @@ pub type Rng = rand_chacha::ChaCha8Rng;
 pub enum Stream {
     /// Initial network weights.
     Initialization,
-    /// Sampling actions while training.
-    Sampling,
+    /// Sampling actions while training, in the environment of this global index.
+    Sampling(u32),
     /// Shuffling minibatches.
     Shuffling,
     /// The training environment of this global index.
@@ -37,10 +37,10 @@ pub fn stream(seed: u64, stream: Stream) -> Rng {
     let mut rng = Rng::seed_from_u64(seed);
     rng.set_stream(match stream {
         Stream::Initialization => 0,
-        Stream::Sampling => 1,
-        Stream::Shuffling => 2,
+        Stream::Shuffling => 1,
         Stream::Environment(index) => (1 << 32) | u64::from(index),
         Stream::Evaluation(index) => (2 << 32) | u64::from(index),
+        Stream::Sampling(index) => (3 << 32) | u64::from(index),
     });
     rng
 }

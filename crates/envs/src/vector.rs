@@ -1,6 +1,7 @@
 //! Many copies of one environment, stepped together and reset by themselves.
 
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 use crate::environment::{Environment, Spec, StateError};
 use crate::rng::{Rng, Stream, stream};
@@ -46,6 +47,8 @@ struct Member {
     rng: Rng,
     length: u32,
     episode_return: f64,
+    /// An action, clipped to its bounds.
+    clipped: Vec<f32>,
 }
 
 /// `num_envs` copies of an environment behind one flat observation buffer.
@@ -76,8 +79,34 @@ pub struct VectorEnv {
     costs: Vec<f64>,
     /// The least and the greatest of each number of an action; empty where actions are choices.
     action_bounds: Vec<(f32, f32)>,
-    /// One action, clipped to its bounds.
-    clipped: Vec<f32>,
+    /// Global index of the first copy.
+    first_index: u32,
+}
+
+/// Some copies of a [`VectorEnv`] that are next to each other. Copies have nothing in common, so several
+/// threads may step parts of them.
+///
+/// ```
+/// use envs::{Registry, TaskConfig, VectorEnv};
+///
+/// let task = Registry::default().get("pendulum").unwrap().task(&TaskConfig::default())?;
+/// let [mut whole, mut parts] = [(); 2].map(|()| VectorEnv::new(&task, 1, 0, 4));
+/// let (mut first, mut rest) = parts.part().split_at(1);
+/// rest.step(&[0.3; 3]);
+/// first.step(&[0.3]);
+/// assert_eq!(whole.step(&[0.3; 4]), parts.transitions());
+/// assert_eq!(whole.observations(), parts.observations());
+/// # Ok::<(), envs::ParameterError>(())
+/// ```
+pub struct Part<'a> {
+    spec: &'a Spec,
+    action_bounds: &'a [(f32, f32)],
+    members: &'a mut [Member],
+    observations: &'a mut [f32],
+    final_observations: &'a mut [f32],
+    transitions: &'a mut [Transition],
+    reward_terms: &'a mut [f64],
+    costs: &'a mut [f64],
 }
 
 impl VectorEnv {
@@ -91,7 +120,8 @@ impl VectorEnv {
                 let mut environment = task.make();
                 let mut rng = stream(seed, Stream::Environment(index));
                 environment.reset(&mut rng);
-                Member { environment, rng, length: 0, episode_return: 0.0 }
+                let clipped = vec![0.0; spec.action_space.width()];
+                Member { environment, rng, length: 0, episode_return: 0.0, clipped }
             })
             .collect();
         let width = spec.observation_space.width();
@@ -106,7 +136,7 @@ impl VectorEnv {
                 Space::Discrete { .. } => Vec::new(),
                 Space::Box { low, high } => low.iter().copied().zip(high.iter().copied()).collect(),
             },
-            clipped: vec![0.0; spec.action_space.width()],
+            first_index,
             spec,
         };
         vector.observe();
@@ -117,6 +147,12 @@ impl VectorEnv {
     #[must_use]
     pub fn num_envs(&self) -> usize {
         self.members.len()
+    }
+
+    /// The global indices of the copies.
+    #[must_use]
+    pub fn indices(&self) -> Range<u32> {
+        self.first_index..self.first_index + self.members.len() as u32
     }
 
     /// What each copy is.
@@ -170,61 +206,28 @@ impl VectorEnv {
     /// the result is what environment `k` did. An index that doesn't exist and a number that is NaN
     /// are mistakes of the caller.
     pub fn step(&mut self, actions: &[f32]) -> &[Transition] {
-        let width = self.spec.observation_space.width();
-        let action_width = self.spec.action_space.width();
-        let (terms, costs) = (self.spec.reward_terms.len(), self.spec.costs.len());
-        debug_assert_eq!(actions.len(), self.num_envs() * action_width, "an action for each copy");
-
-        let members = self.members.iter_mut().zip(&mut self.transitions).enumerate();
-        for (k, (member, transition)) in members {
-            let action = &actions[k * action_width..(k + 1) * action_width];
-            let action = match self.spec.action_space {
-                Space::Discrete { n } => {
-                    let index = action[0] as usize;
-                    debug_assert!(index as f32 == action[0] && index < n, "action {}", action[0]);
-                    Action::Discrete(index)
-                }
-                Space::Box { .. } => {
-                    let numbers = self.clipped.iter_mut().zip(action).zip(&self.action_bounds);
-                    for ((clipped, &number), &(low, high)) in numbers {
-                        debug_assert!(!number.is_nan(), "an action is NaN");
-                        *clipped = number.max(low).min(high);
-                    }
-                    Action::Continuous(&self.clipped)
-                }
-            };
-
-            let step = member.environment.step(action, &mut member.rng);
-            member.length += 1;
-            member.episode_return += step.reward;
-            *transition = Transition {
-                reward: step.reward,
-                terminated: step.terminated,
-                truncated: step.truncated || member.length >= self.spec.max_episode_steps,
-                episode: None,
-            };
-            if terms > 0 {
-                let row = &mut self.reward_terms[k * terms..(k + 1) * terms];
-                member.environment.reward_terms(row);
-            }
-            if costs > 0 {
-                member.environment.costs(&mut self.costs[k * costs..(k + 1) * costs]);
-            }
-            let row = k * width..(k + 1) * width;
-            if transition.ended() {
-                transition.episode = Some(Episode {
-                    episode_return: member.episode_return,
-                    length: member.length,
-                    success: step.success,
-                });
-                member.environment.observe(&mut self.final_observations[row.clone()]);
-                member.environment.reset(&mut member.rng);
-                member.length = 0;
-                member.episode_return = 0.0;
-            }
-            member.environment.observe(&mut self.observations[row]);
-        }
+        self.part().step(actions);
         &self.transitions
+    }
+
+    /// What the last step led to.
+    #[must_use]
+    pub fn transitions(&self) -> &[Transition] {
+        &self.transitions
+    }
+
+    /// All copies, to be split and stepped.
+    pub fn part(&mut self) -> Part<'_> {
+        Part {
+            spec: &self.spec,
+            action_bounds: &self.action_bounds,
+            members: &mut self.members,
+            observations: &mut self.observations,
+            final_observations: &mut self.final_observations,
+            transitions: &mut self.transitions,
+            reward_terms: &mut self.reward_terms,
+            costs: &mut self.costs,
+        }
     }
 
     /// Everything that the next steps depend on, for a checkpoint.
@@ -271,6 +274,108 @@ impl VectorEnv {
         let width = self.spec.observation_space.width();
         for (k, member) in self.members.iter().enumerate() {
             member.environment.observe(&mut self.observations[k * width..(k + 1) * width]);
+        }
+    }
+}
+
+impl<'a> Part<'a> {
+    /// Number of copies.
+    #[must_use]
+    pub fn num_envs(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The first `middle` copies and the others.
+    #[must_use]
+    pub fn split_at(self, middle: usize) -> (Part<'a>, Part<'a>) {
+        let Part { spec, action_bounds, .. } = self;
+        let width = spec.observation_space.width();
+        let (members, other_members) = self.members.split_at_mut(middle);
+        let (observations, other_observations) = self.observations.split_at_mut(middle * width);
+        let (final_observations, other_final_observations) =
+            self.final_observations.split_at_mut(middle * width);
+        let (transitions, other_transitions) = self.transitions.split_at_mut(middle);
+        let (reward_terms, other_reward_terms) =
+            self.reward_terms.split_at_mut(middle * spec.reward_terms.len());
+        let (costs, other_costs) = self.costs.split_at_mut(middle * spec.costs.len());
+        let first = Part {
+            spec,
+            action_bounds,
+            members,
+            observations,
+            final_observations,
+            transitions,
+            reward_terms,
+            costs,
+        };
+        let others = Part {
+            spec,
+            action_bounds,
+            members: other_members,
+            observations: other_observations,
+            final_observations: other_final_observations,
+            transitions: other_transitions,
+            reward_terms: other_reward_terms,
+            costs: other_costs,
+        };
+        (first, others)
+    }
+
+    /// [`VectorEnv::step`] of these copies.
+    pub fn step(&mut self, actions: &[f32]) {
+        let width = self.spec.observation_space.width();
+        let action_width = self.spec.action_space.width();
+        let (terms, costs) = (self.spec.reward_terms.len(), self.spec.costs.len());
+        debug_assert_eq!(actions.len(), self.num_envs() * action_width, "an action for each copy");
+
+        let members = self.members.iter_mut().zip(&mut *self.transitions).enumerate();
+        for (k, (member, transition)) in members {
+            let action = &actions[k * action_width..(k + 1) * action_width];
+            let action = match self.spec.action_space {
+                Space::Discrete { n } => {
+                    let index = action[0] as usize;
+                    debug_assert!(index as f32 == action[0] && index < n, "action {}", action[0]);
+                    Action::Discrete(index)
+                }
+                Space::Box { .. } => {
+                    let numbers = member.clipped.iter_mut().zip(action).zip(self.action_bounds);
+                    for ((clipped, &number), &(low, high)) in numbers {
+                        debug_assert!(!number.is_nan(), "an action is NaN");
+                        *clipped = number.max(low).min(high);
+                    }
+                    Action::Continuous(&member.clipped)
+                }
+            };
+
+            let step = member.environment.step(action, &mut member.rng);
+            member.length += 1;
+            member.episode_return += step.reward;
+            *transition = Transition {
+                reward: step.reward,
+                terminated: step.terminated,
+                truncated: step.truncated || member.length >= self.spec.max_episode_steps,
+                episode: None,
+            };
+            if terms > 0 {
+                let row = &mut self.reward_terms[k * terms..(k + 1) * terms];
+                member.environment.reward_terms(row);
+            }
+            if costs > 0 {
+                member.environment.costs(&mut self.costs[k * costs..(k + 1) * costs]);
+            }
+            let row = k * width..(k + 1) * width;
+            if transition.ended() {
+                transition.episode = Some(Episode {
+                    episode_return: member.episode_return,
+                    length: member.length,
+                    success: step.success,
+                });
+                member.environment.observe(&mut self.final_observations[row.clone()]);
+                member.environment.reset(&mut member.rng);
+                member.length = 0;
+                member.episode_return = 0.0;
+            }
+            member.environment.observe(&mut self.observations[row]);
         }
     }
 }
@@ -435,7 +540,7 @@ mod tests {
     /// so that an environment gets the same however they are grouped.
     fn random_actions(vector: &VectorEnv, first_index: usize, time: usize) -> Vec<f32> {
         let one = |index: usize| {
-            let mut rng = stream((1000 * time + index) as u64, Stream::Sampling);
+            let mut rng = stream((1000 * time + index) as u64, Stream::Sampling(0));
             match vector.action_space() {
                 Space::Discrete { n } => vec![rng.random_range(0..*n) as f32],
                 Space::Box { low, .. } => low.iter().map(|_| rng.random_range(-3.0..3.0)).collect(),

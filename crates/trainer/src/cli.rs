@@ -13,6 +13,7 @@ use agents::Backend;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Trains reinforcement-learning policies with PPO and TRPO.
@@ -88,6 +89,8 @@ pub enum Command {
         #[arg(long)]
         overwrite: bool,
         #[command(flatten)]
+        threads: ThreadsArgs,
+        #[command(flatten)]
         sweep: SweepArgs,
         /// Run a part of a sweep only, such as 2/4: the second of four
         #[arg(long, value_name = "INDEX/COUNT", value_hint = ValueHint::Other)]
@@ -110,6 +113,8 @@ pub enum Command {
         /// Update on another backend than before
         #[arg(long, value_name = "BACKEND", value_parser = backend())]
         backend: Option<Backend>,
+        #[command(flatten)]
+        threads: ThreadsArgs,
         #[command(flatten)]
         sweep: SweepArgs,
         /// Print nothing but errors and warnings
@@ -203,6 +208,8 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
         #[command(flatten)]
+        threads: ThreadsArgs,
+        #[command(flatten)]
         result: ResultArgs,
     },
     /// Compare finished runs: what their seeds say together, and which configuration is better
@@ -261,6 +268,26 @@ pub enum Command {
         /// Shell
         shell: Shell,
     },
+}
+
+/// How many cores are used.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ThreadsArgs {
+    /// Threads, which the runs of a sweep share; one for each core that the process may use, or as many as
+    /// RAYON_NUM_THREADS says, if not given
+    ///
+    /// The results are the same, bit for bit, with any number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl ThreadsArgs {
+    /// Their number.
+    #[must_use]
+    pub fn count(self) -> NonZeroUsize {
+        let given = self.threads.map(usize::from).and_then(NonZeroUsize::new);
+        given.unwrap_or_else(agents::threads::available)
+    }
 }
 
 /// How a result is printed.

@@ -1,9 +1,9 @@
 //! The arithmetic of multi-layer perceptrons on plain slices, for the CPU: forward, backward and
 //! forward-mode derivative of a whole network.
 //!
-//! Samples go through the network in chunks of [`CHUNK`], so that a chunk stays in the cache; sums over
-//! samples are sums of chunks in a fixed tree, whose file says which. A result depends neither on how many
-//! threads there are nor, for outputs, on what other samples are computed with it.
+//! Samples go through the network in chunks ([`super::chunks`]), so that a chunk stays in the cache and
+//! threads can share the work. A result depends neither on how many threads there are nor, for outputs, on
+//! what other samples are computed with it.
 
 mod activation;
 mod few;
@@ -12,23 +12,22 @@ mod panels;
 mod products;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod vector;
 
+use super::chunks::{self, Samples};
 use crate::config::Activation;
+use crate::threads::join;
 use few::forward_few;
-pub use flat::{AdamStep, Bounds, adam, sum_of_squares};
+pub(crate) use flat::vectorized;
+pub use flat::{AdamStep, Bounds, adam, moments, sum_of_squares};
 use panels::{
-    NARROW, PANEL, Place, ROWS, Row, Rows, hidden_panels, pack, pack_columns, pack_observations,
-    pack_turned, parameter_rows, turned_rows, unpack, unpack_columns,
+    NARROW, PANEL, Place, ROWS, Row, Rows, ZERO, hidden_panels, pack, pack_columns,
+    pack_observations, pack_turned, parameter_rows, turned_rows, unpack, unpack_columns,
 };
 use products::{Finish, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs};
-use tree::Tree;
+use std::cell::RefCell;
 pub use vector::Level;
 use vector::{Vector, dispatched};
-
-/// Samples of a chunk.
-pub const CHUNK: usize = 128;
 
 /// At most so many samples are too few for panels of weights to pay.
 const FEW: usize = 32;
@@ -56,32 +55,35 @@ impl Layer {
     }
 }
 
-/// Buffers of the kernels, kept between calls so that nothing is allocated.
-#[derive(Clone, Debug, Default)]
-pub struct Workspace {
-    level: Level,
+/// A network, and the instructions that it is computed with.
+#[derive(Clone, Copy, Debug)]
+pub struct Network<'a> {
+    /// From the observations to the outputs.
+    pub layers: &'a [Layer],
+    /// After each layer but the last.
+    pub activation: Activation,
+    /// The machine's fastest where it is not the tests that ask.
+    pub level: Level,
+}
+
+/// Buffers of a kernel.
+#[derive(Default)]
+struct Buffers {
     /// Parameters in panels.
     packed: Rows,
     /// A direction in panels, or weights for the way back.
     turned: Rows,
-    /// Results of the hidden layers where nobody else wants them.
-    hidden: Rows,
-    gradients: Tree,
+    /// A sum over samples.
+    sum: Rows,
     chunk: ChunkBuffers,
 }
 
-impl Workspace {
-    /// For the kernels in other instructions than the machine's fastest.
-    #[must_use]
-    pub fn with_level(level: Level) -> Workspace {
-        Workspace { level, ..Workspace::default() }
-    }
-}
-
 /// Buffers for one chunk of samples.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 struct ChunkBuffers {
     observations: Vec<[f32; NARROW]>,
+    /// Results of the hidden layers where nobody else wants them.
+    hidden: Rows,
     /// Derivatives, or changes, of a layer's results and its neighbour's.
     current: Rows,
     next: Rows,
@@ -89,6 +91,36 @@ struct ChunkBuffers {
     derivative: Vec<f32>,
     /// Weights of a layer that need padding.
     edge: Rows,
+}
+
+/// Gives the work buffers that are kept between calls, so that nothing is allocated. While a thread waits
+/// for another one it may begin other work: that gets buffers of its own.
+fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
+    thread_local! {
+        static SPARE: RefCell<Vec<Box<Buffers>>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut buffers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let result = work(&mut buffers);
+    SPARE.with_borrow_mut(|spare| spare.push(buffers));
+    result
+}
+
+impl Network<'_> {
+    /// Numbers that it reads, and those that it gives.
+    fn ends(self) -> [usize; 2] {
+        [self.layers[0].inputs, self.layers[self.layers.len() - 1].outputs]
+    }
+
+    /// Numbers of a sample's results of all hidden layers.
+    fn hidden_width(self) -> usize {
+        hidden_panels(self.layers) * PANEL
+    }
+
+    /// About how many nanoseconds a sample takes on its way forward: 100 products and sums each.
+    fn cost(self) -> usize {
+        let weights = |layer: &Layer| layer.inputs * layer.outputs;
+        self.layers.iter().map(weights).sum::<usize>() / 50 + 1
+    }
 }
 
 /// Length of the `hidden` that [`forward`] writes for `rows` samples.
@@ -101,143 +133,219 @@ pub fn hidden_len(layers: &[Layer], rows: usize) -> usize {
 /// receives the results of the hidden layers for [`backward`] and [`jvp`]: chunk by chunk, layer by
 /// layer, in panels.
 pub fn forward(
-    layers: &[Layer],
-    activation: Activation,
+    network: Network<'_>,
     params: &[f32],
     observations: &[f32],
     hidden: &mut [f32],
     outputs: &mut [f32],
-    workspace: &mut Workspace,
 ) {
-    let Workspace { level, packed, chunk, .. } = workspace;
-    let packed = packed.get(parameter_rows(layers));
-    pack(*level, layers, params, packed);
-    let [inputs, width] = ends(layers);
-    let hidden = chunks_of_hidden(layers, hidden.as_chunks_mut().0);
-    let samples = observations.chunks(CHUNK * inputs).zip(outputs.chunks_mut(CHUNK * width));
-    for ((observations, outputs), hidden) in samples.zip(hidden) {
-        forward_chunk(*level, layers, activation, packed, observations, hidden, outputs, chunk);
-    }
-}
-
-/// Numbers that a network reads, and those that it gives.
-fn ends(layers: &[Layer]) -> [usize; 2] {
-    [layers[0].inputs, layers[layers.len() - 1].outputs]
-}
-
-/// The parts of `hidden` that belong to each chunk, empty ones without hidden layers.
-fn chunks_of_hidden<'a>(
-    layers: &[Layer],
-    mut hidden: &'a mut [Row],
-) -> impl Iterator<Item = &'a mut [Row]> {
-    let length = CHUNK * hidden_panels(layers);
-    std::iter::from_fn(move || {
-        let end = length.min(hidden.len());
-        let (chunk, rest) = std::mem::take(&mut hidden).split_at_mut(end);
-        hidden = rest;
-        Some(chunk)
-    })
+    let Network { layers, activation, level } = network;
+    let [inputs, width] = network.ends();
+    with_buffers(|buffers| {
+        let packed = buffers.packed.get(parameter_rows(layers));
+        pack(level, layers, params, packed);
+        let packed = &*packed;
+        let samples = Samples::new(
+            observations.len() / inputs,
+            network.cost(),
+            [(observations, inputs)],
+            [(outputs, width), (hidden, network.hidden_width())],
+        );
+        chunks::for_each(samples, &|samples| {
+            let ([(observations, _)], [(outputs, _), (hidden, _)]) =
+                (samples.read, samples.written);
+            let hidden = hidden.as_chunks_mut().0;
+            with_buffers(|Buffers { chunk, .. }| {
+                forward_chunk(
+                    level,
+                    layers,
+                    activation,
+                    packed,
+                    observations,
+                    hidden,
+                    outputs,
+                    chunk,
+                );
+            });
+        });
+    });
 }
 
 /// Outputs `[rows][out]` of a network for observations `[rows][in]`, when no derivative will be needed.
-pub fn outputs(
-    layers: &[Layer],
-    activation: Activation,
-    params: &[f32],
-    observations: &[f32],
-    outputs: &mut [f32],
-    workspace: &mut Workspace,
-) {
-    let Workspace { level, packed, chunk, hidden, .. } = workspace;
-    if observations.is_empty() {
+pub fn outputs(network: Network<'_>, params: &[f32], observations: &[f32], outputs: &mut [f32]) {
+    let Network { layers, activation, level } = network;
+    let [inputs, width] = network.ends();
+    let len = observations.len() / inputs;
+    if len == 0 {
         return;
     }
-    if observations.len() <= FEW * layers[0].inputs {
-        return forward_few(*level, layers, activation, params, observations, outputs, chunk);
+    if len <= FEW {
+        return with_buffers(|Buffers { chunk, .. }| {
+            forward_few(level, layers, activation, params, observations, outputs, chunk);
+        });
     }
-    let packed = packed.get(parameter_rows(layers));
-    pack(*level, layers, params, packed);
-    let [inputs, width] = ends(layers);
-    for (observations, outputs) in
-        observations.chunks(CHUNK * inputs).zip(outputs.chunks_mut(CHUNK * width))
-    {
-        let rows = observations.len() / inputs;
-        let hidden = hidden.get(rows.next_multiple_of(ROWS) * hidden_panels(layers));
-        forward_chunk(*level, layers, activation, packed, observations, hidden, outputs, chunk);
-    }
+    with_buffers(|buffers| {
+        let packed = buffers.packed.get(parameter_rows(layers));
+        pack(level, layers, params, packed);
+        let packed = &*packed;
+        let samples =
+            Samples::new(len, network.cost(), [(observations, inputs)], [(outputs, width)]);
+        chunks::for_each(samples, &|samples| {
+            let ([(observations, _)], [(outputs, _)]) = (samples.read, samples.written);
+            with_buffers(|Buffers { chunk, .. }| {
+                let mut hidden = std::mem::take(&mut chunk.hidden);
+                let rows = (observations.len() / inputs).next_multiple_of(ROWS);
+                let results = hidden.get(rows * hidden_panels(layers));
+                forward_chunk(
+                    level,
+                    layers,
+                    activation,
+                    packed,
+                    observations,
+                    results,
+                    outputs,
+                    chunk,
+                );
+                chunk.hidden = hidden;
+            });
+        });
+    });
 }
 
 /// Gradient `[params]` of a loss whose derivative with respect to the outputs `[rows][out]` is
 /// given: `J' d`. `hidden` is what [`forward`] wrote.
-#[allow(clippy::too_many_arguments)]
 pub fn backward(
-    layers: &[Layer],
-    activation: Activation,
+    network: Network<'_>,
     params: &[f32],
     observations: &[f32],
     hidden: &[f32],
     derivative: &[f32],
     gradient: &mut [f32],
-    workspace: &mut Workspace,
 ) {
-    let Workspace { level, turned, gradients, chunk, .. } = workspace;
-    let turned = turned.get(turned_rows(layers));
-    pack_turned(*level, layers, params, turned);
-    let [inputs, width] = ends(layers);
-    let rows = parameter_rows(layers);
-    let mut hidden = hidden.as_chunks().0;
-    let mut done = 0;
-    let samples = observations.chunks(CHUNK * inputs).zip(derivative.chunks(CHUNK * width));
-    for (observations, derivative) in samples {
-        let (results, rest) = hidden.split_at(hidden.len().min(CHUNK * hidden_panels(layers)));
-        hidden = rest;
-        let (gradient, add) = gradients.next(done, rows);
-        backward_chunk(
-            *level,
-            layers,
-            activation,
-            turned,
-            observations,
-            results,
-            derivative,
-            gradient,
-            add,
-            chunk,
+    let Network { layers, level, .. } = network;
+    let [inputs, width] = network.ends();
+    with_buffers(|buffers| {
+        let turned = buffers.turned.get(turned_rows(layers));
+        pack_turned(level, layers, params, turned);
+        let sum = buffers.sum.get(parameter_rows(layers));
+        let samples = Samples::new(
+            observations.len() / inputs,
+            2 * network.cost(),
+            [(observations, inputs), (hidden, network.hidden_width()), (derivative, width)],
+            [],
         );
-        done += 1;
-        gradients.carry(*level, done, rows);
+        sum_of_gradients(network, turned, samples, sum);
+        unpack(level, layers, sum, gradient);
+    });
+}
+
+/// Writes the sum of the samples' gradients, in panels, into `sum`: the tree of [`chunks::sum`].
+fn sum_of_gradients(
+    network: Network<'_>,
+    turned: &[Row],
+    samples: Samples<'_, 3, 0>,
+    sum: &mut [Row],
+) {
+    let chunk = |samples: Samples<'_, 3, 0>, sum: &mut [Row], add: bool| {
+        let Network { layers, activation, level } = network;
+        let [(observations, _), (hidden, _), (derivative, _)] = samples.read;
+        let hidden = hidden.as_chunks().0;
+        with_buffers(|Buffers { chunk, .. }| {
+            backward_chunk(
+                level,
+                layers,
+                activation,
+                turned,
+                observations,
+                hidden,
+                derivative,
+                sum,
+                add,
+                chunk,
+            );
+        });
+    };
+    let chunks = samples.chunks();
+    match chunks {
+        0 => return sum.fill(ZERO),
+        1 => return chunk(samples, sum, false),
+        _ => {}
     }
-    if done == 0 {
-        return gradient.fill(0.0);
+    let is_shared = samples.is_worth_sharing();
+    let (first, rest) = samples.halves();
+    if chunks == 2 && !is_shared {
+        // The sum is made on the way.
+        chunk(first, sum, false);
+        return chunk(rest, sum, true);
     }
-    unpack(*level, layers, gradients.total(*level, done, rows), gradient);
+    with_buffers(|buffers| {
+        let others = buffers.sum.get(sum.len());
+        if is_shared {
+            join(
+                || sum_of_gradients(network, turned, first, sum),
+                || sum_of_gradients(network, turned, rest, others),
+            );
+        } else {
+            sum_of_gradients(network, turned, first, sum);
+            sum_of_gradients(network, turned, rest, others);
+        }
+        add_rows(network.level, others, sum);
+    });
 }
 
 /// Change `J v` of the outputs, `[rows][out]`, when the parameters move along `direction`.
 /// `hidden` is what [`forward`] wrote.
-#[allow(clippy::too_many_arguments)]
 pub fn jvp(
-    layers: &[Layer],
-    activation: Activation,
+    network: Network<'_>,
     params: &[f32],
     observations: &[f32],
     hidden: &[f32],
     direction: &[f32],
     change: &mut [f32],
-    workspace: &mut Workspace,
 ) {
-    let Workspace { level, packed, turned, chunk, .. } = workspace;
-    let rows = parameter_rows(layers);
-    let (packed, moved) = (packed.get(rows), turned.get(rows));
-    pack(*level, layers, params, packed);
-    pack(*level, layers, direction, moved);
-    let [inputs, width] = ends(layers);
-    let mut hidden = hidden.as_chunks().0;
-    let samples = observations.chunks(CHUNK * inputs).zip(change.chunks_mut(CHUNK * width));
-    for (observations, change) in samples {
-        let (results, rest) = hidden.split_at(hidden.len().min(CHUNK * hidden_panels(layers)));
-        hidden = rest;
-        jvp_chunk(*level, layers, activation, packed, moved, observations, results, change, chunk);
+    let Network { layers, activation, level } = network;
+    let [inputs, width] = network.ends();
+    with_buffers(|buffers| {
+        let rows = parameter_rows(layers);
+        let (packed, moved) = (buffers.packed.get(rows), buffers.turned.get(rows));
+        pack(level, layers, params, packed);
+        pack(level, layers, direction, moved);
+        let (packed, moved) = (&*packed, &*moved);
+        let samples = Samples::new(
+            observations.len() / inputs,
+            2 * network.cost(),
+            [(observations, inputs), (hidden, network.hidden_width())],
+            [(change, width)],
+        );
+        chunks::for_each(samples, &|samples| {
+            let ([(observations, _), (hidden, _)], [(change, _)]) = (samples.read, samples.written);
+            let hidden = hidden.as_chunks().0;
+            with_buffers(|Buffers { chunk, .. }| {
+                jvp_chunk(
+                    level,
+                    layers,
+                    activation,
+                    packed,
+                    moved,
+                    observations,
+                    hidden,
+                    change,
+                    chunk,
+                );
+            });
+        });
+    });
+}
+
+dispatched! {
+    /// `to = from + to`.
+    add_rows = add_rows_body(from: &[Row], to: &mut [Row])
+}
+
+#[inline(always)]
+fn add_rows_body<V: Vector, const R: usize>(from: &[Row], to: &mut [Row]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        V::load(from).add(V::load(to)).store(to);
     }
 }
 

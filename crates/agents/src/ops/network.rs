@@ -2,7 +2,7 @@
 //! the kernels of [`super::kernel`]. Autodiff records one node for the network, whatever its depth.
 
 use super::kernel::{self, Layer};
-use super::tensors::{Array, contiguous, flex_body, slice_of, tensor_of};
+use super::tensors::{Array, contiguous, flex_body, keep, room, slice_of, tensor_of};
 use crate::config::Activation;
 use crate::network::Mlp;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -14,7 +14,6 @@ use burn::backend::{
     backend_extension,
 };
 use burn::tensor::{Shape, Slice, Tensor};
-use std::cell::RefCell;
 
 /// Outputs `[batch, out]` of a network for observations `[batch, in]` and parameters `[params]`, which
 /// may have more numbers behind the network's own; and the results of all its hidden layers in one
@@ -202,28 +201,20 @@ impl NetworkOps for NdArray {}
 
 impl NetworkOps for Cube {}
 
-thread_local! {
-    static WORKSPACE: RefCell<kernel::Workspace> = RefCell::default();
-}
-
 impl NetworkOps for Flex {
     fn mlp_forward(observations: Array, params: Array, network: Mlp) -> (Array, Array) {
         flex_body!("mlp_forward");
         let rows = observations.shape()[0];
         let [observations, params] = [observations, params].map(contiguous);
-        let mut hidden = vec![0.0; kernel::hidden_len(&network.layers, rows)];
+        let mut hidden = room(kernel::hidden_len(&network.layers, rows));
         let mut outputs = vec![0.0; rows * network.outputs()];
-        WORKSPACE.with_borrow_mut(|workspace| {
-            kernel::forward(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                &mut hidden,
-                &mut outputs,
-                workspace,
-            );
-        });
+        kernel::forward(
+            network.for_kernels(),
+            slice_of(&params),
+            slice_of(&observations),
+            &mut hidden,
+            &mut outputs,
+        );
         let units = hidden.len();
         (tensor_of(outputs, [rows, network.outputs()]), tensor_of(hidden, [units]))
     }
@@ -238,19 +229,16 @@ impl NetworkOps for Flex {
         flex_body!("mlp_backward");
         let [observations, params, hidden, derivative] =
             [observations, params, hidden, derivative].map(contiguous);
-        let mut gradient = vec![0.0; network.num_params()];
-        WORKSPACE.with_borrow_mut(|workspace| {
-            kernel::backward(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                slice_of(&hidden),
-                slice_of(&derivative),
-                &mut gradient,
-                workspace,
-            );
-        });
+        let mut gradient = room(network.num_params());
+        kernel::backward(
+            network.for_kernels(),
+            slice_of(&params),
+            slice_of(&observations),
+            slice_of(&hidden),
+            slice_of(&derivative),
+            &mut gradient,
+        );
+        keep(hidden);
         let length = gradient.len();
         tensor_of(gradient, [length])
     }
@@ -267,18 +255,14 @@ impl NetworkOps for Flex {
         let [observations, params, hidden, direction] =
             [observations, params, hidden, direction].map(contiguous);
         let mut change = vec![0.0; rows * network.outputs()];
-        WORKSPACE.with_borrow_mut(|workspace| {
-            kernel::jvp(
-                &network.layers,
-                network.activation,
-                slice_of(&params),
-                slice_of(&observations),
-                slice_of(&hidden),
-                slice_of(&direction),
-                &mut change,
-                workspace,
-            );
-        });
+        kernel::jvp(
+            network.for_kernels(),
+            slice_of(&params),
+            slice_of(&observations),
+            slice_of(&hidden),
+            slice_of(&direction),
+            &mut change,
+        );
         tensor_of(change, [rows, network.outputs()])
     }
 }

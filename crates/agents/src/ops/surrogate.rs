@@ -1,11 +1,13 @@
 //! The policy's loss: a surrogate of the return around the policy that acted, with its derivative.
 
+mod flex;
+
 use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use crate::distribution::LN_2PI;
-use crate::metrics::PolicyMetrics;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
+use flex::Columns;
 
 /// The distribution of actions that a network's outputs stand for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,7 +59,7 @@ pub struct LossTerms {
 /// What [`surrogate_loss`] gives.
 #[derive(Clone, Debug)]
 pub struct SurrogateLoss {
-    /// Means over the samples, `[5]`: see [`PolicyMetrics`].
+    /// Means over the samples, `[5]`: see [`crate::PolicyMetrics`].
     pub metrics: Tensor<1>,
     /// Derivative of the loss with respect to the outputs, `[batch, out]`.
     pub outputs: Tensor<2>,
@@ -327,15 +329,15 @@ impl SurrogateOps for Flex {
             .map(contiguous);
         let [outputs, params, old_params, old_outputs, actions, log_probs, advantages] =
             arrays.each_ref().map(slice_of);
-        let rows = Rows { actions, log_probs, advantages, old_outputs, terms };
-        let mut derivative = vec![0.0; outputs.len()];
-        let (metrics, log_std) = match terms.family {
-            Family::Categorical => (rows.categorical(outputs, &mut derivative), vec![0.0]),
+        let log_stds = match terms.family {
+            Family::Categorical => [&[][..]; 2],
             Family::Gaussian | Family::SquashedGaussian { .. } => {
-                let log_stds = [params, old_params].map(|params| &params[terms.log_std..]);
-                rows.gaussian(log_stds, outputs, &mut derivative)
+                [params, old_params].map(|params| &params[terms.log_std..])
             }
         };
+        let columns = Columns { actions, log_probs, advantages, old_outputs };
+        let mut derivative = vec![0.0; outputs.len()];
+        let (metrics, log_std) = flex::loss(terms, log_stds, outputs, &columns, &mut derivative);
         let width = log_std.len();
         let shape = [advantages.len(), outputs.len() / advantages.len()];
         (
@@ -344,177 +346,4 @@ impl SurrogateOps for Flex {
             tensor_of(log_std, [width]),
         )
     }
-}
-
-/// What the policy that acted did, a number or row per sample, and the terms of the loss.
-struct Rows<'a> {
-    actions: &'a [f32],
-    log_probs: &'a [f32],
-    advantages: &'a [f32],
-    old_outputs: &'a [f32],
-    terms: LossTerms,
-}
-
-/// Sums over the samples.
-#[derive(Default)]
-struct Sums {
-    surrogate: f64,
-    entropy: f64,
-    outside: usize,
-    kl: f64,
-    approx_kl: f64,
-}
-
-impl Sums {
-    /// Counts a sample; gives the derivative of its surrogate with respect to its log-probability.
-    fn add(&mut self, log_ratio: f32, advantage: f32, surrogate: Surrogate) -> f32 {
-        let ratio = log_ratio.exp();
-        self.approx_kl += f64::from(ratio - 1.0 - log_ratio);
-        let unclipped = ratio * advantage;
-        let Surrogate::Clipped { range } = surrogate else {
-            self.surrogate += f64::from(unclipped);
-            return unclipped;
-        };
-        let range = range as f32;
-        self.outside += usize::from((ratio - 1.0).abs() > range);
-        let clipped = ratio.clamp(1.0 - range, 1.0 + range) * advantage;
-        if clipped < unclipped {
-            self.surrogate += f64::from(clipped);
-            return 0.0;
-        }
-        self.surrogate += f64::from(unclipped);
-        unclipped
-    }
-
-    fn metrics(&self, size: usize, kl_coef: f64) -> [f32; PolicyMetrics::COUNT] {
-        let mean = |sum: f64| sum / size as f64;
-        let metrics = PolicyMetrics {
-            policy_loss: kl_coef * mean(self.kl) - mean(self.surrogate),
-            entropy: mean(self.entropy),
-            clip_fraction: mean(self.outside as f64),
-            kl: mean(self.kl),
-            approx_kl: mean(self.approx_kl),
-        };
-        metrics.row()
-    }
-}
-
-impl Rows<'_> {
-    /// Metrics for logits `[samples][n]`; writes the loss's derivative with respect to them.
-    fn categorical(&self, logits: &[f32], derivative: &mut [f32]) -> [f32; PolicyMetrics::COUNT] {
-        let size = self.advantages.len();
-        let width = logits.len() / size;
-        let scale = 1.0 / size as f32;
-        let kl_coef = self.terms.surrogate.kl_coef() as f32;
-        let entropy_coef = self.terms.entropy_coef as f32;
-        let mut sums = Sums::default();
-        for (i, &choice) in self.actions.iter().enumerate() {
-            let choice = choice as usize;
-            let row = i * width..(i + 1) * width;
-            let (logits, old) = (&logits[row.clone()], &self.old_outputs[row.clone()]);
-            let derivative = &mut derivative[row];
-            let (log_total, old_log_total) = (log_sum_exp(logits), log_sum_exp(old));
-            let log_ratio = logits[choice] - log_total - self.log_probs[i];
-            let slope = sums.add(log_ratio, self.advantages[i], self.terms.surrogate);
-            let (mut entropy, mut kl) = (0.0, 0.0);
-            for ((derivative, logit), old) in derivative.iter_mut().zip(logits).zip(old) {
-                let (log_p, old_log_p) = (logit - log_total, old - old_log_total);
-                let (p, old_p) = (log_p.exp(), old_log_p.exp());
-                entropy -= p * log_p;
-                kl += old_p * (old_log_p - log_p);
-                *derivative = slope * p + kl_coef * (p - old_p);
-            }
-            derivative[choice] -= slope;
-            for (derivative, logit) in derivative.iter_mut().zip(logits) {
-                if entropy_coef > 0.0 {
-                    let log_p = logit - log_total;
-                    *derivative += entropy_coef * log_p.exp() * (log_p + entropy);
-                }
-                *derivative *= scale;
-            }
-            sums.entropy += f64::from(entropy);
-            sums.kl += f64::from(kl);
-        }
-        sums.metrics(size, self.terms.surrogate.kl_coef())
-    }
-
-    /// Metrics for means `[samples][width]` and the loss's derivative with respect to the log
-    /// standard deviations; writes the derivative with respect to the means.
-    fn gaussian(
-        &self,
-        [log_std, old_log_std]: [&[f32]; 2],
-        means: &[f32],
-        derivative: &mut [f32],
-    ) -> ([f32; PolicyMetrics::COUNT], Vec<f32>) {
-        let width = log_std.len();
-        let size = self.advantages.len();
-        let scale = 1.0 / size as f32;
-        let kl_coef = self.terms.surrogate.kl_coef() as f32;
-        let entropy_coef = self.terms.entropy_coef as f32;
-        let ln_half_widths = match self.terms.family {
-            Family::SquashedGaussian { ln_half_widths } => Some(ln_half_widths as f32),
-            _ => None,
-        };
-        let inverse: Vec<f32> = log_std.iter().map(|s| (-s).exp()).collect();
-        let old_variance: Vec<f32> = old_log_std.iter().map(|s| (2.0 * s).exp()).collect();
-        // The parts of log-probability, KL and entropy that are the same for every sample.
-        let constant: f32 = log_std.iter().map(|s| s + 0.5 * LN_2PI as f32).sum();
-        let shift: f32 = log_std.iter().zip(old_log_std).map(|(new, old)| new - old - 0.5).sum();
-        let mut totals = vec![0.0_f64; width];
-        let mut sums = Sums::default();
-        for (i, (&advantage, old_log_prob)) in
-            self.advantages.iter().zip(self.log_probs).enumerate()
-        {
-            let row = i * width..(i + 1) * width;
-            let (means, actions) = (&means[row.clone()], &self.actions[row.clone()]);
-            let (old, derivative) = (&self.old_outputs[row.clone()], &mut derivative[row]);
-            let squares: f32 = means
-                .iter()
-                .zip(actions)
-                .zip(&inverse)
-                .map(|((mean, action), inverse)| ((action - mean) * inverse).powi(2))
-                .sum();
-            let log_prob = -0.5 * squares - constant;
-            let slope = sums.add(log_prob - old_log_prob, advantage, self.terms.surrogate);
-            let mut kl = shift;
-            // A Gaussian's entropy has a closed form; a squashed one's is estimated by its samples.
-            let mut entropy = match ln_half_widths {
-                Some(ln_half_widths) => ln_half_widths - log_prob,
-                None => constant + 0.5 * width as f32,
-            };
-            for d in 0..width {
-                let distance = actions[d] - means[d];
-                let noise = distance * inverse[d];
-                let precision = inverse[d] * inverse[d];
-                let moved = means[d] - old[d];
-                let spread = (moved * moved + old_variance[d]) * precision;
-                kl += 0.5 * spread;
-                let mut along_mean = kl_coef * moved * precision - slope * noise * inverse[d];
-                let mut along_log_std =
-                    kl_coef * (1.0 - spread) - slope * (noise * noise - 1.0) - entropy_coef;
-                if ln_half_widths.is_some() {
-                    let magnitude = actions[d].abs();
-                    let softplus = (-2.0 * magnitude).exp().ln_1p();
-                    entropy += 2.0 * (std::f32::consts::LN_2 - magnitude - softplus);
-                    if entropy_coef > 0.0 {
-                        let pull = 2.0 * entropy_coef * actions[d].tanh();
-                        along_mean += pull;
-                        along_log_std += pull * distance;
-                    }
-                }
-                derivative[d] = along_mean * scale;
-                totals[d] += f64::from(along_log_std);
-            }
-            sums.kl += f64::from(kl);
-            sums.entropy += f64::from(entropy);
-        }
-        let log_std_derivative = totals.iter().map(|&total| total as f32 * scale).collect();
-        (sums.metrics(size, self.terms.surrogate.kl_coef()), log_std_derivative)
-    }
-}
-
-/// `ln sum exp x`
-fn log_sum_exp(row: &[f32]) -> f32 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    max + row.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
 }

@@ -4,6 +4,7 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, Flex, TensorMetadata};
 use burn::tensor::{Shape, Slice, TensorData};
+use std::cell::RefCell;
 use std::ops::{Add, Mul, Neg, Sub};
 
 /// A tensor on `flex`.
@@ -27,6 +28,31 @@ pub(super) fn contiguous(tensor: Array) -> Array {
 
 pub(super) fn tensor_of<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Array {
     Flex::float_from_data(TensorData::new(numbers, shape), &Default::default())
+}
+
+thread_local! {
+    /// Memory of earlier results.
+    static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So many numbers, to be written over: in memory that [`keep`] has kept, where there is some. The system
+/// takes as long to give and clear the memory of a minibatch's layers as the loss takes.
+pub(super) fn room(length: usize) -> Vec<f32> {
+    let mut numbers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    numbers.resize(length, 0.0);
+    numbers
+}
+
+/// Keeps the memory of a result that nobody else holds for [`room`]; a minibatch's, not a batch's.
+pub(super) fn keep(tensor: Array) {
+    const MOST: usize = 1 << 20;
+    if tensor.is_unique() && tensor.is_contiguous() && tensor.layout().num_elements() <= MOST {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < 4 {
+                spare.extend(tensor.into_data().try_into_vec());
+            }
+        });
+    }
 }
 
 /// A tensor of any backend with the signs of arithmetic, so that default bodies read like formulas.

@@ -1,5 +1,6 @@
 //! The critic's loss, with its derivative.
 
+use super::chunks::{Samples, sum};
 use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, backend_extension};
@@ -99,23 +100,28 @@ impl ValueOps for Flex {
         let size = values.len();
         let scale = (2.0 * coef / size as f64) as f32;
         let mut derivative = vec![0.0; size];
-        let mut sum = 0.0;
-        for (i, derivative) in derivative.iter_mut().enumerate() {
-            let mut error = values[i] - returns[i];
-            let mut slope = error;
-            if let Some(range) = clip_range {
-                let moved = values[i] - old_values[i];
-                let kept = moved.clamp(-range as f32, range as f32);
-                let clipped = old_values[i] + kept - returns[i];
-                if clipped * clipped > error * error {
-                    error = clipped;
-                    slope = if kept == moved { clipped } else { 0.0 };
+        let mut total = [0.0];
+        let read = [(values, 1), (returns, 1), (old_values, 1)];
+        sum(Samples::new(size, 1, read, [(&mut derivative, 1)]), &mut total, &|chunk, total| {
+            let [(values, _), (returns, _), (old_values, _)] = chunk.read;
+            let [(derivative, _)] = chunk.written;
+            for (i, derivative) in derivative.iter_mut().enumerate() {
+                let mut error = values[i] - returns[i];
+                let mut slope = error;
+                if let Some(range) = clip_range {
+                    let moved = values[i] - old_values[i];
+                    let kept = moved.clamp(-range as f32, range as f32);
+                    let clipped = old_values[i] + kept - returns[i];
+                    if clipped * clipped > error * error {
+                        error = clipped;
+                        slope = if kept == moved { clipped } else { 0.0 };
+                    }
                 }
+                total[0] += f64::from(error * error);
+                *derivative = scale * slope;
             }
-            sum += f64::from(error * error);
-            *derivative = scale * slope;
-        }
-        let loss = (sum / size as f64) as f32;
+        });
+        let loss = (total[0] / size as f64) as f32;
         (tensor_of(vec![loss], [1]), tensor_of(derivative, [size, 1]))
     }
 }

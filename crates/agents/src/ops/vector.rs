@@ -1,8 +1,9 @@
 //! What is done with flat vectors and columns: gathering rows, standardising a column, the gradient's
 //! norm, Adam.
 
+use super::chunks::{Samples, sum};
 use super::kernel::{self, AdamStep, Bounds};
-use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
+use super::tensors::{Array, Expr, contiguous, flex_body, keep, slice_of, tensor_of};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Int, Tensor};
@@ -184,8 +185,16 @@ impl VectorOps for Flex {
         let column = contiguous(column);
         let numbers = slice_of(&column);
         let size = numbers.len();
-        let mean = numbers.iter().map(|&x| f64::from(x)).sum::<f64>() / size as f64;
-        let squares: f64 = numbers.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+        let squares_around = |mean: f64| {
+            let mut total = [0.0; 2];
+            sum(Samples::new(size, 1, [(numbers, 1)], []), &mut total, &|chunk, total| {
+                let [(numbers, _)] = chunk.read;
+                total.copy_from_slice(&kernel::moments(numbers, mean));
+            });
+            total
+        };
+        let mean = squares_around(0.0)[0] / size as f64;
+        let squares = squares_around(mean)[1];
         let scale = 1.0 / ((squares / (size - 1) as f64).sqrt() + 1e-8);
         let scaled = numbers.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32).collect();
         tensor_of(scaled, [size, 1])
@@ -227,6 +236,7 @@ impl VectorOps for Flex {
             scale,
             step,
         );
+        keep(gradient);
         (params, m, v)
     }
 }

@@ -6,9 +6,10 @@ use crate::experiment::metrics::Progress;
 use crate::experiment::session::{self, Session};
 use crate::experiment::train::Iteration;
 use crate::terminal::Output;
-use agents::{Agent, Backend};
+use agents::{Agent, Backend, Threads};
 use envs::{Space, Task, VectorEnv};
 use serde::Serialize;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 /// Each number is measured at least this long ...
@@ -49,6 +50,7 @@ pub fn bench(
     task: &Task,
     source: &Source,
     only: Option<Backend>,
+    threads: NonZeroUsize,
     output: Output,
 ) -> Result<(), Error> {
     let steps = experiment.steps_per_iteration() as f64;
@@ -74,7 +76,8 @@ pub fn bench(
             backends.push(OnBackend { name, acting: None, update: None, training: None });
             continue;
         }
-        let agent = session::agent(experiment, task, source, backend)?;
+        let mut agent = session::agent(experiment, task, source, backend)?;
+        agent.set_threads(Threads::new(threads));
         let mut session = Session::new(experiment.clone(), task.clone(), agent)?;
         let (mut acting, mut updates) = (Vec::new(), Vec::new());
         // The first iteration warms up: buffers, caches, a GPU's kernels.

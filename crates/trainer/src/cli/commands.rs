@@ -18,10 +18,11 @@ use crate::results::plot;
 use crate::results::replay::{Chosen, replay};
 use crate::results::report::report;
 use crate::results::watch::watch;
-use crate::sweep::{self, Sweep};
+use crate::sweep::{self, Cores, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
 use serde::Serialize;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Does what the command line asks for.
@@ -36,28 +37,37 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             init::completions(shell, registry);
             Ok(())
         }
-        Command::Run { config, out, overwrite, sweep, shard, quiet, result } => {
+        Command::Run { config, out, overwrite, threads, sweep, shard, quiet, result } => {
+            let threads = threads.count();
             let source = sweep::part(source(&config)?, shard)?;
             let output = Output { quiet, json: result.json };
             if Sweep::is_in(&source)? {
-                return sweep::start(&source, registry, out, overwrite, jobs(&sweep), output);
+                return sweep::start(
+                    &source,
+                    registry,
+                    out,
+                    overwrite,
+                    cores(&sweep, threads),
+                    output,
+                );
             }
             no_sweep(&sweep, &config.config)?;
-            let control = Control { output, until_stdin_ends: sweep.until_stdin_ends };
+            let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
             run(&source, out, overwrite, control, registry)
         }
-        Command::Resume { run, backend, sweep, quiet, result } => {
+        Command::Resume { run, backend, threads, sweep, quiet, result } => {
+            let threads = threads.count();
             let output = Output { quiet, json: result.json };
             if !sweep::is_at(&run) {
                 no_sweep(&sweep, &run)?;
-                let control = Control { output, until_stdin_ends: sweep.until_stdin_ends };
+                let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
                 return run::resume(run, backend, control, registry);
             }
             if backend.is_some() {
                 let message = "--backend: a sweep goes on with the backend of its sweep.toml";
                 return Err(Error::Usage(message.into()));
             }
-            sweep::resume(&run, registry, jobs(&sweep), output)
+            sweep::resume(&run, registry, cores(&sweep, threads), output)
         }
         Command::Collect { parts, out, result } => {
             sweep::collect(&parts, out, registry, loud(result))
@@ -69,12 +79,12 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         }
         Command::Report { paths, output } => report(&paths, &output, registry),
         Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
-        Command::Bench { config, result } => {
+        Command::Bench { config, threads, result } => {
             let only = config.backend;
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
             let task = session::task(&experiment, registry)?;
-            bench(&experiment, &task, &source, only, loud(result))
+            bench(&experiment, &task, &source, only, threads.count(), loud(result))
         }
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
@@ -96,8 +106,8 @@ fn loud(result: ResultArgs) -> Output {
     Output { quiet: false, json: result.json }
 }
 
-fn jobs(sweep: &SweepArgs) -> Option<usize> {
-    sweep.jobs.map(|jobs| jobs as usize)
+fn cores(sweep: &SweepArgs, threads: NonZeroUsize) -> Cores {
+    Cores { jobs: sweep.jobs.map(|jobs| jobs as usize), threads }
 }
 
 /// Refuses what only a sweep knows.

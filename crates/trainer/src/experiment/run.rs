@@ -13,7 +13,8 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::registry::Registry;
 use crate::terminal::Output;
-use agents::Backend;
+use agents::{Backend, Threads};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// What a run tells, and what stops it.
@@ -21,6 +22,8 @@ use std::path::PathBuf;
 pub struct Control {
     /// What is printed.
     pub output: Output,
+    /// Threads that train.
+    pub threads: NonZeroUsize,
     /// Whether the end of stdin is a wish to stop, too.
     pub until_stdin_ends: bool,
 }
@@ -81,6 +84,7 @@ pub fn resume(
 
 /// Trains to the end and writes the summary.
 fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
+    session.agent.set_threads(Threads::new(control.threads));
     let interrupt = Interrupt::listen();
     if control.until_stdin_ends {
         interrupt.listen_to_stdin();

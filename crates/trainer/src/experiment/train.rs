@@ -93,7 +93,9 @@ impl Session {
     /// When a number is not finite or the device fails. A panic in an environment or a backend (a GPU
     /// without memory, say) is an error like any other. The session must not be used then.
     pub fn iterate(&mut self) -> Result<Iteration, AgentError> {
-        catch_unwind(AssertUnwindSafe(|| self.attempt())).unwrap_or_else(|panic| {
+        let threads = self.agent.threads();
+        let attempt = || threads.keep_awake(|| self.attempt());
+        catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
             Err(AgentError::Fault(text.unwrap_or("no message").to_owned()))

@@ -72,7 +72,7 @@ pub fn bootstrap<const N: usize>(
     if samples.iter().any(|sample| sample.len() < 2) {
         return None;
     }
-    let mut rng = stream(SEED, Stream::Sampling);
+    let mut rng = stream(SEED, Stream::Sampling(0));
     let mut drawn = samples.map(<[f64]>::to_vec);
     let statistics: Vec<f64> = (0..RESAMPLES)
         .map(|_| {

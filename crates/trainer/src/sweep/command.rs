@@ -3,7 +3,7 @@
 use super::plan::{Shard, Sweep, Trial};
 use super::progress::ProgressDisplay;
 use super::ranking;
-use super::run::{Runner, default_root};
+use super::run::{Runner, Share, default_root};
 use super::trial::{Status, TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::config::{Override, Source};
@@ -19,6 +19,23 @@ use std::path::{Path, PathBuf};
 /// The file that makes a directory that of a sweep.
 pub const FILE: &str = "sweep.toml";
 
+/// What a sweep may use of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    /// Runs at once; as many as there are threads where it is not said.
+    pub jobs: Option<usize>,
+    /// Threads of all of them together.
+    pub threads: NonZeroUsize,
+}
+
+impl Cores {
+    /// How many of so many runs go on at once, and each one's threads: one alone may have all.
+    fn among(self, runs: usize) -> Share {
+        let jobs = self.jobs.unwrap_or(self.threads.get()).min(runs).max(1);
+        Share { jobs, threads: (self.threads.get() / jobs).max(1) }
+    }
+}
+
 /// Runs a sweep from its beginning.
 ///
 /// # Errors
@@ -28,7 +45,7 @@ pub fn start(
     registry: &Registry,
     out: Option<PathBuf>,
     overwrite: bool,
-    jobs: Option<usize>,
+    cores: Cores,
     output: Output,
 ) -> Result<(), Error> {
     let sweep = parsed(source)?;
@@ -61,22 +78,17 @@ pub fn start(
         remove(&root)?;
     }
     files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
-    run(&sweep, trials, registry, &root, jobs, output, &lock)
+    run(&sweep, trials, registry, &root, cores, output, &lock)
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
 ///
 /// # Errors
 /// When the directory is not that of a sweep, another process works on it, or trials fail.
-pub fn resume(
-    root: &Path,
-    registry: &Registry,
-    jobs: Option<usize>,
-    output: Output,
-) -> Result<(), Error> {
+pub fn resume(root: &Path, registry: &Registry, cores: Cores, output: Output) -> Result<(), Error> {
     let lock = Lock::on(root, "sweep")?;
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    run(&sweep, sweep.trials(registry)?, registry, root, jobs, output, &lock)
+    run(&sweep, sweep.trials(registry)?, registry, root, cores, output, &lock)
 }
 
 /// Whether a sweep is in this directory.
@@ -172,12 +184,11 @@ fn run(
     trials: Vec<Trial>,
     registry: &Registry,
     root: &Path,
-    jobs: Option<usize>,
+    cores: Cores,
     output: Output,
     _lock: &Lock,
 ) -> Result<(), Error> {
     files::remove_unfinished(root)?;
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let interrupt = Interrupt::listen();
     let entries = entries(sweep, trials, root)?;
     let runs = sweep.numbers().count() * sweep.seeds.len();
@@ -185,8 +196,7 @@ fn run(
         sweep,
         registry,
         root,
-        // One run alone may have all cores.
-        jobs: jobs.unwrap_or(cores).min(runs),
+        cores: cores.among(runs),
         interrupt: &interrupt,
         progress: ProgressDisplay::new(output.quiet),
         entries,
@@ -210,7 +220,7 @@ fn run(
         && sweep.confirm_seeds > 0
         && sweep.shard.is_none()
     {
-        let again = confirm(sweep, registry, root, winner, (jobs, cores), output, &interrupt)?;
+        let again = confirm(sweep, registry, root, winner, cores, output, &interrupt)?;
         confirmed = Some(again.ok_or_else(stopped)?);
     }
     output.json(&ranking::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
@@ -231,7 +241,7 @@ fn confirm(
     registry: &Registry,
     root: &Path,
     winner: &TrialState,
-    (jobs, cores): (Option<usize>, usize),
+    cores: Cores,
     output: Output,
     interrupt: &Interrupt,
 ) -> Result<Option<TrialState>, Error> {
@@ -250,7 +260,7 @@ fn confirm(
         sweep,
         registry,
         root,
-        jobs: jobs.unwrap_or(cores).min(seeds.len()),
+        cores: cores.among(seeds.len()),
         interrupt,
         progress: ProgressDisplay::new(output.quiet),
         entries: vec![TrialState::load(sweep, trial, directory, &seeds)?],

@@ -32,8 +32,8 @@ pub struct Runner<'a> {
     pub registry: &'a Registry,
     /// The sweep's directory.
     pub root: &'a Path,
-    /// Processes at once.
-    pub jobs: usize,
+    /// What they may use of the machine.
+    pub cores: Share,
     pub interrupt: &'a Interrupt,
     pub progress: ProgressDisplay,
     /// Known trials, done or not, in order of their numbers.
@@ -41,6 +41,15 @@ pub struct Runner<'a> {
     /// Whether these are the sweep's own trials: more may follow, and `results.csv` is about them.
     pub is_sweep: bool,
     pub workers: Vec<Worker>,
+}
+
+/// What the runs of a sweep use of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Processes at once.
+    pub jobs: usize,
+    /// Threads of each.
+    pub threads: usize,
 }
 
 /// A process that trains.
@@ -66,7 +75,7 @@ impl Runner<'_> {
             if self.interrupt.is_requested() {
                 self.workers.iter_mut().for_each(|worker| worker.stdin = None);
             } else {
-                while self.workers.len() < self.jobs
+                while self.workers.len() < self.cores.jobs
                     && let Some((entry, run)) = self.next()?
                 {
                     self.start(entry, run)?;
@@ -184,9 +193,7 @@ impl Runner<'_> {
             command.arg("--seed").arg(seed.to_string()).arg("--out").arg(directory.path());
         }
         command.args(["--quiet", "--until-stdin-ends"]);
-        if self.jobs > 1 {
-            command.env("RAYON_NUM_THREADS", "1");
-        }
+        command.arg("--threads").arg(self.cores.threads.to_string());
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -24,14 +24,14 @@ pub struct Bounds {
     pub high: f64,
 }
 
-/// Defines a public function that the compiler may write with the vector instructions of the machine.
+/// Defines a function that the compiler may write with the vector instructions of the machine.
 macro_rules! vectorized {
     (
         $(#[$docs:meta])*
-        $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)?
+        $visible:vis $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)?
     ) => {
         $(#[$docs])*
-        pub fn $name($($argument: $kind),*) $(-> $output)? {
+        $visible fn $name($($argument: $kind),*) $(-> $output)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
@@ -49,10 +49,12 @@ macro_rules! vectorized {
     };
 }
 
+pub(crate) use vectorized;
+
 vectorized! {
     /// One step of Adam against `scale` times the gradient, in place: `params`, the first moment `m`
     /// and the second moment `v`, each `[params]`.
-    adam = adam_body(
+    pub adam = adam_body(
         params: &mut [f32],
         m: &mut [f32],
         v: &mut [f32],
@@ -64,7 +66,12 @@ vectorized! {
 
 vectorized! {
     /// Sum of the squares, in f64.
-    sum_of_squares = sum_of_squares_body(numbers: &[f32]) -> f64
+    pub sum_of_squares = sum_of_squares_body(numbers: &[f32]) -> f64
+}
+
+vectorized! {
+    /// Sums of the distances from `mean`, and of their squares.
+    pub moments = moments_body(numbers: &[f32], mean: f64) -> [f64; 2]
 }
 
 #[inline(always)]
@@ -95,13 +102,24 @@ fn adam_body(
 
 #[inline(always)]
 fn sum_of_squares_body(numbers: &[f32]) -> f64 {
-    let mut lanes = [0.0_f64; 16];
+    moments_body(numbers, 0.0)[1]
+}
+
+#[inline(always)]
+fn moments_body(numbers: &[f32], mean: f64) -> [f64; 2] {
+    let (mut sums, mut squares) = ([0.0_f64; 16], [0.0_f64; 16]);
     let (chunks, rest) = numbers.as_chunks::<16>();
     for chunk in chunks {
-        for (sum, &x) in lanes.iter_mut().zip(chunk) {
-            *sum += f64::from(x) * f64::from(x);
+        for (l, &x) in chunk.iter().enumerate() {
+            let distance = f64::from(x) - mean;
+            sums[l] += distance;
+            squares[l] += distance * distance;
         }
     }
-    let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    lanes.iter().sum::<f64>() + rest
+    for (l, &x) in rest.iter().enumerate() {
+        let distance = f64::from(x) - mean;
+        sums[l] += distance;
+        squares[l] += distance * distance;
+    }
+    [sums.iter().sum(), squares.iter().sum()]
 }

@@ -2,9 +2,11 @@
 
 use super::activation::tanh;
 use super::panels::Row;
-use super::tree::Tree;
 use super::vector::{Instructions, Level, Vector, dispatched};
 use super::*;
+use crate::ops::chunks::CHUNK;
+use crate::threads::Threads;
+use std::num::NonZeroUsize;
 
 /// Numbers in `[-1, 1)`, the same ones for the same seed.
 fn numbers(count: usize, mut state: u64) -> Vec<f32> {
@@ -128,8 +130,9 @@ impl Case {
         Case { layers, activation, params, direction, observations, derivative, rows }
     }
 
-    fn run(&self, workspace: &mut Workspace) -> Found {
+    fn run(&self, level: Level) -> Found {
         let Case { layers, activation, params, observations, rows, .. } = self;
+        let network = Network { layers, activation: *activation, level };
         let outputs = self.derivative.len();
         let mut found = Found {
             outputs: vec![f32::NAN; outputs],
@@ -138,16 +141,16 @@ impl Case {
         };
         let mut hidden = vec![f32::NAN; hidden_len(layers, *rows)];
         let (o, h) = (&mut found.outputs, &mut hidden);
-        forward(layers, *activation, params, observations, h, o, workspace);
+        forward(network, params, observations, h, o);
         let mut alone = vec![f32::NAN; outputs];
-        super::outputs(layers, *activation, params, observations, &mut alone, workspace);
+        super::outputs(network, params, observations, &mut alone);
         // Compared by their bits, since what is not a number is not equal to itself.
         let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&alone), bits(&found.outputs));
         let (d, g) = (&self.derivative, &mut found.gradient);
-        backward(layers, *activation, params, observations, &hidden, d, g, workspace);
+        backward(network, params, observations, &hidden, d, g);
         let (v, c) = (&self.direction, &mut found.change);
-        jvp(layers, *activation, params, observations, &hidden, v, c, workspace);
+        jvp(network, params, observations, &hidden, v, c);
         found
     }
 }
@@ -208,16 +211,15 @@ fn as_plain_loops() {
             }
         };
         for level in Level::all() {
-            let mut workspace = Workspace::with_level(level);
-            let found = case.run(&mut workspace);
+            let found = case.run(level);
             is_close(&found.outputs, &outputs, "output", level);
             is_close(&found.gradient, &gradient, "gradient", level);
             is_close(&found.change, &change, "change", level);
-            // Nothing of an earlier use of the workspace counts, not even what is not a number.
+            // Nothing of an earlier use of the buffers counts, not even what is not a number.
             let mut other = Case::new(&[33, 70, 50, 5], activation, 300);
             other.observations.fill(f32::NAN);
-            other.run(&mut workspace);
-            assert_eq!(case.run(&mut workspace), found, "{sizes:?}, {level:?}");
+            other.run(level);
+            assert_eq!(case.run(level), found, "{sizes:?}, {level:?}");
         }
     }
 }
@@ -227,7 +229,7 @@ fn all_instructions_that_fuse_give_the_same_bits() {
     let case = Case::new(&[10, 70, 50, 3], Activation::Tanh, 300);
     let mut fused = Level::all()
         .filter(|level| level.0 != Instructions::Portable || cfg!(target_arch = "aarch64"))
-        .map(|level| case.run(&mut Workspace::with_level(level)));
+        .map(|level| case.run(level));
     if let Some(first) = fused.next() {
         fused.for_each(|other| assert_eq!(first, other));
     }
@@ -240,15 +242,15 @@ fn outputs_of_a_sample_do_not_depend_on_its_company() {
         let Case { layers, activation, params, observations, .. } = &case;
         let width = case.derivative.len() / case.rows;
         for level in Level::all() {
-            let mut workspace = Workspace::with_level(level);
-            let together = case.run(&mut workspace).outputs;
+            let network = Network { layers, activation: *activation, level };
+            let together = case.run(level).outputs;
             for rows in [1, 2, 3, 4, 5, 7, 8, 9, 31, 127, 129, 200] {
                 for (observations, together) in
                     observations.chunks(rows * sizes[0]).zip(together.chunks(rows * width))
                 {
                     let mut apart = vec![0.0; together.len()];
                     let to = &mut apart;
-                    super::outputs(layers, *activation, params, observations, to, &mut workspace);
+                    super::outputs(network, params, observations, to);
                     assert_eq!(apart, together, "{sizes:?}, {rows} rows, {level:?}");
                 }
             }
@@ -263,7 +265,6 @@ fn a_gradient_is_the_tree_of_its_chunks() {
         let rows = chunks * CHUNK - 37;
         let case = Case::new(&[4, 20, 17, 2], Activation::Tanh, rows);
         for level in Level::all() {
-            let mut workspace = Workspace::with_level(level);
             let mut parts: Vec<Vec<f32>> = (0..chunks)
                 .map(|chunk| {
                     let samples = chunk * CHUNK..rows.min((chunk + 1) * CHUNK);
@@ -276,7 +277,7 @@ fn a_gradient_is_the_tree_of_its_chunks() {
                         derivative: case.derivative[2 * samples.start..2 * samples.end].into(),
                         rows: samples.len(),
                     };
-                    part.run(&mut workspace).gradient
+                    part.run(level).gradient
                 })
                 .collect();
             // Neighbours are added until one is left.
@@ -289,22 +290,13 @@ fn a_gradient_is_the_tree_of_its_chunks() {
                     })
                     .collect();
             }
-            assert_eq!(case.run(&mut workspace).gradient, parts[0], "{chunks} chunks, {level:?}");
+            for count in [1, 2, 3, 7] {
+                let threads = Threads::new(NonZeroUsize::new(count).unwrap());
+                let found = threads.keep_awake(|| case.run(level).gradient);
+                assert_eq!(found, parts[0], "{chunks} chunks, {level:?}, {count} threads");
+            }
         }
     }
-}
-
-#[test]
-fn a_million_chunks_are_summed_in_few_buffers() {
-    let mut tree = Tree::default();
-    let chunks = (1 << 20) - 1;
-    for done in 0..chunks {
-        let (row, add) = tree.next(done, 1);
-        row[0] = if add { row[0].map(|x| x + 1.0) } else { [1.0; PANEL] };
-        tree.carry(Level::default(), done + 1, 1);
-    }
-    assert_eq!(tree.total(Level::default(), chunks, 1), [[chunks as f32; PANEL]]);
-    assert!(format!("{tree:?}").matches("numbers").count() <= 21);
 }
 
 dispatched! {
@@ -354,13 +346,13 @@ fn what_is_not_a_number_is_not_lost() {
             for spoilt in [5, 15, 20 * 4 + 3, 20 * 4 + 12, 20 * 5 + 7] {
                 let mut case = Case::new(sizes, activation, 10);
                 case.params[spoilt] = f32::NAN;
-                let found = case.run(&mut Workspace::with_level(level));
+                let found = case.run(level);
                 assert!(found.outputs.iter().all(|x| x.is_nan()), "{sizes:?}, {level:?}");
             }
             let mut case = Case::new(sizes, activation, 10);
             case.observations[4 * 3 + 1] = f32::NAN;
-            let found = case.run(&mut Workspace::with_level(level));
-            let expected = clean.run(&mut Workspace::with_level(level)).outputs;
+            let found = case.run(level);
+            let expected = clean.run(level).outputs;
             let width = expected.len() / 10;
             for (index, (found, expected)) in found.outputs.iter().zip(expected).enumerate() {
                 // That sample's outputs, and no other's.

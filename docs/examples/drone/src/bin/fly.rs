@@ -1,6 +1,5 @@
 //! What would run on the drone's computer: the trained policy, and no trainer. Here it flies a square.
 
-use agents::network::Scratch;
 use drone::{Drone, DroneParameters};
 use envs::{Action, Environment, Parametric, Stream, stream};
 use std::error::Error;
@@ -16,7 +15,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut gusts = stream(1, Stream::Environment(0));
     let spec = drone.spec();
     let mut sensors = vec![0.0; spec.observation_space.width()];
-    let mut scratch = Scratch::default();
     for corner in [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]] {
         // Places are relative to the waypoint: a new one a metre away moves the drone's own place.
         let mut state = drone.state();
@@ -25,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         drone.set_state(&state)?;
         for _ in 0..150 {
             drone.observe(&mut sensors);
-            let power = actor.act(&spec.action_space, &sensors, None, &mut scratch)?;
+            let power = actor.act(&spec.action_space, &sensors, None)?;
             drone.step(Action::Continuous(&power), &mut gusts);
         }
         println!("{:.2} m from the waypoint after 3 s", drone.distance());

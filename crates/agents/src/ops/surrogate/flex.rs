@@ -1,0 +1,307 @@
+//! The policy's loss on plain slices: chunks of samples, sixteen side by side.
+
+use super::{Family, LossTerms, Surrogate};
+use crate::distribution::LN_2PI;
+use crate::metrics::PolicyMetrics;
+use crate::ops::chunks::{Samples, sum};
+use crate::ops::kernel::vectorized;
+use crate::ops::lanes::{LANES, Lanes, Total, each, exp, ln, load, store};
+
+/// What the policy that acted did, a number or row per sample.
+pub(super) struct Columns<'a> {
+    pub(super) actions: &'a [f32],
+    pub(super) log_probs: &'a [f32],
+    pub(super) advantages: &'a [f32],
+    pub(super) old_outputs: &'a [f32],
+}
+
+/// What a chunk reads: network outputs, actions, old outputs, log-probabilities, advantages; and writes:
+/// the derivative with respect to the network's outputs.
+type Chunk<'a> = Samples<'a, 5, 1>;
+
+/// Metrics for network outputs `[samples][out]`, and the loss's derivative with respect to the log standard
+/// deviations, of which the new and the old ones are given; writes the derivative with respect to the
+/// outputs.
+pub(super) fn loss(
+    terms: LossTerms,
+    [log_std, old_log_std]: [&[f32]; 2],
+    outputs: &[f32],
+    columns: &Columns<'_>,
+    derivative: &mut [f32],
+) -> ([f32; PolicyMetrics::COUNT], Vec<f32>) {
+    let Columns { actions, log_probs, advantages, old_outputs } = columns;
+    let size = advantages.len();
+    let width = outputs.len() / size;
+    let samples = Samples::new(
+        size,
+        20 + 10 * width,
+        [
+            (outputs, width),
+            (actions, actions.len() / size),
+            (old_outputs, width),
+            (log_probs, 1),
+            (advantages, 1),
+        ],
+        [(derivative, width)],
+    );
+    let scale = 1.0 / size as f32;
+    let mut sums = vec![0.0; Sums::COUNT + log_std.len().max(1)];
+    match terms.family {
+        Family::Categorical => sum(samples, &mut sums, &|chunk, sums| {
+            categorical(chunk, terms, scale, sums);
+        }),
+        Family::Gaussian | Family::SquashedGaussian { .. } => {
+            let common = Gaussian::new(log_std, old_log_std, terms, scale);
+            sum(samples, &mut sums, &|chunk, sums| gaussian(chunk, &common, sums));
+        }
+    }
+    let (sums, along_log_std) = sums.split_at(Sums::COUNT);
+    let log_std = along_log_std.iter().map(|&total| total as f32 * scale).collect();
+    (Sums::metrics(sums, size, terms.surrogate.kl_coef()), log_std)
+}
+
+/// Sums over samples.
+#[derive(Default)]
+struct Sums {
+    surrogate: Total,
+    entropy: Total,
+    outside: Total,
+    kl: Total,
+    approx_kl: Total,
+}
+
+impl Sums {
+    /// How many they are.
+    const COUNT: usize = 5;
+
+    fn write(self, sums: &mut [f64]) {
+        let Sums { surrogate, entropy, outside, kl, approx_kl } = self;
+        let totals = [surrogate, entropy, outside, kl, approx_kl];
+        sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = total.get());
+    }
+
+    /// Metrics of so many samples with these sums.
+    fn metrics(sums: &[f64], size: usize, kl_coef: f64) -> [f32; PolicyMetrics::COUNT] {
+        let [surrogate, entropy, clip_fraction, kl, approx_kl] =
+            std::array::from_fn(|index| sums[index] / size as f64);
+        let policy_loss = kl_coef * kl - surrogate;
+        PolicyMetrics { policy_loss, entropy, clip_fraction, kl, approx_kl }.row()
+    }
+
+    /// Counts samples; gives the derivative of their surrogate with respect to their log-probability.
+    #[inline(always)]
+    fn add(
+        &mut self,
+        log_ratio: &Lanes,
+        advantage: &Lanes,
+        surrogate: Surrogate,
+        count: usize,
+    ) -> Lanes {
+        let ratio = each(|l| exp(log_ratio[l]));
+        self.approx_kl.add(&each(|l| ratio[l] - 1.0 - log_ratio[l]), count);
+        let unclipped = each(|l| ratio[l] * advantage[l]);
+        let Surrogate::Clipped { range } = surrogate else {
+            self.surrogate.add(&unclipped, count);
+            return unclipped;
+        };
+        let range = range as f32;
+        self.outside.add(&each(|l| f32::from((ratio[l] - 1.0).abs() > range)), count);
+        let clipped = each(|l| ratio[l].clamp(1.0 - range, 1.0 + range) * advantage[l]);
+        let taken = each(|l| if clipped[l] < unclipped[l] { clipped[l] } else { unclipped[l] });
+        self.surrogate.add(&taken, count);
+        each(|l| if clipped[l] < unclipped[l] { 0.0 } else { unclipped[l] })
+    }
+}
+
+vectorized! {
+    /// A chunk of logits: its sums, and the loss's derivative with respect to them.
+    categorical = categorical_body(
+        chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [f64],
+    )
+}
+
+vectorized! {
+    /// A chunk of means: its sums, among them the derivative with respect to the log standard deviations,
+    /// and the loss's derivative with respect to the means.
+    gaussian = gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64])
+}
+
+/// Columns of so many samples of a chunk, from `first` on.
+#[inline(always)]
+fn lanes_of<'a>(chunk: &Chunk<'a>, first: usize) -> ([(&'a [f32], usize); 3], Lanes, Lanes, usize) {
+    let [outputs, actions, old_outputs, (log_probs, _), (advantages, _)] = chunk.read;
+    let count = LANES.min(advantages.len() - first);
+    let rows = [outputs, actions, old_outputs]
+        .map(|(rows, width)| (&rows[first * width..(first + count) * width], width));
+    let columns =
+        [log_probs, advantages].map(|column| load(&column[first..first + count], 1, 0, count));
+    let [log_prob, advantage] = columns;
+    (rows, log_prob, advantage, count)
+}
+
+#[inline(always)]
+fn categorical_body(chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [f64]) {
+    let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef() as f32, terms.entropy_coef as f32);
+    let mut totals = Sums::default();
+    let size = chunk.read[4].0.len();
+    for first in (0..size).step_by(LANES) {
+        let ([(logits, width), (actions, _), (old_logits, _)], old_log_prob, advantage, count) =
+            lanes_of(&chunk, first);
+        let logit = |c: usize| load(logits, width, c, count);
+        let [log_total, old_log_total] =
+            [logits, old_logits].map(|rows| log_sum_exp(rows, width, count));
+        let mut chosen = [0.0; LANES];
+        for (l, row) in logits.chunks_exact(width).enumerate() {
+            chosen[l] = row[actions[l] as usize];
+        }
+        let log_ratio = each(|l| chosen[l] - log_total[l] - old_log_prob[l]);
+        let slope = totals.add(&log_ratio, &advantage, terms.surrogate, count);
+        let derivative = &mut *chunk.written[0].0;
+        let derivative = &mut derivative[first * width..(first + count) * width];
+        let (mut entropy, mut kl) = ([0.0; LANES], [0.0; LANES]);
+        for c in 0..width {
+            let (logit, old) = (logit(c), load(old_logits, width, c, count));
+            let log_p = each(|l| logit[l] - log_total[l]);
+            let old_log_p = each(|l| old[l] - old_log_total[l]);
+            let (p, old_p) = (each(|l| exp(log_p[l])), each(|l| exp(old_log_p[l])));
+            entropy = each(|l| entropy[l] - p[l] * log_p[l]);
+            kl = each(|l| kl[l] + old_p[l] * (old_log_p[l] - log_p[l]));
+            let along = each(|l| slope[l] * p[l] + kl_coef * (p[l] - old_p[l]));
+            store(&along, derivative, width, c, count);
+        }
+        for (l, row) in derivative.chunks_exact_mut(width).enumerate() {
+            row[actions[l] as usize] -= slope[l];
+        }
+        for c in 0..width {
+            let mut along = load(derivative, width, c, count);
+            if entropy_coef > 0.0 {
+                let logit = logit(c);
+                let log_p = each(|l| logit[l] - log_total[l]);
+                along = each(|l| along[l] + entropy_coef * exp(log_p[l]) * (log_p[l] + entropy[l]));
+            }
+            store(&each(|l| along[l] * scale), derivative, width, c, count);
+        }
+        totals.entropy.add(&entropy, count);
+        totals.kl.add(&kl, count);
+    }
+    totals.write(sums);
+}
+
+/// `ln sum exp x` of each row.
+#[inline(always)]
+fn log_sum_exp(rows: &[f32], width: usize, count: usize) -> Lanes {
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for c in 0..width {
+        let x = load(rows, width, c, count);
+        max = each(|l| max[l].max(x[l]));
+    }
+    let mut total = [0.0; LANES];
+    for c in 0..width {
+        let x = load(rows, width, c, count);
+        total = each(|l| total[l] + exp(x[l] - max[l]));
+    }
+    each(|l| max[l] + ln(total[l]))
+}
+
+#[inline(always)]
+fn gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64]) {
+    let Gaussian { inverse, old_variance, .. } = common;
+    let Gaussian { constant, shift, terms, ln_half_widths, scale, .. } = *common;
+    let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef() as f32, terms.entropy_coef as f32);
+    let (sums, along_log_std) = sums.split_at_mut(Sums::COUNT);
+    let mut totals = Sums::default();
+    let size = chunk.read[4].0.len();
+    for first in (0..size).step_by(LANES) {
+        let ([(means, width), (actions, _), (old_means, _)], old_log_prob, advantage, count) =
+            lanes_of(&chunk, first);
+        let [mean, action, old_mean] =
+            [means, actions, old_means].map(|rows| move |d: usize| load(rows, width, d, count));
+        let mut squares = [0.0; LANES];
+        for (d, inverse) in inverse.iter().enumerate() {
+            let (mean, action) = (mean(d), action(d));
+            let noise = each(|l| (action[l] - mean[l]) * inverse);
+            squares = each(|l| squares[l] + noise[l] * noise[l]);
+        }
+        let log_prob = each(|l| -0.5 * squares[l] - constant);
+        let log_ratio = each(|l| log_prob[l] - old_log_prob[l]);
+        let slope = totals.add(&log_ratio, &advantage, terms.surrogate, count);
+        let mut kl = [shift; LANES];
+        // A Gaussian's entropy has a closed form; a squashed one's is estimated by its samples.
+        let mut entropy = match ln_half_widths {
+            Some(ln_half_widths) => each(|l| ln_half_widths - log_prob[l]),
+            None => [constant + 0.5 * width as f32; LANES],
+        };
+        let derivative = &mut *chunk.written[0].0;
+        let derivative = &mut derivative[first * width..(first + count) * width];
+        for d in 0..width {
+            let (mean, action, old_mean) = (mean(d), action(d), old_mean(d));
+            let (inverse, old_variance) = (inverse[d], old_variance[d]);
+            let precision = inverse * inverse;
+            let distance = each(|l| action[l] - mean[l]);
+            let noise = each(|l| distance[l] * inverse);
+            let moved = each(|l| mean[l] - old_mean[l]);
+            let spread = each(|l| (moved[l] * moved[l] + old_variance) * precision);
+            kl = each(|l| kl[l] + 0.5 * spread[l]);
+            let mut along_mean =
+                each(|l| kl_coef * moved[l] * precision - slope[l] * noise[l] * inverse);
+            let mut along = each(|l| {
+                let by_spread = kl_coef * (1.0 - spread[l]);
+                by_spread - slope[l] * (noise[l] * noise[l] - 1.0) - entropy_coef
+            });
+            if ln_half_widths.is_some() {
+                let decay = each(|l| exp(-2.0 * action[l].abs()));
+                entropy = each(|l| {
+                    let log_slope = std::f32::consts::LN_2 - action[l].abs() - ln(1.0 + decay[l]);
+                    entropy[l] + 2.0 * log_slope
+                });
+                if entropy_coef > 0.0 {
+                    let pull = each(|l| {
+                        let tanh = (1.0 - decay[l]) / (1.0 + decay[l]);
+                        2.0 * entropy_coef * tanh.copysign(action[l])
+                    });
+                    along_mean = each(|l| along_mean[l] + pull[l]);
+                    along = each(|l| along[l] + pull[l] * distance[l]);
+                }
+            }
+            store(&each(|l| along_mean[l] * scale), derivative, width, d, count);
+            let mut total = Total::default();
+            total.add(&along, count);
+            along_log_std[d] += total.get();
+        }
+        totals.entropy.add(&entropy, count);
+        totals.kl.add(&kl, count);
+    }
+    totals.write(sums);
+}
+
+/// What is the same for every sample of a Gaussian.
+struct Gaussian {
+    /// Reciprocals of the deviations.
+    inverse: Vec<f32>,
+    old_variance: Vec<f32>,
+    /// The part of the negative log-probability, and of the entropy, that the deviations give.
+    constant: f32,
+    /// The part of the KL.
+    shift: f32,
+    /// Of a squashed one.
+    ln_half_widths: Option<f32>,
+    terms: LossTerms,
+    scale: f32,
+}
+
+impl Gaussian {
+    fn new(log_std: &[f32], old_log_std: &[f32], terms: LossTerms, scale: f32) -> Gaussian {
+        Gaussian {
+            inverse: log_std.iter().map(|s| (-s).exp()).collect(),
+            old_variance: old_log_std.iter().map(|s| (2.0 * s).exp()).collect(),
+            constant: log_std.iter().map(|s| s + 0.5 * LN_2PI as f32).sum(),
+            shift: log_std.iter().zip(old_log_std).map(|(new, old)| new - old - 0.5).sum(),
+            ln_half_widths: match terms.family {
+                Family::SquashedGaussian { ln_half_widths } => Some(ln_half_widths as f32),
+                _ => None,
+            },
+            terms,
+            scale,
+        }
+    }
+}
