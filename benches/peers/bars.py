@@ -76,7 +76,7 @@ def theirs(config, peer):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
     environment |= {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     command = [*peer.program, config, str(peer.steps)]
-    return float(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)
 
 
 def peak():
@@ -87,6 +87,7 @@ def peak():
         subprocess.Popen(
             [*bench, "--", "peak", "--min-time", "3"],
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
             preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}),
         )

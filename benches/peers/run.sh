@@ -3,7 +3,7 @@
 #
 #   benches/peers/run.sh [--rounds N] [CONFIGURATION...]
 #
-# For Debian with two cores and nothing else to do; everything takes about 15 minutes after the builds. PEERS names the
+# For Debian with two cores and nothing else to do; everything takes about ten minutes after the builds. PEERS names the
 # virtual environment that the peers are installed into.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
