@@ -1,46 +1,36 @@
 #!/usr/bin/env bash
-# Backburn beside Stable-Baselines3, sb3-contrib and sbx: the same settings, one after the other, five
-# times; a line a configuration with the medians in environment steps a second.
+# Backburn beside other implementations at the same settings: installs and builds both sides, then runs bars.py.
 #
-#   benches/peers/run.sh [CONFIG.toml...]
+#   benches/peers/run.sh [--rounds N] [CONFIGURATION...]
 #
-# PEERS names the virtual environment that the peers are installed into.
+# For Debian with two cores and nothing else to do; everything takes about ten minutes after the builds. PEERS names the
+# virtual environment that the peers are installed into.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 peers="${PEERS:-$HOME/.cache/backburn-peers}"
-if [[ ! -x "$peers/bin/python" ]]; then
-    python3 -m venv "$peers"
-    "$peers/bin/pip" install --quiet stable-baselines3==2.9.2 sb3-contrib==2.9.2 sbx-rl==0.28.0
-fi
-cargo build --release --workspace
-trainer="${CARGO_TARGET_DIR:-target}/release/trainer"
-scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
-(($# > 0)) || set -- configs/ppo_cartpole_cleanrl.toml configs/ppo_cartpole_sb3.toml \
-    benches/peers/trpo_cartpole_zoo.toml configs/ppo_pendulum.toml configs/ppo_reach.toml
 
-ours() {
-    "$trainer" run "$1" --quiet --out "$scratch/run" --overwrite --set "total_steps=$2" \
-        --set eval.episodes=1
-    sed -n 's/.*"steps_per_second": \([0-9]*\).*/\1/p' "$scratch/run/summary.json"
-}
-theirs() {
-    "$peers/bin/python" benches/peers/peers.py "$1" --peer "$2" --steps "$3" 2>/dev/null
-}
-median() { sort -n "$1" | sed -n 3p; }
-
-printf '%-42s %10s %10s %7s %10s %7s\n' configuration Backburn SB3 ratio sbx ratio
-for config in "$@"; do
-    rm -f "$scratch"/{ours,sb3,sbx}
-    # The peers are slow; their pace is steady from the first iterations on.
-    case "$config" in *reach*) steps=(409600 40960) ;; *) steps=(204800 10240) ;; esac
-    for _ in 1 2 3 4 5; do
-        ours "$config" "${steps[0]}" >>"$scratch/ours"
-        theirs "$config" sb3 "${steps[1]}" >>"$scratch/sb3"
-        [[ "$config" == *trpo* ]] || theirs "$config" sbx "${steps[1]}" >>"$scratch/sbx"
-    done
-    [[ -s "$scratch/sbx" ]] || printf 'nan\nnan\nnan\n' >"$scratch/sbx"
-    awk -v name="$config" -v a="$(median "$scratch/ours")" -v b="$(median "$scratch/sb3")" \
-        -v c="$(median "$scratch/sbx")" \
-        'BEGIN { printf "%-42s %10d %10d %7.1f %10d %7.1f\n", name, a, b, a / b, c, a / c }'
+missing=()
+for package in g++ libopenblas-dev python3-venv; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
+if ((${#missing[@]})); then
+    ((EUID == 0)) && as_root=() || as_root=(sudo)
+    "${as_root[@]}" apt-get update --quiet=2
+    "${as_root[@]}" apt-get install --quiet=2 --yes "${missing[@]}"
+fi
+[[ -x "$peers/bin/python" ]] || python3 -m venv "$peers"
+# gymnax 1.0.1 imports six without saying so.
+"$peers/bin/pip" install --quiet --disable-pip-version-check stable-baselines3==2.9.2 sb3-contrib==2.9.2 \
+    jax==0.10.2 gymnax==1.0.1 optax==0.2.8 six==1.17.0 rltools==2.2.1
+
+packages="$("$peers/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+g++ -std=c++17 -Ofast -march=native -DRL_TOOLS_BACKEND_ENABLE_OPENBLAS \
+    -I "$packages/rltools/external/rl_tools/include" \
+    -o "$peers/rltools_pendulum" benches/peers/rltools_pendulum.cpp -lopenblas
+if ! nm -D "$peers/rltools_pendulum" | grep -q ' U cblas_sgemm'; then
+    echo "run.sh: RLtools does not call BLAS: its figure would be ten times too low" >&2
+    exit 1
+fi
+
+cargo build --release --workspace
+"$peers/bin/python" benches/peers/bars.py "$@"

@@ -1,0 +1,82 @@
+"""Trains Stable-Baselines3's PPO or sb3-contrib's TRPO with the settings of one of our own configuration files, on
+Gymnasium's environments and on reach.py, and prints environment steps a second.
+
+    sb3.py CONFIG.toml STEPS
+
+The networks are separate for actor and critic, as ours are. One iteration goes before the timed ones.
+"""
+
+import sys
+import time
+import tomllib
+
+import torch
+from sb3_contrib import TRPO
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+
+import reach
+
+ENVIRONMENTS = {"cartpole": "CartPole-v1", "pendulum": "Pendulum-v1", "reach": reach.make}
+ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+
+
+def schedule(value):
+    """A number, or a function of the share of the run that is left, as the peers take it."""
+    if isinstance(value, dict):
+        start, end = value["start"], value["end"]
+        return lambda left: end + (start - end) * left
+    return value
+
+
+def main():
+    path, steps = sys.argv[1:]
+    with open(path, "rb") as file:
+        config = tomllib.load(file)
+    agent, network = config["agent"], config.get("network", {})
+    hidden = network.get("hidden", [64, 64])
+    environments = config["env"]["num_envs"]
+    common = {
+        "policy": "MlpPolicy",
+        "env": make_vec_env(ENVIRONMENTS[config["env"]["name"]], n_envs=environments),
+        "n_steps": agent["rollout_steps"],
+        "gamma": agent.get("gamma", 0.99),
+        "gae_lambda": agent.get("gae_lambda", 0.95),
+        "policy_kwargs": {
+            "net_arch": {"pi": hidden, "vf": hidden},
+            "activation_fn": ACTIVATIONS[network.get("activation", "tanh")],
+        },
+        "seed": config["seed"],
+        "device": "cpu",
+    }
+    if agent["algorithm"] == "ppo":
+        model = PPO(
+            learning_rate=schedule(agent["learning_rate"]),
+            n_epochs=agent["epochs"],
+            batch_size=agent["minibatch_size"],
+            clip_range=schedule(agent.get("clip_range", 0.2)),
+            clip_range_vf=agent.get("value_clip_range"),
+            ent_coef=agent.get("entropy_coef", 0.0),
+            vf_coef=agent.get("value_coef", 0.5),
+            max_grad_norm=agent.get("max_grad_norm", 0.5),
+            target_kl=agent.get("target_kl"),
+            **common,
+        )
+    else:
+        model = TRPO(
+            learning_rate=schedule(agent["critic_learning_rate"]),
+            n_critic_updates=agent["critic_epochs"],
+            batch_size=agent["critic_minibatch_size"],
+            cg_max_steps=agent.get("cg_iterations", 10),
+            cg_damping=agent.get("damping", 0.1),
+            target_kl=agent.get("max_kl", 0.01),
+            **common,
+        )
+    model.learn(agent["rollout_steps"] * environments)
+    started = time.perf_counter()
+    model.learn(int(steps))
+    print(f"{model.num_timesteps / (time.perf_counter() - started):.0f}")
+
+
+if __name__ == "__main__":
+    main()
