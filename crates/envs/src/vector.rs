@@ -87,9 +87,9 @@ pub struct VectorEnv {
 /// threads may step parts of them.
 ///
 /// ```
-/// use envs::{Registry, TaskConfig, VectorEnv};
+/// use envs::{Environments, TaskConfig, VectorEnv};
 ///
-/// let task = Registry::default().get("pendulum").unwrap().task(&TaskConfig::default())?;
+/// let task = Environments::default().get("pendulum").unwrap().task(&TaskConfig::default())?;
 /// let [mut whole, mut parts] = [(); 2].map(|()| VectorEnv::new(&task, 1, 0, 4));
 /// let (mut first, mut rest) = parts.part().split_at(1);
 /// rest.step(&[0.3; 3]);

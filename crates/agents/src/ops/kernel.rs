@@ -6,6 +6,7 @@
 //! what other samples are computed with it.
 
 mod activation;
+mod buffers;
 mod few;
 mod flat;
 mod panels;
@@ -17,43 +18,21 @@ mod vector;
 use super::chunks::{self, Samples};
 use crate::config::Activation;
 use crate::threads::join;
+use buffers::{Buffers, ChunkBuffers, with_buffers};
 use few::forward_few;
 pub(crate) use flat::vectorized;
 pub use flat::{AdamStep, Bounds, adam, moments, sum_of_squares};
+pub use panels::Layer;
 use panels::{
-    NARROW, PANEL, Place, ROWS, Row, Rows, ZERO, hidden_panels, pack, pack_columns,
-    pack_observations, pack_turned, parameter_rows, turned_rows, unpack, unpack_columns,
+    NARROW, Place, ROWS, hidden_panels, pack, pack_columns, pack_observations, pack_turned,
+    parameter_rows, turned_rows, unpack, unpack_columns,
 };
 use products::{Finish, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs};
-use std::cell::RefCell;
 pub use vector::Level;
-use vector::{Vector, dispatched};
+use vector::{PANEL, Row, Vector, ZERO, dispatched};
 
 /// At most so many samples are too few for panels of weights to pay.
 const FEW: usize = 32;
-
-/// One layer's place in the flat parameter vector.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Layer {
-    /// Numbers that the layer reads.
-    pub inputs: usize,
-    /// Numbers that it gives.
-    pub outputs: usize,
-    /// Start of `W [inputs][outputs]`.
-    pub weights: usize,
-    /// Start of `b [outputs]`.
-    pub biases: usize,
-}
-
-impl Layer {
-    pub(crate) fn weights(self, params: &[f32]) -> &[f32] {
-        &params[self.weights..self.biases]
-    }
-
-    pub(crate) fn biases(self, params: &[f32]) -> &[f32] {
-        &params[self.biases..self.biases + self.outputs]
-    }
-}
 
 /// A network, and the instructions that it is computed with.
 #[derive(Clone, Copy, Debug)]
@@ -64,45 +43,6 @@ pub struct Network<'a> {
     pub activation: Activation,
     /// The machine's fastest where it is not the tests that ask.
     pub level: Level,
-}
-
-/// Buffers of a kernel.
-#[derive(Default)]
-struct Buffers {
-    /// Parameters in panels.
-    packed: Rows,
-    /// A direction in panels, or weights for the way back.
-    turned: Rows,
-    /// A sum over samples.
-    sum: Rows,
-    chunk: ChunkBuffers,
-}
-
-/// Buffers for one chunk of samples.
-#[derive(Default)]
-struct ChunkBuffers {
-    observations: Vec<[f32; NARROW]>,
-    /// Results of the hidden layers where nobody else wants them.
-    hidden: Rows,
-    /// Derivatives, or changes, of a layer's results and its neighbour's.
-    current: Rows,
-    next: Rows,
-    /// Derivative with respect to few outputs, padded.
-    derivative: Vec<f32>,
-    /// Weights of a layer that need padding.
-    edge: Rows,
-}
-
-/// Gives the work buffers that are kept between calls, so that nothing is allocated. While a thread waits
-/// for another one it may begin other work: that gets buffers of its own.
-fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
-    thread_local! {
-        static SPARE: RefCell<Vec<Box<Buffers>>> = const { RefCell::new(Vec::new()) };
-    }
-    let mut buffers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    let result = work(&mut buffers);
-    SPARE.with_borrow_mut(|spare| spare.push(buffers));
-    result
 }
 
 impl Network<'_> {

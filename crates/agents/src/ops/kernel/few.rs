@@ -4,12 +4,12 @@
 #![allow(clippy::needless_range_loop)] // Loops over registers.
 
 use super::activation::activate;
+use super::buffers::ChunkBuffers;
 use super::panels::{
-    NARROW, PANEL, Place, Row, Rows, pack_observations, padded, turn_narrow, unpack_columns,
+    Layer, NARROW, Place, Rows, pack_observations, padded, turn_narrow, unpack_columns,
 };
 use super::products::{narrow, with_outputs};
-use super::vector::{Vector, dispatched};
-use super::{ChunkBuffers, Layer};
+use super::vector::{PANEL, Row, Vector, dispatched};
 use crate::config::Activation;
 
 dispatched! {

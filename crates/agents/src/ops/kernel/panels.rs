@@ -7,12 +7,9 @@
 //! Padding stays zero by itself: both activations are zero at zero, and the derivative of a loss with
 //! respect to padding is zero.
 
-use super::Layer;
 use super::products::with_outputs;
-use super::vector::{Vector, dispatched};
+use super::vector::{PANEL, Row, Vector, ZERO, dispatched};
 
-/// Columns of a panel.
-pub(super) const PANEL: usize = 16;
 /// Columns of a panel of observations.
 pub(super) const NARROW: usize = 4;
 /// Samples are padded to a multiple of it.
@@ -20,9 +17,28 @@ pub(super) const ROWS: usize = 8;
 /// A last layer of at most so many outputs is computed without tiles, which it would leave empty.
 const FEW_OUTPUTS: usize = 8;
 
-/// A row of a panel.
-pub(super) type Row = [f32; PANEL];
-pub(super) const ZERO: Row = [0.0; PANEL];
+/// One layer's place in the flat parameter vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layer {
+    /// Numbers that the layer reads.
+    pub inputs: usize,
+    /// Numbers that it gives.
+    pub outputs: usize,
+    /// Start of `W [inputs][outputs]`.
+    pub weights: usize,
+    /// Start of `b [outputs]`.
+    pub biases: usize,
+}
+
+impl Layer {
+    pub(crate) fn weights(self, params: &[f32]) -> &[f32] {
+        &params[self.weights..self.biases]
+    }
+
+    pub(crate) fn biases(self, params: &[f32]) -> &[f32] {
+        &params[self.biases..self.biases + self.outputs]
+    }
+}
 
 /// Rows that begin at a cache line, kept between calls so that nothing is allocated.
 #[derive(Clone, Debug, Default)]

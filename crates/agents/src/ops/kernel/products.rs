@@ -4,8 +4,7 @@
 #![allow(clippy::needless_range_loop)] // Loops over registers.
 
 use super::activation::{activate, multiply_by_slope};
-use super::panels::{PANEL, Row};
-use super::vector::Vector;
+use super::vector::{PANEL, Row, Vector};
 use crate::config::Activation;
 
 /// So many rows of a right factor are used together: one panel of them stays in the first-level cache,

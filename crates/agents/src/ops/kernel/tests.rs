@@ -1,7 +1,6 @@
 //! The kernels in each set of instructions, against plain loops in f64.
 
 use super::activation::tanh;
-use super::panels::Row;
 use super::vector::{Instructions, Level, Vector, dispatched};
 use super::*;
 use crate::ops::chunks::CHUNK;

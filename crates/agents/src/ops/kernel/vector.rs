@@ -5,8 +5,14 @@
 //! A function that is not inlined into its caller loses the wide instructions. That is why everything
 //! here is `inline(always)`, and why the kernels have generic functions instead of closures.
 
-use super::panels::{PANEL, Row};
 use std::fmt;
+
+/// Numbers of a vector, and columns of a panel.
+pub(super) const PANEL: usize = 16;
+
+/// A vector in memory, a row of a panel.
+pub(super) type Row = [f32; PANEL];
+pub(super) const ZERO: Row = [0.0; PANEL];
 
 /// Sixteen numbers.
 pub(super) trait Vector: Copy {
