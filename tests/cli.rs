@@ -372,6 +372,10 @@ fn overrides() {
         ],
         &["--set agent.clip_range={ start = 0.2 }: agent.clip_range: missing field `end`"],
     );
+    let place = Place::new();
+    place.write("table.toml", format!("{GOOD}learning_rate = {{ start = 1e-3, end = 0.0 }}\n"));
+    let half = ["check", "table.toml", "--set", "agent.learning_rate={ start = 7e-3 }"];
+    place.trainer(&half).expect(2, &["agent.learning_rate: missing field `end`"]);
     refused_flags(&["--set", "agent={ epochs = 3 }"], &["agent.algorithm: is missing"]);
     // The override that is wrong is named, not the one beside it.
     let flags = ["--set", "seed=3", "--set", "total_steps=1", "--set", "agent.gamma=0.9"];
