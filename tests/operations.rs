@@ -360,7 +360,7 @@ fn adam_is_the_papers() {
     const EPSILON: f64 = 1e-5;
     let mut rng = stream(12, Stream::Sampling(0));
     let bounds = Bounds { first: SIZE - 9, low: -0.75, high: 0.5 };
-    let start: Vec<f32> = random(SIZE, 0.5, &mut rng);
+    let start: Vec<f32> = random(SIZE, 0.9, &mut rng);
     let gradients: [Vec<f32>; 3] = std::array::from_fn(|_| random(SIZE, 1.0, &mut rng));
     let scales = [0.25, 1.0, 0.5];
 
