@@ -203,6 +203,7 @@ fn of_many_groups_only_the_pairs_that_are_shown_are_compared() {
             run(&place, &format!("group{group}"), seed, &curve, Some(end));
         }
     }
+    support::trainer_binary(); // it may have to be built first, which is not to be timed
     let compared = |flags: &[&str]| {
         let begun = Instant::now();
         let ended = place.trainer(&[&["compare", "runs"], flags].concat()).expect(0, &[]);
