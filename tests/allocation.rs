@@ -120,7 +120,9 @@ fn kernels_allocate_nothing_once_their_buffers_have_grown() {
         ALLOCATIONS.with(Cell::get) - before
     };
     assert!(run(1000) > 0);
-    assert!(run(32) > 0, "few samples have buffers of their own");
+    // Few samples have buffers of their own, and each thread finds its buffers in any order.
+    run(32);
+    run(1000);
     for rows in [1, 8, 100, 128, 129, 1000] {
         assert_eq!(run(rows), 0, "{rows} rows");
     }

@@ -310,16 +310,15 @@ fn the_same_seed_gives_the_same_bits_with_any_number_of_threads() {
                 place.trainer(&run(threads, &arguments)).expect(0, &[]);
                 assert_same(&place, "1", threads);
             }
-            // Half of it with one number of threads, the rest with another.
-            let half = ["--set", "total_steps=2048"];
-            let arguments = [&["--backend", backend, "--threads", "3"][..], &half].concat();
-            place.trainer(&run("changed", &arguments)).expect(0, &[]);
-            let file = place.path("changed/config.toml");
-            let config = fs::read_to_string(&file).expect("the run's configuration");
-            let longer = config.replace("total_steps = 2048", "total_steps = 6144");
-            assert_ne!(longer, config);
-            fs::write(&file, longer).expect("it is written back");
-            place.trainer(&["resume", "changed", "--threads", "2", "--quiet"]).expect(0, &[]);
+            // The rest of it, from a checkpoint of one thread on, with three.
+            let (whole, changed) = (place.path("1"), place.path("changed"));
+            fs::create_dir_all(changed.join("checkpoints")).expect("a directory");
+            let first = checkpoints(&whole).remove(0);
+            let name = Path::new("checkpoints").join(first.file_name().expect("a name"));
+            for name in [Path::new("config.toml"), Path::new("metrics.csv"), &name] {
+                fs::copy(whole.join(name), changed.join(name)).expect("a copy");
+            }
+            place.trainer(&["resume", "changed", "--threads", "3", "--quiet"]).expect(0, &[]);
             assert_same(&place, "1", "changed");
         }
     }
@@ -346,7 +345,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         bytes[position] ^= 0x10;
         bytes
     };
-    let newer = [&latest[..8], &3_u32.to_le_bytes(), &latest[12..]].concat();
+    let newer = [&latest[..8], &4_u32.to_le_bytes(), &latest[12..]].concat();
     let longer = [&latest[..], b"x"].concat();
     let middle = latest.len() / 2;
     let damages: [(Vec<u8>, &str); 10] = [
@@ -359,7 +358,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         (flipped(21), "is damaged"),
         (longer, "is damaged"),
         (b"PK\x03\x04 an archive of another program".to_vec(), "is no Backburn checkpoint"),
-        (newer, "has format 3; this program reads format 2"),
+        (newer, "has format 4; this program reads format 3"),
     ];
     for (bytes, message) in &damages {
         fs::remove_file(whole.join("summary.json")).expect("it is removed");

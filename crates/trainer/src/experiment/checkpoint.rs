@@ -132,7 +132,7 @@ mod tests {
         let older = problem(FORMAT - 1, b"");
         assert_eq!(
             older.to_string(),
-            "has format 1, which this program no longer reads (it reads format 2)"
+            "has format 2, which this program no longer reads (it reads format 3)"
         );
     }
 }

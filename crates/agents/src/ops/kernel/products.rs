@@ -6,6 +6,8 @@
 use super::activation::{activate, multiply_by_slope};
 use super::vector::{PANEL, Row, Vector};
 use crate::config::Activation;
+use std::array::from_fn;
+use std::ops::Range;
 
 /// So many rows of a right factor are used together: one panel of them stays in the first-level cache,
 /// and all samples of a chunk times as many columns of the left factor in the second.
@@ -47,36 +49,80 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
         let start = if first == 0 { start } else { Start::Results };
         let finish = if end == depth { finish } else { Finish::Keep };
         let left = &left[first / G * rows..end.div_ceil(G) * rows];
-        let panels = results.chunks_exact_mut(rows).zip(right.chunks_exact(depth));
-        for (panel, (results, right)) in panels.enumerate() {
-            let right = &right[first..end];
-            for (group, results) in results.as_chunks_mut::<R>().0.iter_mut().enumerate() {
-                let mut sums = [V::splat(0.0); R];
-                match start {
-                    Start::Zero => {}
-                    Start::Biases(biases) => sums = [V::load(&biases[panel]); R],
-                    Start::Results => {
+        let factors = Factors { left, rows, right, depth, first, end, start, finish };
+        let panels = right.len() / depth;
+        let mut panel = 0;
+        // Where there are registers for it, two panels share what is loaded of left.
+        while R >= 8 && panel + 2 <= panels {
+            factors.panels::<V, R, 2>(panel, &mut results[panel * rows..]);
+            panel += 2;
+        }
+        while panel < panels {
+            factors.panels::<V, R, 1>(panel, &mut results[panel * rows..]);
+            panel += 1;
+        }
+    }
+}
+
+/// What a product is made of: some rows of right, and what is done before and after.
+struct Factors<'a, const G: usize> {
+    left: &'a [[f32; G]],
+    rows: usize,
+    right: &'a [Row],
+    depth: usize,
+    first: usize,
+    end: usize,
+    start: Start<'a>,
+    finish: Finish<'a>,
+}
+
+impl<const G: usize> Factors<'_, G> {
+    /// `C` panels of results, from number `panel` on.
+    #[inline(always)]
+    fn panels<V: Vector, const R: usize, const C: usize>(&self, panel: usize, results: &mut [Row]) {
+        let Factors { left, rows, right, depth, first, end, start, finish } = *self;
+        let right: [&[[Row; G]]; C] = from_fn(|c| {
+            let start = (panel + c) * depth;
+            right[start + first..start + end].as_chunks().0
+        });
+        let mut panels = results.chunks_exact_mut(rows);
+        let results: [&mut [[Row; R]]; C] =
+            from_fn(|_| panels.next().map(|panel| panel.as_chunks_mut().0).unwrap_or_default());
+        for group in 0..rows / R {
+            let mut sums = [[V::splat(0.0); R]; C];
+            match start {
+                Start::Zero => {}
+                Start::Biases(biases) => {
+                    for c in 0..C {
+                        sums[c] = [V::load(&biases[panel + c]); R];
+                    }
+                }
+                Start::Results => {
+                    for c in 0..C {
                         for r in 0..R {
-                            sums[r] = V::load(&results[r]);
+                            sums[c][r] = V::load(&results[c][group][r]);
                         }
                     }
                 }
-                let sums = tile::<V, R, G>(sums, left, rows, group * R, right);
+            }
+            let sums = tile::<V, R, C, G>(sums, left, rows, group * R, &right);
+            for c in 0..C {
+                let results = &mut results[c][group];
                 match finish {
                     Finish::Keep => {
                         for r in 0..R {
-                            sums[r].store(&mut results[r]);
+                            sums[c][r].store(&mut results[r]);
                         }
                     }
                     Finish::Activate(activation) => {
                         for r in 0..R {
-                            activate(activation, sums[r]).store(&mut results[r]);
+                            activate(activation, sums[c][r]).store(&mut results[r]);
                         }
                     }
                     Finish::Slope(activation, y) => {
-                        let y = &y[panel * rows + group * R..][..R];
+                        let y = &y[(panel + c) * rows + group * R..][..R];
                         for r in 0..R {
-                            multiply_by_slope(activation, sums[r], V::load(&y[r]))
+                            multiply_by_slope(activation, sums[c][r], V::load(&y[r]))
                                 .store(&mut results[r]);
                         }
                     }
@@ -86,21 +132,28 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
     }
 }
 
-/// Adds the product of `R` rows of left, from `first` on, and a panel of right.
+/// Adds the product of `R` rows of left, from `first` on, and `C` panels of right.
 #[inline(always)]
-fn tile<V: Vector, const R: usize, const G: usize>(
-    mut sums: [V; R],
+fn tile<V: Vector, const R: usize, const C: usize, const G: usize>(
+    mut sums: [[V; R]; C],
     left: &[[f32; G]],
     rows: usize,
     first: usize,
-    right: &[Row],
-) -> [V; R] {
-    for (left, right) in left.chunks_exact(rows).zip(right.as_chunks::<G>().0) {
+    right: &[&[[Row; G]]; C],
+) -> [[V; R]; C] {
+    for (block, left) in left.chunks_exact(rows).enumerate() {
         let Some(left) = left[first..].first_chunk::<R>() else { break };
+        let right: [&[Row; G]; C] = from_fn(|c| &right[c][block]);
         for k in 0..G {
-            let right = V::load(&right[k]);
+            let mut loaded = [V::splat(0.0); C];
+            for c in 0..C {
+                loaded[c] = V::load(&right[c][k]);
+            }
             for r in 0..R {
-                sums[r] = V::splat(left[r][k]).fma(right, sums[r]);
+                let left = V::splat(left[r][k]);
+                for c in 0..C {
+                    sums[c][r] = left.fma(loaded[c], sums[c][r]);
+                }
             }
         }
     }
@@ -119,23 +172,63 @@ pub(super) fn outer<V: Vector, const R: usize, const G: usize>(
     add: bool,
 ) {
     for first in (0..depth).step_by(DEPTH) {
-        let end = depth.min(first + DEPTH);
-        let left = &left[first / G * rows..end.div_ceil(G) * rows];
-        for (slopes, gradient) in slopes.chunks_exact(rows).zip(gradient.chunks_exact_mut(depth)) {
-            let groups = gradient[first..end].as_chunks_mut::<G>().0;
-            for (left, gradient) in left.chunks_exact(rows).zip(groups) {
-                for (group, gradient) in gradient.as_chunks_mut::<R>().0.iter_mut().enumerate() {
-                    let mut sums = [V::splat(0.0); R];
-                    for (left, slopes) in left.iter().zip(slopes) {
-                        let left = &left.as_chunks::<R>().0[group];
-                        let slopes = V::load(slopes);
-                        for r in 0..R {
-                            sums[r] = V::splat(left[r]).fma(slopes, sums[r]);
-                        }
+        let rows_of_gradient = first..depth.min(first + DEPTH);
+        let left = &left[first / G * rows..rows_of_gradient.end.div_ceil(G) * rows];
+        let panels = slopes.len() / rows;
+        let mut panel = 0;
+        while R >= 8 && panel + 2 <= panels {
+            let (slopes, gradient) = (&slopes[panel * rows..], &mut gradient[panel * depth..]);
+            let rows_of_gradient = rows_of_gradient.clone();
+            outer_panels::<V, R, 2, G>(left, slopes, rows, gradient, depth, rows_of_gradient, add);
+            panel += 2;
+        }
+        while panel < panels {
+            let (slopes, gradient) = (&slopes[panel * rows..], &mut gradient[panel * depth..]);
+            let rows_of_gradient = rows_of_gradient.clone();
+            outer_panels::<V, R, 1, G>(left, slopes, rows, gradient, depth, rows_of_gradient, add);
+            panel += 1;
+        }
+    }
+}
+
+/// `C` panels of [`outer`].
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn outer_panels<V: Vector, const R: usize, const C: usize, const G: usize>(
+    left: &[[f32; G]],
+    slopes: &[Row],
+    rows: usize,
+    gradient: &mut [Row],
+    depth: usize,
+    rows_of_gradient: Range<usize>,
+    add: bool,
+) {
+    let slopes: [&[Row]; C] = from_fn(|c| &slopes[c * rows..(c + 1) * rows]);
+    let mut panels = gradient.chunks_exact_mut(depth);
+    let gradient: [&mut [[Row; R]]; C] = from_fn(|_| {
+        let rows = panels.next().map(|panel| &mut panel[rows_of_gradient.clone()]);
+        rows.map(|rows| rows.as_chunks_mut().0).unwrap_or_default()
+    });
+    let groups = G / R;
+    for (block, left) in left.chunks_exact(rows).enumerate() {
+        for group in 0..groups {
+            let mut sums = [[V::splat(0.0); R]; C];
+            for (sample, left) in left.iter().enumerate() {
+                let left = &left.as_chunks::<R>().0[group];
+                let mut loaded = [V::splat(0.0); C];
+                for c in 0..C {
+                    loaded[c] = V::load(&slopes[c][sample]);
+                }
+                for r in 0..R {
+                    let left = V::splat(left[r]);
+                    for c in 0..C {
+                        sums[c][r] = left.fma(loaded[c], sums[c][r]);
                     }
-                    for r in 0..R {
-                        put(sums[r], &mut gradient[r], add);
-                    }
+                }
+            }
+            for c in 0..C {
+                for r in 0..R {
+                    put(sums[c][r], &mut gradient[c][block * groups + group][r], add);
                 }
             }
         }
