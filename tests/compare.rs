@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use support::Place;
 
@@ -188,6 +189,41 @@ fn one_row_is_a_point_and_more_groups_than_colours_are_grey() {
         place.trainer(&["plot", "runs/short", "-o", "point.png", "--x", x]).expect(0, &[]);
         place.trainer(&["plot", "runs/short", "-o", "point.svg", "--x", x]).expect(0, &[]);
     }
+}
+
+/// Of a hundred groups nobody reads 4,950 pairs.
+#[test]
+fn of_many_groups_only_the_pairs_that_are_shown_are_compared() {
+    let place = Place::new();
+    for group in 0..100 {
+        for seed in 1..=3 {
+            let end = f64::from(group) + seed as f64 / 10.0;
+            let point = |row: u32| (128 * u64::from(row), f64::from(row), end * f64::from(row));
+            let curve: Vec<(u64, f64, f64)> = (1..=50).map(point).collect();
+            run(&place, &format!("group{group}"), seed, &curve, Some(end));
+        }
+    }
+    support::trainer_binary(); // it may have to be built first, which is not to be timed
+    let compared = |flags: &[&str]| {
+        let begun = Instant::now();
+        let ended = place.trainer(&[&["compare", "runs"], flags].concat()).expect(0, &[]);
+        (ended.stdout, begun.elapsed())
+    };
+    let (shown, time) = compared(&[]);
+    let over = |other: u32| format!("group{other}  group99  0.000 [0.000, 0.000]");
+    let pairs = shown.lines().filter(|line| line.contains("  group99  0.000 ")).count();
+    assert!(pairs == 99 && shown.replace("   ", "  ").contains(&over(7)), "{shown}");
+    assert!(shown.contains("these are the pairs with the best group"), "{shown}");
+    place.trainer(&["report", "runs", "-o", "report.html"]).expect(0, &[]);
+    let page = fs::read_to_string(place.path("report.html")).expect("the page");
+    assert_eq!(page.matches("0.000<br>").count(), 99, "the same pairs are on the page");
+    // Whoever asks for all of them gets them, and waits several times as long.
+    let (_, time_of_all) = compared(&["-o", "all.csv"]);
+    assert!(time < time_of_all / 2, "{time:?} for what is shown, {time_of_all:?} for all");
+    assert_eq!(table(&place.path("all.pairs.csv")).len(), 100 * 99 / 2);
+    let (json, _) = compared(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["pairs"].as_array().map(Vec::len), Some(100 * 99 / 2));
 }
 
 #[test]
