@@ -8,7 +8,7 @@
 
 use agents::network::Mlp;
 use agents::policy::Policy;
-use agents::trpo::{TrustRegion, moved};
+use agents::trpo::{Candidate, TrustRegion, moved};
 use agents::{Activation, Backend, Minibatch, NetworkConfig};
 use backburn_tests::{assert_match, numbers, rows, widened};
 use burn::tensor::{Device, Tensor};
@@ -419,4 +419,41 @@ fn directional_derivatives_are_exact() {
             }
         }
     }
+}
+
+/// More samples than are looked at together are the mean of few, each as often.
+#[test]
+fn a_large_batch_is_the_mean_of_its_parts() {
+    let mut rng = stream(5, Stream::Sampling(0));
+    let case = small_cases().remove(0);
+    let policy = case.policy();
+    let flex = Device::flex();
+    let few = case.minibatch(&policy, &flex);
+    let size = few.len();
+    let advantages = rows(&uniform(size, 1.0, &mut rng), 1, &flex);
+    let few = Minibatch { advantages, ..few };
+    // Three parts, the last of which is not a whole one.
+    let times = 140_000 / size;
+    let many = |column: &Tensor<2>| Tensor::cat(vec![column.clone(); times], 0);
+    let many = Minibatch {
+        observations: many(&few.observations),
+        actions: many(&few.actions),
+        log_probs: many(&few.log_probs),
+        outputs: many(&few.outputs),
+        advantages: many(&few.advantages),
+        targets: Vec::new(),
+    };
+    let [few, many] =
+        [&few, &many].map(|samples| TrustRegion::new(&policy, &case.theta, samples, 0.3));
+    let vector = widened(&uniform(case.theta.len(), 1.0, &mut rng));
+    let (expected, found) = (few.gradient().unwrap(), many.gradient().unwrap());
+    assert_match(&[found.0], &[expected.0], 1e-5, "surrogate");
+    assert_match(&found.1, &expected.1, 1e-5, "gradient");
+    let [expected, found] =
+        [&few, &many].map(|region| region.damped_fisher_product(&vector).unwrap());
+    assert_match(&found, &expected, 1e-5, "Fisher-vector product");
+    let near: Vec<f32> = moved(&case.theta, &vector, 0.1);
+    let [expected, found] = [&few, &many].map(|region| region.at(&near).unwrap());
+    let columns = |at: Candidate| [at.surrogate, at.kl, at.approx_kl, at.entropy];
+    assert_match(&columns(found), &columns(expected), 1e-5, "candidate");
 }

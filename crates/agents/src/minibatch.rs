@@ -68,6 +68,35 @@ impl Minibatch {
         self.len() == 0
     }
 
+    /// Parts of at most `size` samples, in their order.
+    #[must_use]
+    pub fn parts(&self, size: usize) -> Vec<Minibatch> {
+        let count = self.len();
+        let part = |start: usize| {
+            let rows = |column: &Tensor<2>| {
+                let column = column.clone();
+                if count <= size {
+                    column
+                } else {
+                    column.slice_dim(0, start..count.min(start + size))
+                }
+            };
+            let targets = self.targets.iter().map(|target| Target {
+                returns: rows(&target.returns),
+                values: rows(&target.values),
+            });
+            Minibatch {
+                observations: rows(&self.observations),
+                actions: rows(&self.actions),
+                log_probs: rows(&self.log_probs),
+                outputs: rows(&self.outputs),
+                advantages: rows(&self.advantages),
+                targets: targets.collect(),
+            }
+        };
+        (0..count).step_by(size).map(part).collect()
+    }
+
     /// Indices `[size]` of minibatches that take each sample once, in random order; the last may be smaller.
     pub fn shuffled(&self, size: usize, rng: &mut Rng) -> impl Iterator<Item = Tensor<1, Int>> {
         let mut order: Vec<i32> = (0..self.len() as i32).collect();

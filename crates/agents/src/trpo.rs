@@ -30,13 +30,25 @@ use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
+/// Samples that are looked at together: the results of all layers are kept for so many only.
+const PART: usize = 1 << 16;
+
 /// The surrogate `mean(ratio * advantage)` around the policy that acted, with its trust region.
 pub struct TrustRegion<'a> {
     policy: &'a Policy,
-    samples: &'a Minibatch,
+    parts: Vec<Part>,
     old_params: Tensor<1>,
-    fisher: Fisher,
     damping: f64,
+}
+
+/// Some of the samples.
+struct Part {
+    samples: Minibatch,
+    /// Their share of all samples.
+    share: f64,
+    /// The Fisher matrix of the old policy, where these are all samples; a product with it is not worth the
+    /// memory otherwise.
+    fisher: Option<Fisher>,
 }
 
 impl<'a> TrustRegion<'a> {
@@ -45,12 +57,26 @@ impl<'a> TrustRegion<'a> {
     pub fn new(
         policy: &'a Policy,
         params: &[f32],
-        samples: &'a Minibatch,
+        samples: &Minibatch,
         damping: f64,
     ) -> TrustRegion<'a> {
         let old_params = Tensor::from_floats(params, &samples.observations.device());
-        let fisher = policy.fisher(policy.forward(&old_params, &samples.observations));
-        TrustRegion { policy, samples, old_params, fisher, damping }
+        let size = samples.len();
+        let part = |part: Minibatch| Part {
+            share: part.len() as f64 / size as f64,
+            fisher: (part.len() == size)
+                .then(|| policy.fisher(policy.forward(&old_params, &part.observations))),
+            samples: part,
+        };
+        let parts = samples.parts(PART).into_iter().map(part).collect();
+        TrustRegion { policy, parts, old_params, damping }
+    }
+
+    /// The old policy's Fisher matrix on some samples.
+    fn fisher(&self, part: &Part) -> Fisher {
+        part.fisher.clone().unwrap_or_else(|| {
+            self.policy.fisher(self.policy.forward(&self.old_params, &part.samples.observations))
+        })
     }
 
     /// The surrogate at the old policy and its gradient `g`.
@@ -58,12 +84,21 @@ impl<'a> TrustRegion<'a> {
     /// # Errors
     /// When the device fails.
     pub fn gradient(&self) -> Result<(f64, Vec<f64>), AgentError> {
-        let network = self.fisher.network();
-        let loss = self.policy.loss(network, &self.old_params, self.samples, Surrogate::Plain, 0.0);
-        let metrics = PolicyMetrics::read(loss.metrics.clone())?;
-        let gradient = read([self.policy.backward(network, loss)])?.concat();
-        // The surrogate is the loss's negative.
-        Ok((-metrics.policy_loss, gradient.iter().map(|&g| -f64::from(g)).collect()))
+        let mut surrogate = 0.0;
+        let mut gradient = vec![0.0; self.policy.num_params()];
+        for part in &self.parts {
+            let fisher = self.fisher(part);
+            let network = fisher.network();
+            let (old_params, plain) = (&self.old_params, Surrogate::Plain);
+            let loss = self.policy.loss(network, old_params, &part.samples, plain, 0.0);
+            // The surrogate is the loss's negative.
+            surrogate -= part.share * PolicyMetrics::read(loss.metrics.clone())?.policy_loss;
+            let slopes = read([self.policy.backward(network, loss)])?.concat();
+            for (sum, slope) in gradient.iter_mut().zip(slopes) {
+                *sum -= part.share * f64::from(slope);
+            }
+        }
+        Ok((surrogate, gradient))
     }
 
     /// `(F + damping I) v`, where `F` is the Fisher matrix at the old policy.
@@ -78,13 +113,15 @@ impl<'a> TrustRegion<'a> {
             return Ok(vec![0.0; vector.len()]);
         }
         let unit: Vec<f32> = vector.iter().map(|&x| (x / norm) as f32).collect();
-        let product = self.fisher.product(&Tensor::from_floats(unit.as_slice(), &device));
-        let product = read([product])?.concat();
-        Ok(product
-            .iter()
-            .zip(vector)
-            .map(|(&fisher, v)| norm * f64::from(fisher) + self.damping * v)
-            .collect())
+        let unit = Tensor::from_floats(unit.as_slice(), &device);
+        let mut sum: Vec<f64> = vector.iter().map(|v| self.damping * v).collect();
+        for part in &self.parts {
+            let product = read([self.fisher(part).product(&unit)])?.concat();
+            for (sum, fisher) in sum.iter_mut().zip(product) {
+                *sum += part.share * norm * f64::from(fisher);
+            }
+        }
+        Ok(sum)
     }
 
     /// Surrogate, mean KL(old, new) and its sample estimate at other parameters.
@@ -93,17 +130,24 @@ impl<'a> TrustRegion<'a> {
     /// When the device fails.
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
         let params = Tensor::from_floats(params, &self.old_params.device());
-        let network = self.policy.forward(&params, &self.samples.observations);
-        let loss =
-            self.policy.loss(&network, &self.old_params, self.samples, Surrogate::Plain, 0.0);
-        let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } =
-            PolicyMetrics::read(loss.metrics)?;
-        Ok(Candidate { surrogate: -policy_loss, kl, approx_kl, entropy })
+        let mut candidate = Candidate::default();
+        for Part { samples, share, .. } in &self.parts {
+            let network = self.policy.forward(&params, &samples.observations);
+            let (old_params, plain) = (&self.old_params, Surrogate::Plain);
+            let loss = self.policy.loss(&network, old_params, samples, plain, 0.0);
+            let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } =
+                PolicyMetrics::read(loss.metrics)?;
+            candidate.surrogate -= share * policy_loss;
+            candidate.kl += share * kl;
+            candidate.approx_kl += share * approx_kl;
+            candidate.entropy += share * entropy;
+        }
+        Ok(candidate)
     }
 }
 
 /// What a step would lead to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Candidate {
     /// Surrogate objective.
     pub surrogate: f64,
