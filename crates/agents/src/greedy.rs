@@ -1,7 +1,7 @@
 //! A policy's greedy actions as a plain function, for programs that have nothing of this one.
 
 use crate::config::Activation;
-use crate::policy::{Actor, Head};
+use crate::policy::Actor;
 use envs::{ObservationNormalizer, Space};
 
 /// What [`evaluate`](crate::evaluate) does with greedy actions, from the observation as the environment
@@ -103,11 +103,7 @@ impl Actor {
         let decision = match action_space {
             Space::Discrete { .. } => Decision::Discrete,
             Space::Box { low, high } => {
-                let squash = match &self.policy.head {
-                    Head::Squashed { center, half } => Some(Squash { center, half_width: half }),
-                    Head::Categorical | Head::Gaussian => None,
-                };
-                Decision::Continuous { squash, low, high }
+                Decision::Continuous { squash: self.policy.squash(), low, high }
             }
         };
         GreedyPolicy {

@@ -6,6 +6,7 @@
 use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Distribution, LN_2PI};
 use crate::error::AgentError;
+use crate::greedy::Squash;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
 use crate::ops::{
@@ -40,20 +41,11 @@ const LAST_GAIN: f32 = 0.01;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     network: Mlp,
-    pub(crate) head: Head,
+    family: Family,
+    /// Middle and half-width of the box that a squashed policy acts in, for each number of an action.
+    squash: Option<[Vec<f32>; 2]>,
     /// Where the log standard deviations stay.
     log_std_range: [f64; 2],
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Head {
-    Categorical,
-    Gaussian,
-    /// Gaussian, squashed by tanh into the box around `center` with half-widths `half`.
-    Squashed {
-        center: Vec<f32>,
-        half: Vec<f32>,
-    },
 }
 
 impl Policy {
@@ -66,21 +58,20 @@ impl Policy {
         action_space: &Space,
         config: &NetworkConfig,
     ) -> Result<Policy, ConfigError> {
-        let (outputs, head) = match action_space {
-            Space::Discrete { n } => (*n, Head::Categorical),
-            Space::Box { low, .. } if !config.squash => (low.len(), Head::Gaussian),
+        let (family, squash) = match action_space {
+            Space::Discrete { .. } => (Family::Categorical, None),
+            Space::Box { .. } if !config.squash => (Family::Gaussian, None),
             Space::Box { low, high } => {
                 let center = low.iter().zip(high).map(|(l, h)| 0.5 * (l + h)).collect();
-                let half = low.iter().zip(high).map(|(l, h)| 0.5 * (h - l)).collect();
-                (low.len(), Head::Squashed { center, half })
+                let half_width: Vec<f32> =
+                    low.iter().zip(high).map(|(l, h)| 0.5 * (h - l)).collect();
+                let ln_half_widths = half_width.iter().map(|&half| f64::from(half).ln()).sum();
+                (Family::SquashedGaussian { ln_half_widths }, Some([center, half_width]))
             }
         };
-        let bounded = match &head {
-            Head::Categorical => false,
-            Head::Gaussian => true,
-            Head::Squashed { half, .. } => half.iter().all(|half| half.is_finite()),
-        };
-        if config.squash && !bounded {
+        let is_bounded =
+            squash.iter().all(|[_, half_width]| half_width.iter().all(|half| half.is_finite()));
+        if config.squash && !(squash.is_some() && is_bounded) {
             return Err(ConfigError {
                 key: "network.squash".into(),
                 message:
@@ -89,9 +80,14 @@ impl Policy {
                         .into(),
             });
         }
+        let outputs = match action_space {
+            Space::Discrete { n } => *n,
+            Space::Box { low, .. } => low.len(),
+        };
         Ok(Policy {
             network: Mlp::new(observation_space.width(), outputs, config),
-            head,
+            family,
+            squash,
             log_std_range: [config.log_std_min, config.log_std_max],
         })
     }
@@ -112,7 +108,7 @@ impl Policy {
     #[must_use]
     pub fn bounds(&self) -> Option<Bounds> {
         let [low, high] = self.log_std_range;
-        (self.head != Head::Categorical).then(|| Bounds {
+        (self.family != Family::Categorical).then(|| Bounds {
             first: self.network.num_params(),
             low,
             high,
@@ -143,11 +139,16 @@ impl Policy {
     /// Numbers that one action takes in a buffer: 1 for a choice.
     #[must_use]
     pub fn action_width(&self) -> usize {
-        if self.head == Head::Categorical { 1 } else { self.network.outputs() }
+        if self.family == Family::Categorical { 1 } else { self.network.outputs() }
+    }
+
+    /// The box that the policy squashes actions into, where it does.
+    pub(crate) fn squash(&self) -> Option<Squash<'_>> {
+        self.squash.as_ref().map(|[center, half_width]| Squash { center, half_width })
     }
 
     fn log_stds(&self) -> usize {
-        if self.head == Head::Categorical { 0 } else { self.network.outputs() }
+        if self.family == Family::Categorical { 0 } else { self.network.outputs() }
     }
 
     /// Fresh parameters.
@@ -174,7 +175,7 @@ impl Policy {
     /// log standard deviations are read.
     #[must_use]
     pub fn distribution_of(&self, outputs: Tensor<2>, params: &Tensor<1>) -> Distribution {
-        if self.head == Head::Categorical {
+        if self.family == Family::Categorical {
             return Distribution::categorical(outputs);
         }
         let log_std = params.clone().slice_dim(0, self.network.num_params()..self.num_params());
@@ -235,21 +236,17 @@ impl Policy {
     #[must_use]
     pub fn backward(&self, network: &Linearized, loss: SurrogateLoss) -> Tensor<1> {
         let gradient = network.vjp(loss.outputs);
-        match self.head {
-            Head::Categorical => gradient,
-            Head::Gaussian | Head::Squashed { .. } => Tensor::cat(vec![gradient, loss.log_std], 0),
+        match self.family {
+            Family::Categorical => gradient,
+            Family::Gaussian | Family::SquashedGaussian { .. } => {
+                Tensor::cat(vec![gradient, loss.log_std], 0)
+            }
         }
     }
 
     fn loss_terms(&self, surrogate: Surrogate, entropy_coef: f64) -> LossTerms {
-        let family = match &self.head {
-            Head::Categorical => Family::Categorical,
-            Head::Gaussian => Family::Gaussian,
-            Head::Squashed { half, .. } => Family::SquashedGaussian {
-                ln_half_widths: half.iter().map(|&half| f64::from(half).ln()).sum(),
-            },
-        };
-        LossTerms { family, log_std: self.network.num_params(), surrogate, entropy_coef }
+        let log_std = self.network.num_params();
+        LossTerms { family: self.family, log_std, surrogate, entropy_coef }
     }
 
     /// The Fisher matrix of the mean KL where the network is, as a product.
@@ -339,7 +336,7 @@ impl Actor {
     /// Draws one action from one row of network outputs into `action`, and returns its
     /// log-probability: of the sample itself, before clipping or squashing.
     pub fn sample(&self, outputs: &[f32], rng: &mut Rng, action: &mut [f32]) -> f32 {
-        if self.policy.head == Head::Categorical {
+        if self.policy.family == Family::Categorical {
             let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let total: f32 = outputs.iter().map(|logit| (logit - max).exp()).sum();
             let mut left = rng.random::<f32>() * total;
@@ -367,7 +364,7 @@ impl Actor {
     /// Writes the most probable action of one row of network outputs into `action`, before
     /// squashing.
     pub fn mode(&self, outputs: &[f32], action: &mut [f32]) {
-        if self.policy.head == Head::Categorical {
+        if self.policy.family == Family::Categorical {
             let best = (1..outputs.len())
                 .fold(0, |best, index| if outputs[index] > outputs[best] { index } else { best });
             action[0] = best as f32;
@@ -378,10 +375,10 @@ impl Actor {
 
     /// Turns rows of actions into what the environment receives: squashed where the policy squashes.
     pub fn squash(&self, actions: &mut [f32]) {
-        if let Head::Squashed { center, half } = &self.policy.head {
+        if let Some([center, half_width]) = &self.policy.squash {
             for row in actions.chunks_exact_mut(center.len()) {
-                for ((action, center), half) in row.iter_mut().zip(center).zip(half) {
-                    *action = center + half * action.tanh();
+                for ((action, center), half_width) in row.iter_mut().zip(center).zip(half_width) {
+                    *action = center + half_width * action.tanh();
                 }
             }
         }
