@@ -22,6 +22,9 @@ pub struct Minibatch {
     pub targets: Vec<Target>,
 }
 
+/// Samples of a part.
+const PART: usize = 1 << 16;
+
 /// What a critic learns from. Columns `[batch, 1]`.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -68,10 +71,10 @@ impl Minibatch {
         self.len() == 0
     }
 
-    /// Parts of at most `size` samples, in their order.
+    /// Parts of a size that leaves room for the results of all layers, in their order.
     #[must_use]
-    pub fn parts(&self, size: usize) -> Vec<Minibatch> {
-        let count = self.len();
+    pub fn parts(&self) -> Vec<Minibatch> {
+        let (count, size) = (self.len(), PART);
         let part = |start: usize| {
             let rows = |column: &Tensor<2>| {
                 let column = column.clone();

@@ -7,6 +7,7 @@ use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Distribution, LN_2PI};
 use crate::error::AgentError;
 use crate::greedy::Squash;
+use crate::metrics::PolicyMetrics;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
 use crate::ops::{
@@ -211,6 +212,29 @@ impl Policy {
             &minibatch.advantages,
             self.loss_terms(surrogate, entropy_coef),
         )
+    }
+
+    /// The metrics of [`Policy::loss`] at `params [params]` on all samples of these parts together.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn metrics<'a>(
+        &self,
+        params: &Tensor<1>,
+        old_params: &Tensor<1>,
+        parts: impl IntoIterator<Item = &'a Minibatch>,
+        surrogate: Surrogate,
+    ) -> Result<PolicyMetrics, AgentError> {
+        let (mut sums, mut size) = ([0.0; PolicyMetrics::COUNT], 0.0);
+        for samples in parts {
+            let network = self.forward(params, &samples.observations);
+            let loss = self.loss(&network, old_params, samples, surrogate, 0.0);
+            let means = PolicyMetrics::read(loss.metrics)?.row();
+            let count = samples.len() as f64;
+            sums.iter_mut().zip(means).for_each(|(sum, mean)| *sum += count * f64::from(mean));
+            size += count;
+        }
+        Ok(PolicyMetrics::from_row(sums.map(|sum| sum / size)))
     }
 
     /// The gradient of [`Policy::loss`] on the samples with these indices `[n]`; with `standardize` the

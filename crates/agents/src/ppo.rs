@@ -207,9 +207,8 @@ impl Algorithm for Ppo {
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
             let Update { samples, old_params, .. } = &update;
-            let network = policy.forward(&actor_adam.params, &samples.observations);
-            let loss = policy.loss(&network, old_params, samples, surrogate, 0.0);
-            let kl = PolicyMetrics::read(loss.metrics)?.kl;
+            let (params, parts) = (&actor_adam.params, samples.parts());
+            let kl = policy.metrics(params, old_params, &parts, surrogate)?.kl;
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);

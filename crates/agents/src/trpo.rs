@@ -30,9 +30,6 @@ use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
-/// Samples that are looked at together: the results of all layers are kept for so many only.
-const PART: usize = 1 << 16;
-
 /// The surrogate `mean(ratio * advantage)` around the policy that acted, with its trust region.
 pub struct TrustRegion<'a> {
     policy: &'a Policy,
@@ -68,7 +65,7 @@ impl<'a> TrustRegion<'a> {
                 .then(|| policy.fisher(policy.forward(&old_params, &part.observations))),
             samples: part,
         };
-        let parts = samples.parts(PART).into_iter().map(part).collect();
+        let parts = samples.parts().into_iter().map(part).collect();
         TrustRegion { policy, parts, old_params, damping }
     }
 
@@ -130,24 +127,15 @@ impl<'a> TrustRegion<'a> {
     /// When the device fails.
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
         let params = Tensor::from_floats(params, &self.old_params.device());
-        let mut candidate = Candidate::default();
-        for Part { samples, share, .. } in &self.parts {
-            let network = self.policy.forward(&params, &samples.observations);
-            let (old_params, plain) = (&self.old_params, Surrogate::Plain);
-            let loss = self.policy.loss(&network, old_params, samples, plain, 0.0);
-            let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } =
-                PolicyMetrics::read(loss.metrics)?;
-            candidate.surrogate -= share * policy_loss;
-            candidate.kl += share * kl;
-            candidate.approx_kl += share * approx_kl;
-            candidate.entropy += share * entropy;
-        }
-        Ok(candidate)
+        let parts = self.parts.iter().map(|part| &part.samples);
+        let metrics = self.policy.metrics(&params, &self.old_params, parts, Surrogate::Plain)?;
+        let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } = metrics;
+        Ok(Candidate { surrogate: -policy_loss, kl, approx_kl, entropy })
     }
 }
 
 /// What a step would lead to.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// Surrogate objective.
     pub surrogate: f64,
