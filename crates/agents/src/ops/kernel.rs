@@ -24,12 +24,12 @@ pub(crate) use flat::vectorized;
 pub use flat::{AdamStep, Bounds, adam, moments, sum_of_squares};
 pub use panels::Layer;
 use panels::{
-    NARROW, Place, ROWS, hidden_panels, pack, pack_columns, pack_observations, pack_turned,
-    parameter_rows, turned_rows, unpack, unpack_columns,
+    Place, ROWS, hidden_panels, pack, pack_columns, pack_observations, pack_turned, parameter_rows,
+    turned_rows, unpack, unpack_columns,
 };
 use products::{Finish, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs};
 pub use vector::Level;
-use vector::{PANEL, Row, Vector, ZERO, dispatched};
+use vector::{NARROW, PANEL, Row, Vector, ZERO, dispatched};
 
 /// At most so many samples are too few for panels of weights to pay.
 const FEW: usize = 32;
@@ -411,10 +411,10 @@ fn backward_body<V: Vector, const R: usize>(
         sum_rows::<V>(slopes, rows, to, add);
         let depth = place.depth();
         if place.is_first {
-            outer::<V, NARROW, NARROW>(observations, slopes, rows, weight_gradient, depth, add);
+            outer::<V, NARROW, NARROW>(observations, slopes, rows, weight_gradient, depth, add, R);
             return;
         }
-        outer::<V, R, PANEL>(left, slopes, rows, weight_gradient, depth, add);
+        outer::<V, R, PANEL>(left, slopes, rows, weight_gradient, depth, add, R);
         let height = place.panels() * PANEL;
         let finish = Finish::Slope(activation, left);
         let results = &mut next[..read];

@@ -1,6 +1,7 @@
 //! The kernels' memory.
 
-use super::panels::{NARROW, Rows};
+use super::panels::Rows;
+use super::vector::NARROW;
 use std::cell::RefCell;
 
 /// Buffers of a kernel.

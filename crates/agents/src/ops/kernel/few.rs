@@ -5,11 +5,9 @@
 
 use super::activation::activate;
 use super::buffers::ChunkBuffers;
-use super::panels::{
-    Layer, NARROW, Place, Rows, pack_observations, padded, turn_narrow, unpack_columns,
-};
+use super::panels::{Layer, Place, Rows, pack_observations, padded, turn_narrow, unpack_columns};
 use super::products::{narrow, with_outputs};
-use super::vector::{PANEL, Row, Vector, dispatched};
+use super::vector::{NARROW, PANEL, Row, Vector, dispatched};
 use crate::config::Activation;
 
 dispatched! {

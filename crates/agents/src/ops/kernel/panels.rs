@@ -8,10 +8,8 @@
 //! respect to padding is zero.
 
 use super::products::with_outputs;
-use super::vector::{PANEL, Row, Vector, ZERO, dispatched};
+use super::vector::{NARROW, PANEL, Row, Vector, ZERO, dispatched};
 
-/// Columns of a panel of observations.
-pub(super) const NARROW: usize = 4;
 /// Samples are padded to a multiple of it.
 pub(super) const ROWS: usize = 8;
 /// A last layer of at most so many outputs is computed without tiles, which it would leave empty.

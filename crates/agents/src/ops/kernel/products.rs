@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop)] // Loops over registers.
 
 use super::activation::{activate, multiply_by_slope};
-use super::vector::{PANEL, Row, Vector};
+use super::vector::{NARROW, PANEL, Row, Vector};
 use crate::config::Activation;
 use std::array::from_fn;
 use std::ops::Range;
@@ -52,14 +52,20 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
         let factors = Factors { left, rows, right, depth, first, end, start, finish };
         let panels = right.len() / depth;
         let mut panel = 0;
-        // Where there are registers for it, two panels share what is loaded of left.
-        while R >= 8 && panel + 2 <= panels {
-            factors.panels::<V, R, 2>(panel, &mut results[panel * rows..]);
-            panel += 2;
-        }
         while panel < panels {
-            factors.panels::<V, R, 1>(panel, &mut results[panel * rows..]);
-            panel += 1;
+            let results = &mut results[panel * rows..];
+            // As many panels as there are registers for share what is loaded of left.
+            let left_over = panels - panel;
+            panel += if R >= 8 && left_over >= 4 && panels >= 8 {
+                factors.panels::<V, 4, 4>(panel, results);
+                4
+            } else if R >= 8 && left_over >= 2 {
+                factors.panels::<V, R, 2>(panel, results);
+                2
+            } else {
+                factors.panels::<V, R, 1>(panel, results);
+                1
+            };
         }
     }
 }
@@ -161,8 +167,10 @@ fn tile<V: Vector, const R: usize, const C: usize, const G: usize>(
 }
 
 /// The gradient of weights in panels of `depth` rows: `left' slopes`, a sum over `rows` samples. With
-/// `add` it is added to what is there.
+/// `add` it is added to what is there. `R` is a divisor of `G`; `registers` is how many rows a tile of one
+/// panel could have.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn outer<V: Vector, const R: usize, const G: usize>(
     left: &[[f32; G]],
     slopes: &[Row],
@@ -170,23 +178,28 @@ pub(super) fn outer<V: Vector, const R: usize, const G: usize>(
     gradient: &mut [Row],
     depth: usize,
     add: bool,
+    registers: usize,
 ) {
     for first in (0..depth).step_by(DEPTH) {
-        let rows_of_gradient = first..depth.min(first + DEPTH);
-        let left = &left[first / G * rows..rows_of_gradient.end.div_ceil(G) * rows];
+        let end = depth.min(first + DEPTH);
+        let left = &left[first / G * rows..end.div_ceil(G) * rows];
         let panels = slopes.len() / rows;
         let mut panel = 0;
-        while R >= 8 && panel + 2 <= panels {
-            let (slopes, gradient) = (&slopes[panel * rows..], &mut gradient[panel * depth..]);
-            let rows_of_gradient = rows_of_gradient.clone();
-            outer_panels::<V, R, 2, G>(left, slopes, rows, gradient, depth, rows_of_gradient, add);
-            panel += 2;
-        }
         while panel < panels {
             let (slopes, gradient) = (&slopes[panel * rows..], &mut gradient[panel * depth..]);
-            let rows_of_gradient = rows_of_gradient.clone();
-            outer_panels::<V, R, 1, G>(left, slopes, rows, gradient, depth, rows_of_gradient, add);
-            panel += 1;
+            let range = first..end;
+            // As many panels as there are registers for share what is loaded of left.
+            let left_over = panels - panel;
+            panel += if registers >= 8 && left_over >= 4 && (G == NARROW || panels >= 8) {
+                outer_panels::<V, 4, 4, G>(left, slopes, rows, gradient, depth, range, add);
+                4
+            } else if registers >= 8 && left_over >= 2 {
+                outer_panels::<V, R, 2, G>(left, slopes, rows, gradient, depth, range, add);
+                2
+            } else {
+                outer_panels::<V, R, 1, G>(left, slopes, rows, gradient, depth, range, add);
+                1
+            };
         }
     }
 }

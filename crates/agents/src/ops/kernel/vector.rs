@@ -9,6 +9,8 @@ use std::fmt;
 
 /// Numbers of a vector, and columns of a panel.
 pub(super) const PANEL: usize = 16;
+/// Columns of a panel of observations.
+pub(super) const NARROW: usize = 4;
 
 /// A vector in memory, a row of a panel.
 pub(super) type Row = [f32; PANEL];
