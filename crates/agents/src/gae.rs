@@ -61,14 +61,14 @@ impl Trajectory<'_> {
 /// ```
 pub fn gae(trajectory: &Trajectory<'_>, gamma: f64, gae_lambda: f64, advantages: &mut [f32]) {
     let num_envs = trajectory.num_envs;
-    for env in 0..num_envs {
-        let mut next = 0.0;
-        for i in (env..trajectory.rewards.len()).step_by(num_envs).rev() {
-            if !trajectory.continues(i) {
-                next = 0.0;
-            }
-            next = trajectory.residual(i, gamma) + gamma * gae_lambda * next;
-            advantages[i] = next as f32;
+    // Of the step that follows, one for each environment.
+    let mut next = vec![0.0; num_envs];
+    for (time, advantages) in advantages.chunks_exact_mut(num_envs).enumerate().rev() {
+        for (env, (advantage, next)) in advantages.iter_mut().zip(&mut next).enumerate() {
+            let i = time * num_envs + env;
+            let rest = if trajectory.continues(i) { *next } else { 0.0 };
+            *next = trajectory.residual(i, gamma) + gamma * gae_lambda * rest;
+            *advantage = *next as f32;
         }
     }
 }
@@ -78,20 +78,15 @@ pub fn gae(trajectory: &Trajectory<'_>, gamma: f64, gae_lambda: f64, advantages:
 /// constant.
 #[must_use]
 pub fn explained_variance(values: &[f32], returns: &[f32]) -> f64 {
-    let variance = |numbers: &mut dyn Iterator<Item = f64>| {
-        let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-        for x in numbers {
-            count += 1.0;
-            let delta = x - mean;
-            mean += delta / count;
-            squares += delta * (x - mean);
-        }
-        squares / count
-    };
-    let total = variance(&mut returns.iter().map(|&r| f64::from(r)));
-    let errors = values.iter().zip(returns).map(|(&v, &r)| f64::from(r) - f64::from(v));
-    let rest = variance(&mut { errors });
+    let total = variance(returns.iter().map(|&r| f64::from(r)));
+    let rest = variance(values.iter().zip(returns).map(|(&v, &r)| f64::from(r) - f64::from(v)));
     if total == 0.0 { f64::NAN } else { 1.0 - rest / total }
+}
+
+fn variance(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
+    let (count, sum) = numbers.clone().fold((0.0, 0.0), |(count, sum), x| (count + 1.0, sum + x));
+    let mean = sum / count;
+    numbers.map(|x| (x - mean) * (x - mean)).sum::<f64>() / count
 }
 
 #[cfg(test)]

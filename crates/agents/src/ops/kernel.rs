@@ -21,7 +21,7 @@ use crate::threads::join;
 use buffers::{Buffers, ChunkBuffers, with_buffers};
 use few::forward_few;
 pub(crate) use flat::vectorized;
-pub use flat::{AdamStep, Bounds, adam, moments, sum_of_squares};
+pub use flat::{AdamStep, Bounds, adam, moments, shift_and_scale, sum_of_squares};
 pub use panels::Layer;
 use panels::{
     Place, ROWS, hidden_panels, pack, pack_columns, pack_observations, pack_turned, parameter_rows,

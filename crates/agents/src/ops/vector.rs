@@ -196,7 +196,8 @@ impl VectorOps for Flex {
         let mean = squares_around(0.0)[0] / size as f64;
         let squares = squares_around(mean)[1];
         let scale = 1.0 / ((squares / (size - 1) as f64).sqrt() + 1e-8);
-        let scaled = numbers.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32).collect();
+        let mut scaled = vec![0.0; size];
+        kernel::shift_and_scale(numbers, mean, scale, &mut scaled);
         tensor_of(scaled, [size, 1])
     }
 

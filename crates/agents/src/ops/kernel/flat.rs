@@ -70,6 +70,13 @@ vectorized! {
 }
 
 vectorized! {
+    /// Writes the distances from `mean` times `scale`, computed in f64.
+    pub shift_and_scale = shift_and_scale_body(
+        numbers: &[f32], mean: f64, scale: f64, results: &mut [f32],
+    )
+}
+
+vectorized! {
     /// Sums of the distances from `mean`, and of their squares.
     pub moments = moments_body(numbers: &[f32], mean: f64) -> [f64; 2]
 }
@@ -103,6 +110,13 @@ fn adam_body(
 #[inline(always)]
 fn sum_of_squares_body(numbers: &[f32]) -> f64 {
     moments_body(numbers, 0.0)[1]
+}
+
+#[inline(always)]
+fn shift_and_scale_body(numbers: &[f32], mean: f64, scale: f64, results: &mut [f32]) {
+    for (result, x) in results.iter_mut().zip(numbers) {
+        *result = ((f64::from(*x) - mean) * scale) as f32;
+    }
 }
 
 #[inline(always)]
