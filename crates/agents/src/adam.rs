@@ -46,13 +46,14 @@ impl AdamState {
 /// A parameter vector on its way down a loss, on a device.
 #[derive(Clone, Debug)]
 pub struct Adam {
-    /// The parameters, `[params]`.
-    pub params: Tensor<1>,
+    params: Tensor<1>,
     m: Tensor<1>,
     v: Tensor<1>,
     steps: u64,
     epsilon: f64,
     bounds: Option<Bounds>,
+    /// The last step, until somebody needs what it leads to: gradient, its scale, and the step's constants.
+    pending: Option<(Tensor<1>, Tensor<1>, AdamStep)>,
 }
 
 impl Adam {
@@ -73,11 +74,23 @@ impl Adam {
             steps: state.steps,
             epsilon,
             bounds,
+            pending: None,
         }
     }
 
+    /// The parameters, `[params]`, after all steps.
+    pub fn params(&mut self) -> &Tensor<1> {
+        if let Some((gradient, scale, step)) = self.pending.take() {
+            // The vectors are handed over, so that they can be changed in place.
+            let vectors = [&mut self.params, &mut self.m, &mut self.v]
+                .map(|vector| std::mem::replace(vector, scale.clone()));
+            [self.params, self.m, self.v] = adam(vectors, gradient, scale, step);
+        }
+        &self.params
+    }
+
     /// Moves the parameters by one step against `scale [1]` times `gradient [params]`, with bias
-    /// correction.
+    /// correction. The step is made where its result is needed, by the thread that needs it.
     pub fn step(&mut self, gradient: Tensor<1>, scale: &Tensor<1>, rate: f64) {
         self.steps += 1;
         let steps = self.steps as f64;
@@ -90,10 +103,8 @@ impl Adam {
             rate: rate * v_root / m_share,
             bounds: self.bounds,
         };
-        // The vectors are handed over, so that they can be changed in place.
-        let vectors = [&mut self.params, &mut self.m, &mut self.v]
-            .map(|vector| std::mem::replace(vector, scale.clone()));
-        [self.params, self.m, self.v] = adam(vectors, gradient, scale.clone(), step);
+        self.params();
+        self.pending = Some((gradient, scale.clone(), step));
     }
 
     /// Reads vectors and their optimisers back from the device, those of `named` and those of critics,
@@ -107,7 +118,10 @@ impl Adam {
         critics: Vec<Adam>,
     ) -> Result<ReadBack<N>, AgentError> {
         let critics = critics.into_iter().map(|adam| ("critic", adam));
-        let adams: Vec<(&str, Adam)> = named.into_iter().chain(critics).collect();
+        let mut adams: Vec<(&str, Adam)> = named.into_iter().chain(critics).collect();
+        for (_, adam) in &mut adams {
+            adam.params();
+        }
         let vectors =
             adams.iter().flat_map(|(_, adam)| [&adam.params, &adam.m, &adam.v].map(Clone::clone));
         let mut vectors = read([metrics].into_iter().chain(vectors))?.into_iter();
@@ -154,7 +168,7 @@ mod tests {
         let mut adam = Adam::new(&[1.0, 1.0], &AdamState::new(2), 1e-8, None, &device);
         let gradient = Tensor::from_floats([0.5, -4.0], &device);
         adam.step(gradient, &Tensor::ones([1], &device), 0.1);
-        let moved: Vec<f32> = adam.params.into_data().try_into_vec().unwrap();
+        let moved: Vec<f32> = adam.params().to_data().try_into_vec().unwrap();
         assert!((moved[0] - 0.9).abs() < 1e-6 && (moved[1] - 1.1).abs() < 1e-6, "{moved:?}");
     }
 
@@ -172,7 +186,7 @@ mod tests {
         let second = 0.999 * 0.001 + 0.001 * 9.0;
         let corrected: (f64, f64) = (first / (1.0 - 0.81), second / (1.0 - 0.999 * 0.999));
         let expected = -0.01 / (1.0 + 0.1) - 0.01 * corrected.0 / (corrected.1.sqrt() + 0.1);
-        let found: f32 = adam.params.into_scalar();
+        let found: f32 = adam.params().clone().into_scalar();
         assert!((f64::from(found) - expected).abs() < 1e-7, "{found} {expected}");
     }
 
@@ -185,7 +199,7 @@ mod tests {
             let mut adam = Adam::new(&start, &AdamState::new(3), 1e-8, Some(bounds), &device);
             let gradient = Tensor::from_floats([-1.0, -1.0, 1.0], &device);
             adam.step(gradient, &Tensor::ones([1], &device), 0.1);
-            let moved: Vec<f32> = adam.params.into_data().try_into_vec().unwrap();
+            let moved: Vec<f32> = adam.params().to_data().try_into_vec().unwrap();
             assert!((moved[0] - 0.55).abs() < 1e-6, "{moved:?}");
             assert_eq!(moved[1..], [0.5, -0.5]);
         }

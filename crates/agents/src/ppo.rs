@@ -119,14 +119,14 @@ impl Update<'_> {
     fn gradients(
         &self,
         indices: &Tensor<1, Int>,
-        actor: &Adam,
-        critics: &[Adam],
+        actor: &mut Adam,
+        critics: &mut [Adam],
     ) -> (Gradient, Vec<Gradient>) {
         let Update { config, learner, old_params, samples, surrogate } = self;
         join(
             || {
                 learner.actor.policy().gradient(
-                    &actor.params,
+                    actor.params(),
                     old_params,
                     samples,
                     indices,
@@ -140,7 +140,7 @@ impl Update<'_> {
                 let gradients = critics.map(|((critic, adam), target)| {
                     let (range, coef) = (config.value_clip_range, config.value_coef);
                     let observations = &samples.observations;
-                    critic.gradient(&adam.params, observations, target, indices, range, coef)
+                    critic.gradient(adam.params(), observations, target, indices, range, coef)
                 });
                 gradients.collect()
             },
@@ -180,7 +180,8 @@ impl Algorithm for Ppo {
             last_epoch = minibatches;
             for indices in update.samples.shuffled(config.minibatch_size, &mut shuffling) {
                 minibatches += 1;
-                let (policy, critics) = update.gradients(&indices, &actor_adam, &critic_adams);
+                let (policy, critics) =
+                    update.gradients(&indices, &mut actor_adam, &mut critic_adams);
                 let squares = critics.iter().map(|critic| critic.squares.clone());
                 // All parameters together are clipped.
                 let (norm, scale) =
@@ -192,14 +193,10 @@ impl Algorithm for Ppo {
                 {
                     break 'epochs;
                 }
-                join(
-                    || actor_adam.step(policy.gradient, &scale, actor_rate),
-                    || {
-                        for (adam, critic) in critic_adams.iter_mut().zip(critics) {
-                            adam.step(critic.gradient, &scale, critic_rate);
-                        }
-                    },
-                );
+                actor_adam.step(policy.gradient, &scale, actor_rate);
+                for (adam, critic) in critic_adams.iter_mut().zip(critics) {
+                    adam.step(critic.gradient, &scale, critic_rate);
+                }
             }
         }
 
@@ -207,7 +204,7 @@ impl Algorithm for Ppo {
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
             let Update { samples, old_params, .. } = &update;
-            let (params, parts) = (&actor_adam.params, samples.parts());
+            let (params, parts) = (actor_adam.params(), samples.parts());
             let kl = policy.metrics(params, old_params, &parts, surrogate)?.kl;
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);

@@ -240,7 +240,7 @@ impl Trpo {
             for indices in samples.shuffled(config.critic_minibatch_size, &mut shuffling) {
                 let critics = critics.iter().zip(&mut adams).zip(&samples.targets);
                 for (index, ((critic, adam), target)) in critics.enumerate() {
-                    let (params, observations) = (&adam.params, &samples.observations);
+                    let (params, observations) = (adam.params(), &samples.observations);
                     let Gradient { metrics, gradient, .. } =
                         critic.gradient(params, observations, target, &indices, None, 1.0);
                     adam.step(gradient, &whole, learning_rate);
