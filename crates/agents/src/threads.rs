@@ -13,8 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A thread that offers its core to others and gets it back later than this has a busy machine.
+/// A thread that offers its core to others gets it back later than this where they take it ...
 const PATIENCE: Duration = Duration::from_millis(1);
+/// ... and when that happened so often ...
+const OFTEN: usize = 3;
+/// ... within this time, the machine is busy. Once may be the host of a virtual machine.
+const WINDOW: Duration = Duration::from_millis(50);
 /// How long one thread works alone then.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a thread looks for work before it offers its core to others.
@@ -46,8 +50,8 @@ pub struct Threads {
 struct Crew {
     /// Threads that are looking for work.
     helpers: AtomicUsize,
-    /// Since when the machine is known to be busy.
-    busy_since: Mutex<Option<Instant>>,
+    /// When the core came back late, the last times.
+    late: Mutex<[Option<Instant>; OFTEN]>,
 }
 
 thread_local! {
@@ -120,9 +124,18 @@ impl Drop for Set<'_> {
 }
 
 impl Crew {
+    /// Whether the cores have other work.
     fn is_busy(&self) -> bool {
-        let since = *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_some_and(|since| since.elapsed() < PAUSE)
+        match *self.late.lock().unwrap_or_else(PoisonError::into_inner) {
+            [Some(first), .., Some(last)] => last - first < WINDOW && last.elapsed() < PAUSE,
+            _ => false,
+        }
+    }
+
+    fn was_late(&self) {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        late.rotate_left(1);
+        late[OFTEN - 1] = Some(Instant::now());
     }
 
     /// Takes over what [`join`] offers until the work is over or the machine is busy.
@@ -149,9 +162,10 @@ impl Crew {
             }
             std::thread::yield_now();
             if offered.elapsed() > PATIENCE {
-                let mut busy_since = self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
-                *busy_since = Some(Instant::now());
-                break;
+                self.was_late();
+                if self.is_busy() {
+                    break;
+                }
             }
         }
         self.helpers.fetch_sub(1, Ordering::Relaxed);
