@@ -20,7 +20,7 @@ const OFTEN: usize = 3;
 /// ... within this time, the machine is busy. Once may be the host of a virtual machine.
 const WINDOW: Duration = Duration::from_millis(50);
 /// How long one thread works alone then.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(30);
 /// How often a thread looks for work before it offers its core to others.
 const LOOKS: u32 = 256;
 /// A thread that has had no work for so long only looks for some now and then: the work that is being
