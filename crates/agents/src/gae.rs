@@ -78,20 +78,21 @@ pub fn gae(trajectory: &Trajectory<'_>, gamma: f64, gae_lambda: f64, advantages:
 /// constant.
 #[must_use]
 pub fn explained_variance(values: &[f32], returns: &[f32]) -> f64 {
-    let variance = |numbers: &mut dyn Iterator<Item = f64>| {
-        let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-        for x in numbers {
-            count += 1.0;
-            let delta = x - mean;
-            mean += delta / count;
-            squares += delta * (x - mean);
-        }
-        squares / count
-    };
-    let total = variance(&mut returns.iter().map(|&r| f64::from(r)));
-    let errors = values.iter().zip(returns).map(|(&v, &r)| f64::from(r) - f64::from(v));
-    let rest = variance(&mut { errors });
+    let total = variance(returns.iter().copied().map(f64::from));
+    let rest = variance(values.iter().zip(returns).map(|(&v, &r)| f64::from(r) - f64::from(v)));
     if total == 0.0 { f64::NAN } else { 1.0 - rest / total }
+}
+
+/// Variance of the numbers, of the population.
+pub(crate) fn variance(numbers: impl Iterator<Item = f64>) -> f64 {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for x in numbers {
+        count += 1.0;
+        let delta = x - mean;
+        mean += delta / count;
+        squares += delta * (x - mean);
+    }
+    squares / count
 }
 
 #[cfg(test)]

@@ -22,21 +22,25 @@ use crate::gae::explained_variance;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, Surrogate, standardized};
+use crate::network::Linearized;
+use crate::ops::{Gradient, Surrogate, SurrogateLoss, standardized};
 use crate::policy::{Fisher, Policy};
+use crate::stakes::Stakes;
 use crate::threads::join;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
-/// The surrogate `mean(ratio * advantage)` around the policy that acted, with its trust region.
+/// The surrogate `mean(ratio * advantage) + entropy_coef * entropy` around the policy that acted, with its
+/// trust region.
 pub struct TrustRegion<'a> {
     policy: &'a Policy,
     samples: &'a Minibatch,
     old_params: Tensor<1>,
     fisher: Fisher,
     damping: f64,
+    entropy_coef: f64,
 }
 
 impl<'a> TrustRegion<'a> {
@@ -47,10 +51,11 @@ impl<'a> TrustRegion<'a> {
         params: &[f32],
         samples: &'a Minibatch,
         damping: f64,
+        entropy_coef: f64,
     ) -> TrustRegion<'a> {
         let old_params = Tensor::from_floats(params, &samples.observations.device());
         let fisher = policy.fisher(policy.forward(&old_params, &samples.observations));
-        TrustRegion { policy, samples, old_params, fisher, damping }
+        TrustRegion { policy, samples, old_params, fisher, damping, entropy_coef }
     }
 
     /// The surrogate at the old policy and its gradient `g`.
@@ -59,11 +64,11 @@ impl<'a> TrustRegion<'a> {
     /// When the device fails.
     pub fn gradient(&self) -> Result<(f64, Vec<f64>), AgentError> {
         let network = self.fisher.network();
-        let loss = self.policy.loss(network, &self.old_params, self.samples, Surrogate::Plain, 0.0);
+        let loss = self.loss(network);
         let metrics = PolicyMetrics::read(loss.metrics.clone())?;
         let gradient = read([self.policy.backward(network, loss)])?.concat();
         // The surrogate is the loss's negative.
-        Ok((-metrics.policy_loss, gradient.iter().map(|&g| -f64::from(g)).collect()))
+        Ok((self.surrogate(metrics), gradient.iter().map(|&g| -f64::from(g)).collect()))
     }
 
     /// `(F + damping I) v`, where `F` is the Fisher matrix at the old policy.
@@ -94,19 +99,28 @@ impl<'a> TrustRegion<'a> {
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
         let params = Tensor::from_floats(params, &self.old_params.device());
         let network = self.policy.forward(&params, &self.samples.observations);
-        let loss =
-            self.policy.loss(&network, &self.old_params, self.samples, Surrogate::Plain, 0.0);
-        let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } =
-            PolicyMetrics::read(loss.metrics)?;
-        Ok(Candidate { surrogate: -policy_loss, kl, approx_kl, entropy })
+        let metrics = PolicyMetrics::read(self.loss(&network).metrics)?;
+        let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } = metrics;
+        Ok(Candidate { surrogate: self.surrogate(metrics), policy_loss, kl, approx_kl, entropy })
+    }
+
+    fn loss(&self, network: &Linearized) -> SurrogateLoss {
+        let (old_params, samples) = (&self.old_params, self.samples);
+        self.policy.loss(network, old_params, samples, Surrogate::Plain, self.entropy_coef)
+    }
+
+    fn surrogate(&self, metrics: PolicyMetrics) -> f64 {
+        self.entropy_coef * metrics.entropy - metrics.policy_loss
     }
 }
 
 /// What a step would lead to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// Surrogate objective.
+    /// Surrogate objective, with the entropy bonus.
     pub surrogate: f64,
+    /// Its negative without the bonus.
+    pub policy_loss: f64,
     /// Exact mean KL(old, new).
     pub kl: f64,
     /// Mean of `(ratio - 1) - ln ratio`.
@@ -160,6 +174,8 @@ crate::metrics! {
         pub cg_residual: f64,
         /// Conjugate-gradient iterations.
         pub cg_iterations: f64,
+        /// What the advantages left of the step ([`Stakes`]): 1 unless they are below their floor.
+        pub step_share: f64,
         /// Fraction of the full step that was taken; 0 when none was accepted.
         pub step_size: f64,
         /// PolicyStep sizes that the line search tried.
@@ -174,6 +190,8 @@ crate::metrics! {
 struct TrpoState {
     /// Stream of the shuffles.
     shuffling: Rng,
+    /// What the returns have been like.
+    stakes: Stakes,
 }
 
 /// TRPO with its hyperparameters and its state.
@@ -187,7 +205,7 @@ impl Trpo {
     /// No update made yet; `shuffling` is the stream of the shuffles.
     #[must_use]
     pub fn new(config: TrpoConfig, _learner: &Learner, shuffling: Rng) -> Trpo {
-        Trpo { config, state: TrpoState { shuffling } }
+        Trpo { config, state: TrpoState { shuffling, stakes: Stakes::default() } }
     }
 
     /// Fits the critics to the returns by minibatch regression.
@@ -242,9 +260,10 @@ impl Algorithm for Trpo {
             samples.advantages = standardized(samples.advantages);
         }
         let learning_rate = config.critic_learning_rate.at(progress);
-        let max_kl = config.max_kl.at(progress);
+        let mut stakes = self.state.stakes.clone();
+        let step_share = stakes.step_share(batch.reward(), config.advantage_floor);
         let (step, fit) = join(
-            || take_step(config, actor.policy(), &actor.params, &samples, max_kl),
+            || take_step(config, actor.policy(), &actor.params, &samples, progress, step_share),
             || self.fit(critics, &samples, learning_rate, device),
         );
         let (step, fit) = (step?, fit?);
@@ -253,10 +272,10 @@ impl Algorithm for Trpo {
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
-        self.state.shuffling = fit.shuffling;
+        self.state = TrpoState { shuffling: fit.shuffling, stakes };
         let reward = batch.reward();
         let metrics = TrpoMetrics {
-            policy_loss: -step.reached.surrogate,
+            policy_loss: step.reached.policy_loss,
             value_loss: fit.value_loss,
             entropy: step.reached.entropy,
             kl: step.reached.kl,
@@ -266,6 +285,7 @@ impl Algorithm for Trpo {
             learning_rate,
             cg_residual: step.cg_residual,
             cg_iterations: step.cg_iterations as f64,
+            step_share,
             step_size: step.size,
             line_search_steps: step.line_search_steps as f64,
             accepted: if step.size > 0.0 { 1.0 } else { 0.0 },
@@ -278,7 +298,9 @@ impl Algorithm for Trpo {
     }
 
     fn set_state(&mut self, state: &AlgorithmState, _: &Learner) -> Result<(), AgentError> {
-        self.state = state.read(TrpoConfig::NAME)?;
+        let state: TrpoState = state.read(TrpoConfig::NAME)?;
+        state.stakes.check()?;
+        self.state = state;
         Ok(())
     }
 }
@@ -309,9 +331,13 @@ fn take_step(
     policy: &Policy,
     params: &[f32],
     samples: &Minibatch,
-    max_kl: f64,
+    progress: f64,
+    step_share: f64,
 ) -> Result<PolicyStep, AgentError> {
-    let region = TrustRegion::new(policy, params, samples, config.damping);
+    // A KL grows with the square of the step.
+    let max_kl = config.max_kl.at(progress) * step_share * step_share;
+    let entropy_coef = config.entropy_coef.at(progress);
+    let region = TrustRegion::new(policy, params, samples, config.damping, entropy_coef);
     let (old_surrogate, gradient) = region.gradient()?;
     AgentError::check_finite("policy loss", old_surrogate)?;
     let gradient_norm = dot(&gradient, &gradient).sqrt();
