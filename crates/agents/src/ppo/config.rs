@@ -83,7 +83,7 @@ impl Default for PpoConfig {
             epochs: 10,
             minibatch_size: 64,
             normalize_advantages: true,
-            advantage_floor: 0.03,
+            advantage_floor: 0.0,
             clip_range: None,
             kl_penalty: None,
             value_clip_range: None,

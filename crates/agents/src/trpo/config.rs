@@ -76,7 +76,7 @@ impl Default for TrpoConfig {
             line_search_steps: 10,
             line_search_shrink: 0.8,
             normalize_advantages: true,
-            advantage_floor: 0.03,
+            advantage_floor: 0.0,
             entropy_coef: Schedule::constant(0.0),
             critic_learning_rate: Schedule::constant(1e-3),
             critic_epochs: 10,
