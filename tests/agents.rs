@@ -148,7 +148,7 @@ fn log_deviations_stay_in_their_bounds() {
         rollout_steps: 64,
         minibatch_size: 32,
         learning_rate: Schedule::constant(0.1),
-        entropy_coef: 100.0,
+        entropy_coef: Schedule::constant(100.0),
         ..PpoConfig::default()
     };
     let penalised = PpoConfig { kl_penalty: Some(KlPenalty::default()), ..upwards.clone() };

@@ -109,7 +109,7 @@ fn ppo_categorical() -> Case {
             learning_rate: Schedule { start: 1e-3, end: 0.0 },
             epochs: 2,
             minibatch_size: 40,
-            entropy_coef: 0.01,
+            entropy_coef: Schedule::constant(0.01),
             value_clip_range: Some(0.2),
             ..PpoConfig::default()
         }),
@@ -132,7 +132,7 @@ fn ppo_gaussian() -> Case {
             learning_rate: Schedule::constant(1e-3),
             epochs: 2,
             minibatch_size: 40,
-            entropy_coef: 0.01,
+            entropy_coef: Schedule::constant(0.01),
             kl_penalty: Some(KlPenalty::default()),
             target_kl: Some(0.1),
             ..PpoConfig::default()

@@ -485,7 +485,7 @@ fn the_sampled_surrogate_has_the_exact_gradient() {
         let old = Solved::new(policy_of(&agent), gamma);
         let batch = exact_batch(&agent, &old);
         let minibatch = upload(&batch);
-        let region = TrustRegion::new(agent.actor().policy(), &params, &minibatch, 0.0);
+        let region = TrustRegion::new(agent.actor().policy(), &params, &minibatch, 0.0, 0.0);
         let (surrogate, gradient) = region.gradient().unwrap();
         let scale = largest(&policy_gradient(&old).concat());
         let place = |what: &str| format!("hidden {hidden:?}: {what}");
@@ -581,7 +581,7 @@ fn a_conservative_mixture_improves_as_its_bound_says() {
         let batch = exact_batch(&agent, &old);
         let minibatch = upload(&batch);
         let region =
-            TrustRegion::new(agent.actor().policy(), agent.actor().params(), &minibatch, 0.0);
+            TrustRegion::new(agent.actor().policy(), agent.actor().params(), &minibatch, 0.0, 0.0);
 
         let greedy: Table = old
             .advantages

@@ -89,7 +89,7 @@ impl Case {
     fn fisher_by_products(&self, device: &Device) -> Vec<Vec<f64>> {
         let policy = self.policy();
         let minibatch = self.minibatch(&policy, device);
-        let region = TrustRegion::new(&policy, &self.theta, &minibatch, 0.0);
+        let region = TrustRegion::new(&policy, &self.theta, &minibatch, 0.0, 0.0);
         (0..self.theta.len())
             .map(|i| {
                 let mut unit = vec![0.0; self.theta.len()];
@@ -352,7 +352,7 @@ fn a_small_step_has_the_kl_of_the_quadratic_model() {
     for case in small_cases().into_iter().chain(large_cases()).filter(Case::is_smooth) {
         let policy = case.policy();
         let minibatch = case.minibatch(&policy, &Device::flex());
-        let region = TrustRegion::new(&policy, &case.theta, &minibatch, 0.0);
+        let region = TrustRegion::new(&policy, &case.theta, &minibatch, 0.0, 0.0);
         let direction = widened(&uniform(case.theta.len(), 1.0, &mut rng));
         let curvature = dot(&direction, &region.damped_fisher_product(&direction).unwrap());
         let size = (2.0 * 2e-4 / curvature).sqrt();
@@ -371,7 +371,7 @@ fn damping_adds_a_multiple_of_the_vector_at_any_scale() {
         let minibatch = case.minibatch(&policy, &Device::flex());
         let vector = widened(&uniform(case.theta.len(), 1.0, &mut rng));
         let product = |damping, vector: &[f64]| {
-            let region = TrustRegion::new(&policy, &case.theta, &minibatch, damping);
+            let region = TrustRegion::new(&policy, &case.theta, &minibatch, damping, 0.0);
             region.damped_fisher_product(vector).unwrap()
         };
         let expected: Vec<f64> =
@@ -444,7 +444,7 @@ fn a_large_batch_is_the_mean_of_its_parts() {
         targets: Vec::new(),
     };
     let [few, many] =
-        [&few, &many].map(|samples| TrustRegion::new(&policy, &case.theta, samples, 0.3));
+        [&few, &many].map(|samples| TrustRegion::new(&policy, &case.theta, samples, 0.3, 0.01));
     let vector = widened(&uniform(case.theta.len(), 1.0, &mut rng));
     let (expected, found) = (few.gradient().unwrap(), many.gradient().unwrap());
     assert_match(&[found.0], &[expected.0], 1e-5, "surrogate");
@@ -454,6 +454,6 @@ fn a_large_batch_is_the_mean_of_its_parts() {
     assert_match(&found, &expected, 1e-5, "Fisher-vector product");
     let near: Vec<f32> = moved(&case.theta, &vector, 0.1);
     let [expected, found] = [&few, &many].map(|region| region.at(&near).unwrap());
-    let columns = |at: Candidate| [at.surrogate, at.kl, at.approx_kl, at.entropy];
+    let columns = |at: Candidate| [at.surrogate, at.policy_loss, at.kl, at.approx_kl];
     assert_match(&columns(found), &columns(expected), 1e-5, "candidate");
 }

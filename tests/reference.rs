@@ -297,7 +297,7 @@ fn trpo_matches_pytorch() {
         let minibatch = case.minibatch(&policy, &case.theta, &case.ppo.log_prob);
         let theta = narrowed(&case.theta);
         let expected = &case.trpo;
-        let region = TrustRegion::new(&policy, &theta, &minibatch, expected.damping);
+        let region = TrustRegion::new(&policy, &theta, &minibatch, expected.damping, 0.0);
         let place = |what| format!("policy_update.json, case {index}: trpo {what}");
         let check = |found: &[f64], expected: &[f64], what: &str| {
             assert_match(found, expected, 1e-4, place(what.to_owned()));

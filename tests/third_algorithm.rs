@@ -61,8 +61,8 @@ impl AlgorithmConfig for ReinforceConfig {
     }
 
     fn validate(&self, check: &Check, _batch: usize) -> Result<(), ConfigError> {
-        check.learning_rate("learning_rate", self.learning_rate)?;
-        check.learning_rate("baseline_learning_rate", self.baseline_learning_rate)?;
+        check.schedule("learning_rate", self.learning_rate, 0.0, 10.0)?;
+        check.schedule("baseline_learning_rate", self.baseline_learning_rate, 0.0, 10.0)?;
         let steps = self.baseline_steps;
         check.that("baseline_steps", (1..=1000).contains(&steps), steps, "1 to 1000")
     }

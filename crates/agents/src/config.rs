@@ -152,13 +152,19 @@ impl Check {
         self.that(key, holds, value, "a number above 0, at most 1e9")
     }
 
-    /// Fails unless both ends of a learning rate are from 0 to 10.
+    /// Fails unless both ends of a schedule are in a closed interval.
     ///
     /// # Errors
     /// As said.
-    pub fn learning_rate(&self, key: &str, rate: Schedule) -> Result<(), ConfigError> {
-        self.range(key, rate.start, 0.0, 10.0)?;
-        self.range(key, rate.end, 0.0, 10.0)
+    pub fn schedule(
+        &self,
+        key: &str,
+        schedule: Schedule,
+        low: f64,
+        high: f64,
+    ) -> Result<(), ConfigError> {
+        self.range(key, schedule.start, low, high)?;
+        self.range(key, schedule.end, low, high)
     }
 
     /// Fails unless the minibatch is not empty and fits into the batch.

@@ -78,12 +78,13 @@ pub fn gae(trajectory: &Trajectory<'_>, gamma: f64, gae_lambda: f64, advantages:
 /// constant.
 #[must_use]
 pub fn explained_variance(values: &[f32], returns: &[f32]) -> f64 {
-    let total = variance(returns.iter().map(|&r| f64::from(r)));
+    let total = variance(returns.iter().copied().map(f64::from));
     let rest = variance(values.iter().zip(returns).map(|(&v, &r)| f64::from(r) - f64::from(v)));
     if total == 0.0 { f64::NAN } else { 1.0 - rest / total }
 }
 
-fn variance(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
+/// Variance of the numbers, of the population.
+pub(crate) fn variance(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
     let (count, sum) = numbers.clone().fold((0.0, 0.0), |(count, sum), x| (count + 1.0, sum + x));
     let mean = sum / count;
     numbers.map(|x| (x - mean) * (x - mean)).sum::<f64>() / count

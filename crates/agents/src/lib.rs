@@ -30,6 +30,7 @@ pub mod policy;
 pub mod ppo;
 mod rollout;
 mod schedule;
+mod stakes;
 pub mod threads;
 mod transfer;
 pub mod trpo;

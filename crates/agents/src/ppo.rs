@@ -23,6 +23,7 @@ use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
 use crate::ops::{Gradient, Surrogate, norm_and_scale};
+use crate::stakes::Stakes;
 use crate::threads::join;
 use burn::tensor::{Int, Tensor};
 use envs::Rng;
@@ -47,6 +48,8 @@ struct PpoState {
     kl_coef: f64,
     /// Stream of the shuffles.
     shuffling: Rng,
+    /// What the returns have been like.
+    stakes: Stakes,
 }
 
 crate::metrics! {
@@ -68,6 +71,8 @@ crate::metrics! {
         pub gradient_norm: f64,
         /// Learning rate of the actor.
         pub learning_rate: f64,
+        /// What the advantages left of it ([`Stakes`]): 1 unless they are below their floor.
+        pub step_share: f64,
         /// Share of samples whose ratio left the clip range.
         pub clip_fraction: f64,
         /// Clip range in force; none under a KL penalty.
@@ -90,6 +95,7 @@ impl Ppo {
             policy_optimizer: AdamState::new(learner.actor.params.len()),
             kl_coef: config.kl_penalty.map_or(0.0, |penalty| penalty.initial_coef),
             shuffling,
+            stakes: Stakes::default(),
         };
         Ppo { config, state }
     }
@@ -112,6 +118,7 @@ struct Update<'a> {
     /// What it did.
     samples: Minibatch,
     surrogate: Surrogate,
+    entropy_coef: f64,
 }
 
 impl Update<'_> {
@@ -122,7 +129,7 @@ impl Update<'_> {
         actor: &mut Adam,
         critics: &mut [Adam],
     ) -> (Gradient, Vec<Gradient>) {
-        let Update { config, learner, old_params, samples, surrogate } = self;
+        let Update { config, learner, old_params, samples, surrogate, entropy_coef } = self;
         join(
             || {
                 learner.actor.policy().gradient(
@@ -131,7 +138,7 @@ impl Update<'_> {
                     samples,
                     indices,
                     *surrogate,
-                    config.entropy_coef,
+                    *entropy_coef,
                     config.normalize_advantages,
                 )
             },
@@ -158,9 +165,13 @@ impl Algorithm for Ppo {
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
         let device = &learner.device;
-        let actor_rate = config.learning_rate.at(progress);
-        let critic_rate = config.critic_learning_rate.map_or(actor_rate, |rate| rate.at(progress));
+        let rate = config.learning_rate.at(progress);
+        let critic_rate = config.critic_learning_rate.map_or(rate, |rate| rate.at(progress));
+        let mut stakes = self.state.stakes.clone();
+        let step_share = stakes.step_share(batch.reward(), config.advantage_floor);
+        let actor_rate = rate * step_share;
         let surrogate = self.surrogate(progress);
+        let entropy_coef = config.entropy_coef.at(progress);
 
         let (actor, optimizer) = (&learner.actor, &self.state.policy_optimizer);
         let policy = actor.policy();
@@ -171,7 +182,7 @@ impl Algorithm for Ppo {
             critics.map(|critic| critic.adam(epsilon, device)).collect();
         let old_params = Tensor::from_floats(actor.params.as_slice(), device);
         let samples = Minibatch::upload(batch, &self.advantages(batch), device);
-        let update = Update { config, learner, old_params, samples, surrogate };
+        let update = Update { config, learner, old_params, samples, surrogate, entropy_coef };
         let mut shuffling = self.state.shuffling.clone();
         let mut metrics = Vec::new();
         let (mut epochs, mut minibatches, mut last_epoch) = (0_u32, 0, 0);
@@ -217,7 +228,7 @@ impl Algorithm for Ppo {
             MinibatchMetrics::means(rows, last_epoch)?;
 
         learner.actor.params = params;
-        self.state = PpoState { policy_optimizer, kl_coef, shuffling };
+        self.state = PpoState { policy_optimizer, kl_coef, shuffling, stakes };
         for (critic, (params, optimizer)) in learner.critics.iter_mut().zip(fitted) {
             critic.state = CriticState { params, optimizer };
         }
@@ -235,7 +246,8 @@ impl Algorithm for Ppo {
             approx_kl: policy.approx_kl,
             explained_variance: explained_variance(&reward.values, &reward.returns),
             gradient_norm,
-            learning_rate: actor_rate,
+            learning_rate: rate,
+            step_share,
             clip_fraction: policy.clip_fraction,
             clip_range,
             kl_coef,
@@ -256,6 +268,7 @@ impl Algorithm for Ppo {
             "KL coefficient",
             state.kl_coef.is_finite() && state.kl_coef >= 0.0,
         )?;
+        state.stakes.check()?;
         self.state = state;
         Ok(())
     }

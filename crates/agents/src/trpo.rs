@@ -24,18 +24,21 @@ use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
 use crate::ops::{Gradient, Surrogate, standardized};
 use crate::policy::{Fisher, Policy};
+use crate::stakes::Stakes;
 use crate::threads::join;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
-/// The surrogate `mean(ratio * advantage)` around the policy that acted, with its trust region.
+/// The surrogate `mean(ratio * advantage) + entropy_coef * entropy` around the policy that acted, with its
+/// trust region.
 pub struct TrustRegion<'a> {
     policy: &'a Policy,
     parts: Vec<Part>,
     old_params: Tensor<1>,
     damping: f64,
+    entropy_coef: f64,
 }
 
 /// Some of the samples.
@@ -56,6 +59,7 @@ impl<'a> TrustRegion<'a> {
         params: &[f32],
         samples: &Minibatch,
         damping: f64,
+        entropy_coef: f64,
     ) -> TrustRegion<'a> {
         let old_params = Tensor::from_floats(params, &samples.observations.device());
         let size = samples.len();
@@ -66,7 +70,7 @@ impl<'a> TrustRegion<'a> {
             samples: part,
         };
         let parts = samples.parts().into_iter().map(part).collect();
-        TrustRegion { policy, parts, old_params, damping }
+        TrustRegion { policy, parts, old_params, damping, entropy_coef }
     }
 
     /// The old policy's Fisher matrix on some samples.
@@ -87,9 +91,10 @@ impl<'a> TrustRegion<'a> {
             let fisher = self.fisher(part);
             let network = fisher.network();
             let (old_params, plain) = (&self.old_params, Surrogate::Plain);
-            let loss = self.policy.loss(network, old_params, &part.samples, plain, 0.0);
+            let loss =
+                self.policy.loss(network, old_params, &part.samples, plain, self.entropy_coef);
             // The surrogate is the loss's negative.
-            surrogate -= part.share * PolicyMetrics::read(loss.metrics.clone())?.policy_loss;
+            surrogate += part.share * self.surrogate(PolicyMetrics::read(loss.metrics.clone())?);
             let slopes = read([self.policy.backward(network, loss)])?.concat();
             for (sum, slope) in gradient.iter_mut().zip(slopes) {
                 *sum -= part.share * f64::from(slope);
@@ -130,15 +135,21 @@ impl<'a> TrustRegion<'a> {
         let parts = self.parts.iter().map(|part| &part.samples);
         let metrics = self.policy.metrics(&params, &self.old_params, parts, Surrogate::Plain)?;
         let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } = metrics;
-        Ok(Candidate { surrogate: -policy_loss, kl, approx_kl, entropy })
+        Ok(Candidate { surrogate: self.surrogate(metrics), policy_loss, kl, approx_kl, entropy })
+    }
+
+    fn surrogate(&self, metrics: PolicyMetrics) -> f64 {
+        self.entropy_coef * metrics.entropy - metrics.policy_loss
     }
 }
 
 /// What a step would lead to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// Surrogate objective.
+    /// Surrogate objective, with the entropy bonus.
     pub surrogate: f64,
+    /// Its negative without the bonus.
+    pub policy_loss: f64,
     /// Exact mean KL(old, new).
     pub kl: f64,
     /// Mean of `(ratio - 1) - ln ratio`.
@@ -192,6 +203,8 @@ crate::metrics! {
         pub cg_residual: f64,
         /// Conjugate-gradient iterations.
         pub cg_iterations: f64,
+        /// What the advantages left of the step ([`Stakes`]): 1 unless they are below their floor.
+        pub step_share: f64,
         /// Fraction of the full step that was taken; 0 when none was accepted.
         pub step_size: f64,
         /// PolicyStep sizes that the line search tried.
@@ -206,6 +219,8 @@ crate::metrics! {
 struct TrpoState {
     /// Stream of the shuffles.
     shuffling: Rng,
+    /// What the returns have been like.
+    stakes: Stakes,
 }
 
 /// TRPO with its hyperparameters and its state.
@@ -219,7 +234,7 @@ impl Trpo {
     /// No update made yet; `shuffling` is the stream of the shuffles.
     #[must_use]
     pub fn new(config: TrpoConfig, _learner: &Learner, shuffling: Rng) -> Trpo {
-        Trpo { config, state: TrpoState { shuffling } }
+        Trpo { config, state: TrpoState { shuffling, stakes: Stakes::default() } }
     }
 
     /// Fits the critics to the returns by minibatch regression.
@@ -274,9 +289,10 @@ impl Algorithm for Trpo {
             samples.advantages = standardized(samples.advantages);
         }
         let learning_rate = config.critic_learning_rate.at(progress);
-        let max_kl = config.max_kl.at(progress);
+        let mut stakes = self.state.stakes.clone();
+        let step_share = stakes.step_share(batch.reward(), config.advantage_floor);
         let (step, fit) = join(
-            || take_step(config, actor.policy(), &actor.params, &samples, max_kl),
+            || take_step(config, actor.policy(), &actor.params, &samples, progress, step_share),
             || self.fit(critics, &samples, learning_rate, device),
         );
         let (step, fit) = (step?, fit?);
@@ -285,10 +301,10 @@ impl Algorithm for Trpo {
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
-        self.state.shuffling = fit.shuffling;
+        self.state = TrpoState { shuffling: fit.shuffling, stakes };
         let reward = batch.reward();
         let metrics = TrpoMetrics {
-            policy_loss: -step.reached.surrogate,
+            policy_loss: step.reached.policy_loss,
             value_loss: fit.value_loss,
             entropy: step.reached.entropy,
             kl: step.reached.kl,
@@ -298,6 +314,7 @@ impl Algorithm for Trpo {
             learning_rate,
             cg_residual: step.cg_residual,
             cg_iterations: step.cg_iterations as f64,
+            step_share,
             step_size: step.size,
             line_search_steps: step.line_search_steps as f64,
             accepted: if step.size > 0.0 { 1.0 } else { 0.0 },
@@ -310,7 +327,9 @@ impl Algorithm for Trpo {
     }
 
     fn set_state(&mut self, state: &AlgorithmState, _: &Learner) -> Result<(), AgentError> {
-        self.state = state.read(TrpoConfig::NAME)?;
+        let state: TrpoState = state.read(TrpoConfig::NAME)?;
+        state.stakes.check()?;
+        self.state = state;
         Ok(())
     }
 }
@@ -341,9 +360,13 @@ fn take_step(
     policy: &Policy,
     params: &[f32],
     samples: &Minibatch,
-    max_kl: f64,
+    progress: f64,
+    step_share: f64,
 ) -> Result<PolicyStep, AgentError> {
-    let region = TrustRegion::new(policy, params, samples, config.damping);
+    // A KL grows with the square of the step.
+    let max_kl = config.max_kl.at(progress) * step_share * step_share;
+    let entropy_coef = config.entropy_coef.at(progress);
+    let region = TrustRegion::new(policy, params, samples, config.damping, entropy_coef);
     let (old_surrogate, gradient) = region.gradient()?;
     AgentError::check_finite("policy loss", old_surrogate)?;
     let gradient_norm = dot(&gradient, &gradient).sqrt();

@@ -40,6 +40,10 @@ pub struct PpoConfig {
     pub minibatch_size: usize,
     /// Whether each minibatch's advantages are shifted to mean 0 and scaled to deviation 1.
     pub normalize_advantages: bool,
+    /// A batch whose advantages deviate by less than this share of the deviation of all returns so far
+    /// makes the actor's learning rate smaller by as much.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub advantage_floor: f64,
     /// Clip range epsilon of the ratio; 0.2 where nothing is given. Not together with `kl_penalty`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-6, max = 100.0), extend("default" = Self::DEFAULT_CLIP_RANGE))]
@@ -54,7 +58,7 @@ pub struct PpoConfig {
     pub value_clip_range: Option<f64>,
     /// Weight of the entropy bonus.
     #[schemars(range(min = 0.0, max = 1e3))]
-    pub entropy_coef: f64,
+    pub entropy_coef: Schedule,
     /// Weight of the value loss; it matters beside `max_grad_norm`, which sees both gradients.
     #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub value_coef: f64,
@@ -79,10 +83,11 @@ impl Default for PpoConfig {
             epochs: 10,
             minibatch_size: 64,
             normalize_advantages: true,
+            advantage_floor: 0.0,
             clip_range: None,
             kl_penalty: None,
             value_clip_range: None,
-            entropy_coef: 0.0,
+            entropy_coef: Schedule::constant(0.0),
             value_coef: 0.5,
             max_grad_norm: 0.5,
             target_kl: None,
@@ -127,9 +132,9 @@ impl AlgorithmConfig for PpoConfig {
     }
 
     fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError> {
-        check.learning_rate("learning_rate", self.learning_rate)?;
+        check.schedule("learning_rate", self.learning_rate, 0.0, 10.0)?;
         if let Some(rate) = self.critic_learning_rate {
-            check.learning_rate("critic_learning_rate", rate)?;
+            check.schedule("critic_learning_rate", rate, 0.0, 10.0)?;
         }
         check.positive("adam_epsilon", self.adam_epsilon)?;
         check.that("epochs", (1..=10_000).contains(&self.epochs), self.epochs, "1 to 10000")?;
@@ -151,7 +156,8 @@ impl AlgorithmConfig for PpoConfig {
         if let Some(range) = self.value_clip_range {
             check.positive("value_clip_range", range)?;
         }
-        check.range("entropy_coef", self.entropy_coef, 0.0, 1e3)?;
+        check.range("advantage_floor", self.advantage_floor, 0.0, 1.0)?;
+        check.schedule("entropy_coef", self.entropy_coef, 0.0, 1e3)?;
         check.positive("value_coef", self.value_coef)?;
         check.positive("max_grad_norm", self.max_grad_norm)?;
         match self.target_kl {

@@ -42,6 +42,13 @@ pub struct TrpoConfig {
     pub line_search_shrink: f64,
     /// Whether the batch's advantages are shifted to mean 0 and scaled to deviation 1.
     pub normalize_advantages: bool,
+    /// A batch whose advantages deviate by less than this share of the deviation of all returns so far
+    /// makes a step that is shorter by as much.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub advantage_floor: f64,
+    /// Weight of the entropy bonus.
+    #[schemars(range(min = 0.0, max = 1e3))]
+    pub entropy_coef: Schedule,
     /// Adam's learning rate for the critic.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub critic_learning_rate: Schedule,
@@ -69,6 +76,8 @@ impl Default for TrpoConfig {
             line_search_steps: 10,
             line_search_shrink: 0.8,
             normalize_advantages: true,
+            advantage_floor: 0.0,
+            entropy_coef: Schedule::constant(0.0),
             critic_learning_rate: Schedule::constant(1e-3),
             critic_epochs: 10,
             critic_minibatch_size: 128,
@@ -105,7 +114,9 @@ impl AlgorithmConfig for TrpoConfig {
         let steps = self.line_search_steps;
         check.that("line_search_steps", (1..=1000).contains(&steps), steps, "1 to 1000")?;
         check.range("line_search_shrink", self.line_search_shrink, 0.01, 0.99)?;
-        check.learning_rate("critic_learning_rate", self.critic_learning_rate)?;
+        check.range("advantage_floor", self.advantage_floor, 0.0, 1.0)?;
+        check.schedule("entropy_coef", self.entropy_coef, 0.0, 1e3)?;
+        check.schedule("critic_learning_rate", self.critic_learning_rate, 0.0, 10.0)?;
         let epochs = self.critic_epochs;
         check.that("critic_epochs", (1..=10_000).contains(&epochs), epochs, "1 to 10000")?;
         check.minibatch("critic_minibatch_size", self.critic_minibatch_size, batch)?;
