@@ -2,6 +2,7 @@
 
 use crate::config::Activation;
 use crate::policy::Actor;
+pub use crate::policy::Squash;
 use envs::{ObservationNormalizer, Space};
 
 /// What [`evaluate`](crate::evaluate) does with greedy actions, from the observation as the environment
@@ -65,15 +66,6 @@ pub enum Decision<'a> {
         /// Upper bounds; infinity where there is none.
         high: &'a [f32],
     },
-}
-
-/// A box by its middle.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Squash<'a> {
-    /// Its middle.
-    pub center: &'a [f32],
-    /// From the middle to each side.
-    pub half_width: &'a [f32],
 }
 
 impl GreedyPolicy<'_> {

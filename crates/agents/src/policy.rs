@@ -6,7 +6,6 @@
 use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Distribution, LN_2PI};
 use crate::error::AgentError;
-use crate::greedy::Squash;
 use crate::metrics::PolicyMetrics;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
@@ -47,6 +46,15 @@ pub struct Policy {
     squash: Option<[Vec<f32>; 2]>,
     /// Where the log standard deviations stay.
     log_std_range: [f64; 2],
+}
+
+/// A box by its middle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Squash<'a> {
+    /// Its middle.
+    pub center: &'a [f32],
+    /// From the middle to each side.
+    pub half_width: &'a [f32],
 }
 
 impl Policy {

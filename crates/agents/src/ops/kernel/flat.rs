@@ -38,6 +38,18 @@ macro_rules! vectorized {
                 fn wide($($argument: $kind),*) $(-> $output)? {
                     $body($($argument),*)
                 }
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+                fn widest($($argument: $kind),*) $(-> $output)? {
+                    $body($($argument),*)
+                }
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                {
+                    // SAFETY: the machine has the instructions, as the lines above found.
+                    #[allow(unsafe_code)]
+                    return unsafe { widest($($argument),*) };
+                }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                     // SAFETY: the machine has the instructions, as the line above found.
                     #[allow(unsafe_code)]
