@@ -35,7 +35,7 @@ pub(super) struct ChunkBuffers {
 /// for another one it may begin other work: that gets buffers of its own.
 pub(super) fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
     thread_local! {
-        static SPARE: RefCell<Vec<Box<Buffers>>> = const { RefCell::new(Vec::new()) };
+        static SPARE: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
     }
     let mut buffers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = work(&mut buffers);

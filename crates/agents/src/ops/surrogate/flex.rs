@@ -126,17 +126,28 @@ vectorized! {
     gaussian = gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64])
 }
 
-/// Columns of so many samples of a chunk, from `first` on.
-#[inline(always)]
-fn lanes_of<'a>(chunk: &Chunk<'a>, first: usize) -> ([(&'a [f32], usize); 3], Lanes, Lanes, usize) {
-    let [outputs, actions, old_outputs, (log_probs, _), (advantages, _)] = chunk.read;
-    let count = LANES.min(advantages.len() - first);
-    let rows = [outputs, actions, old_outputs]
-        .map(|(rows, width)| (&rows[first * width..(first + count) * width], width));
-    let columns =
-        [log_probs, advantages].map(|column| load(&column[first..first + count], 1, 0, count));
-    let [log_prob, advantage] = columns;
-    (rows, log_prob, advantage, count)
+/// Some samples of a chunk.
+struct Few<'a> {
+    /// Network outputs, actions and old outputs: rows of so many numbers.
+    rows: [(&'a [f32], usize); 3],
+    old_log_prob: Lanes,
+    advantage: Lanes,
+    /// How many they are.
+    count: usize,
+}
+
+impl<'a> Few<'a> {
+    /// As many as there are lanes, from `first` on.
+    #[inline(always)]
+    fn of(chunk: &Chunk<'a>, first: usize) -> Few<'a> {
+        let [outputs, actions, old_outputs, (log_probs, _), (advantages, _)] = chunk.read;
+        let count = LANES.min(advantages.len() - first);
+        let rows = [outputs, actions, old_outputs]
+            .map(|(rows, width)| (&rows[first * width..(first + count) * width], width));
+        let [old_log_prob, advantage] =
+            [log_probs, advantages].map(|column| load(&column[first..first + count], 1, 0, count));
+        Few { rows, old_log_prob, advantage, count }
+    }
 }
 
 #[inline(always)]
@@ -145,8 +156,8 @@ fn categorical_body(chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [
     let mut totals = Sums::default();
     let size = chunk.read[4].0.len();
     for first in (0..size).step_by(LANES) {
-        let ([(logits, width), (actions, _), (old_logits, _)], old_log_prob, advantage, count) =
-            lanes_of(&chunk, first);
+        let Few { rows, old_log_prob, advantage, count } = Few::of(&chunk, first);
+        let [(logits, width), (actions, _), (old_logits, _)] = rows;
         let logit = |c: usize| load(logits, width, c, count);
         let [log_total, old_log_total] =
             [logits, old_logits].map(|rows| log_sum_exp(rows, width, count));
@@ -212,8 +223,8 @@ fn gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64]) {
     let mut totals = Sums::default();
     let size = chunk.read[4].0.len();
     for first in (0..size).step_by(LANES) {
-        let ([(means, width), (actions, _), (old_means, _)], old_log_prob, advantage, count) =
-            lanes_of(&chunk, first);
+        let Few { rows, old_log_prob, advantage, count } = Few::of(&chunk, first);
+        let [(means, width), (actions, _), (old_means, _)] = rows;
         let [mean, action, old_mean] =
             [means, actions, old_means].map(|rows| move |d: usize| load(rows, width, d, count));
         let mut squares = [0.0; LANES];
