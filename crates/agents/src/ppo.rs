@@ -71,7 +71,7 @@ crate::metrics! {
         pub gradient_norm: f64,
         /// Learning rate of the actor.
         pub learning_rate: f64,
-        /// What the advantages left of it ([`Stakes`]): 1 unless they are below their floor.
+        /// What the advantages left of it: 1 unless they are below their floor.
         pub step_share: f64,
         /// Share of samples whose ratio left the clip range.
         pub clip_fraction: f64,

@@ -203,7 +203,7 @@ crate::metrics! {
         pub cg_residual: f64,
         /// Conjugate-gradient iterations.
         pub cg_iterations: f64,
-        /// What the advantages left of the step ([`Stakes`]): 1 unless they are below their floor.
+        /// What the advantages left of the step: 1 unless they are below their floor.
         pub step_share: f64,
         /// Fraction of the full step that was taken; 0 when none was accepted.
         pub step_size: f64,
