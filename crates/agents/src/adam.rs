@@ -80,13 +80,18 @@ impl Adam {
 
     /// The parameters, `[params]`, after all steps.
     pub fn params(&mut self) -> &Tensor<1> {
+        self.catch_up();
+        &self.params
+    }
+
+    /// Makes the pending step.
+    fn catch_up(&mut self) {
         if let Some((gradient, scale, step)) = self.pending.take() {
             // The vectors are handed over, so that they can be changed in place.
             let vectors = [&mut self.params, &mut self.m, &mut self.v]
                 .map(|vector| std::mem::replace(vector, scale.clone()));
             [self.params, self.m, self.v] = adam(vectors, gradient, scale, step);
         }
-        &self.params
     }
 
     /// Moves the parameters by one step against `scale [1]` times `gradient [params]`, with bias
@@ -103,7 +108,7 @@ impl Adam {
             rate: rate * v_root / m_share,
             bounds: self.bounds,
         };
-        self.params();
+        self.catch_up();
         self.pending = Some((gradient, scale.clone(), step));
     }
 
@@ -119,9 +124,7 @@ impl Adam {
     ) -> Result<ReadBack<N>, AgentError> {
         let critics = critics.into_iter().map(|adam| ("critic", adam));
         let mut adams: Vec<(&str, Adam)> = named.into_iter().chain(critics).collect();
-        for (_, adam) in &mut adams {
-            adam.params();
-        }
+        adams.iter_mut().for_each(|(_, adam)| adam.catch_up());
         let vectors =
             adams.iter().flat_map(|(_, adam)| [&adam.params, &adam.m, &adam.v].map(Clone::clone));
         let mut vectors = read([metrics].into_iter().chain(vectors))?.into_iter();

@@ -164,8 +164,8 @@ impl Agent {
     /// # Errors
     /// When a loss or a gradient is not finite, or the device fails; the agent is then as before.
     pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<Metrics, AgentError> {
+        let threads = self.threads();
         let Agent { learner, algorithm, .. } = self;
-        let threads = Arc::clone(&learner.threads);
         threads.keep_awake(|| algorithm.update(learner, batch, progress))
     }
 

@@ -73,6 +73,16 @@ impl<'a, const R: usize, const W: usize> Samples<'a, R, W> {
     }
 }
 
+/// Does both, on two threads where that is worth it.
+pub fn both(is_shared: bool, first: impl FnOnce() + Send, rest: impl FnOnce() + Send) {
+    if is_shared {
+        join(first, rest);
+    } else {
+        first();
+        rest();
+    }
+}
+
 /// Does something with each chunk.
 pub fn for_each<const R: usize, const W: usize>(
     samples: Samples<'_, R, W>,
@@ -83,12 +93,7 @@ pub fn for_each<const R: usize, const W: usize>(
     }
     let is_shared = samples.is_worth_sharing();
     let (first, rest) = samples.halves();
-    if is_shared {
-        join(|| for_each(first, work), || for_each(rest, work));
-    } else {
-        for_each(first, work);
-        for_each(rest, work);
-    }
+    both(is_shared, || for_each(first, work), || for_each(rest, work));
 }
 
 /// Writes into `sums` what `work`, which gives the sums of one chunk, gives for all of them.
@@ -113,12 +118,7 @@ pub fn sum<const R: usize, const W: usize>(
             &mut many[..]
         }
     };
-    if is_shared {
-        join(|| sum(first, sums, work), || sum(rest, others, work));
-    } else {
-        sum(first, sums, work);
-        sum(rest, others, work);
-    }
+    both(is_shared, || sum(first, sums, work), || sum(rest, others, work));
     sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += *other);
 }
 

@@ -17,7 +17,6 @@ mod vector;
 
 use super::chunks::{self, Samples};
 use crate::config::Activation;
-use crate::threads::join;
 use buffers::{Buffers, ChunkBuffers, with_buffers};
 use few::forward_few;
 pub(crate) use flat::vectorized;
@@ -71,7 +70,7 @@ pub fn hidden_len(layers: &[Layer], rows: usize) -> usize {
 
 /// Outputs `[rows][out]` of a network for observations `[rows][in]`. `hidden`, [`hidden_len`] numbers,
 /// receives the results of the hidden layers for [`backward`] and [`jvp`]: chunk by chunk, layer by
-/// layer, in panels.
+/// layer, in panels. It may be empty where nobody wants them.
 pub fn forward(
     network: Network<'_>,
     params: &[f32],
@@ -94,8 +93,12 @@ pub fn forward(
         chunks::for_each(samples, &|samples| {
             let ([(observations, _)], [(outputs, _), (hidden, _)]) =
                 (samples.read, samples.written);
-            let hidden = hidden.as_chunks_mut().0;
-            with_buffers(|Buffers { chunk, .. }| {
+            with_buffers(|Buffers { chunk, hidden: own, .. }| {
+                let rows = (observations.len() / inputs).next_multiple_of(ROWS);
+                let hidden = match hidden.as_chunks_mut().0 {
+                    [] => own.get(rows * hidden_panels(layers)),
+                    hidden => hidden,
+                };
                 forward_chunk(
                     level,
                     layers,
@@ -114,42 +117,13 @@ pub fn forward(
 /// Outputs `[rows][out]` of a network for observations `[rows][in]`, when no derivative will be needed.
 pub fn outputs(network: Network<'_>, params: &[f32], observations: &[f32], outputs: &mut [f32]) {
     let Network { layers, activation, level } = network;
-    let [inputs, width] = network.ends();
-    let len = observations.len() / inputs;
-    if len == 0 {
-        return;
-    }
-    if len <= FEW {
-        return with_buffers(|Buffers { chunk, .. }| {
+    match observations.len() / layers[0].inputs {
+        0 => {}
+        1..=FEW => with_buffers(|Buffers { chunk, .. }| {
             forward_few(level, layers, activation, params, observations, outputs, chunk);
-        });
+        }),
+        _ => forward(network, params, observations, &mut [], outputs),
     }
-    with_buffers(|buffers| {
-        let packed = buffers.packed.get(parameter_rows(layers));
-        pack(level, layers, params, packed);
-        let packed = &*packed;
-        let samples =
-            Samples::new(len, network.cost(), [(observations, inputs)], [(outputs, width)]);
-        chunks::for_each(samples, &|samples| {
-            let ([(observations, _)], [(outputs, _)]) = (samples.read, samples.written);
-            with_buffers(|Buffers { chunk, .. }| {
-                let mut hidden = std::mem::take(&mut chunk.hidden);
-                let rows = (observations.len() / inputs).next_multiple_of(ROWS);
-                let results = hidden.get(rows * hidden_panels(layers));
-                forward_chunk(
-                    level,
-                    layers,
-                    activation,
-                    packed,
-                    observations,
-                    results,
-                    outputs,
-                    chunk,
-                );
-                chunk.hidden = hidden;
-            });
-        });
-    });
 }
 
 /// Gradient `[params]` of a loss whose derivative with respect to the outputs `[rows][out]` is
@@ -220,15 +194,11 @@ fn sum_of_gradients(
     }
     with_buffers(|buffers| {
         let others = buffers.sum.get(sum.len());
-        if is_shared {
-            join(
-                || sum_of_gradients(network, turned, first, sum),
-                || sum_of_gradients(network, turned, rest, others),
-            );
-        } else {
-            sum_of_gradients(network, turned, first, sum);
-            sum_of_gradients(network, turned, rest, others);
-        }
+        chunks::both(
+            is_shared,
+            || sum_of_gradients(network, turned, first, sum),
+            || sum_of_gradients(network, turned, rest, others),
+        );
         add_rows(network.level, others, sum);
     });
 }

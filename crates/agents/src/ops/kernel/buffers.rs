@@ -11,6 +11,8 @@ pub(super) struct Buffers {
     pub(super) packed: Rows,
     /// A direction in panels, or weights for the way back.
     pub(super) turned: Rows,
+    /// Results of a chunk's hidden layers where nobody else wants them.
+    pub(super) hidden: Rows,
     /// A sum over samples.
     pub(super) sum: Rows,
     pub(super) chunk: ChunkBuffers,
@@ -20,8 +22,6 @@ pub(super) struct Buffers {
 #[derive(Default)]
 pub(super) struct ChunkBuffers {
     pub(super) observations: Vec<[f32; NARROW]>,
-    /// Results of the hidden layers where nobody else wants them.
-    pub(super) hidden: Rows,
     /// Derivatives, or changes, of a layer's results and its neighbour's.
     pub(super) current: Rows,
     pub(super) next: Rows,
