@@ -73,8 +73,8 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             sweep::collect(&parts, out, registry, loud(result))
         }
         Command::Eval { episodes, play, result } => eval(play, episodes, loud(result), registry),
-        Command::Replay { gif, episodes, play: PlayArgs { policy, stochastic, seed } } => {
-            let chosen = Chosen { episodes, seed, stochastic };
+        Command::Replay { gif, episodes, play: PlayArgs { policy, actions, seed } } => {
+            let chosen = Chosen { episodes, seed, greedy: actions.are_greedy() };
             replay(&RunDir::at(policy.run), policy.checkpoint, chosen, gif.as_deref(), registry)
         }
         Command::Report { paths, output } => report(&paths, &output, registry),
@@ -156,26 +156,26 @@ fn run(
 struct Played<'a> {
     checkpoint: String,
     seed: u64,
-    greedy: bool,
     #[serde(flatten)]
     summary: &'a EvalSummary,
 }
 
 fn eval(
-    PlayArgs { policy, stochastic, seed }: PlayArgs,
+    PlayArgs { policy, actions, seed }: PlayArgs,
     episodes: Option<u32>,
     output: Output,
     registry: &Registry,
 ) -> Result<(), Error> {
     let Trained { experiment, task, agent, checkpoint } =
         Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
-    let (seed, greedy) = (seed.unwrap_or(experiment.seed), !stochastic);
+    let seed = seed.unwrap_or(experiment.seed);
+    let greedy = actions.are_greedy().unwrap_or(experiment.evaluates_greedily());
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
         agents::evaluate(agent.actor(), &task, episodes, seed, greedy).map_err(Error::Agent)?;
-    let summary = EvalSummary::new(&evaluation);
+    let summary = EvalSummary::new(&evaluation, greedy, experiment.agent.constraints());
     let checkpoint = checkpoint.display().to_string();
-    let result = Played { checkpoint, seed, greedy, summary: &summary };
+    let result = Played { checkpoint, seed, summary: &summary };
     output.result(&result, || {
         let actions = if greedy { "greedy" } else { "sampled" };
         format!("{}, {actions} actions, seed {seed}\n{}", result.checkpoint, summary.table())

@@ -126,10 +126,11 @@ fn best(runs: &[Run]) -> Option<&Run> {
 
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
     let Trained { experiment, task, agent, .. } = Trained::read(&run.path, registry)?;
+    let greedy = experiment.evaluates_greedily();
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {
-        let recording = agents::record(agent.actor(), &task, experiment.seed, index, true, left)
+        let recording = agents::record(agent.actor(), &task, experiment.seed, index, greedy, left)
             .map_err(Error::Agent)?;
         if recording.end.is_none() && index > 0 {
             break;
