@@ -15,6 +15,7 @@ mod backend;
 mod batch;
 mod config;
 pub mod conjugate_gradient;
+pub mod cpo;
 pub mod distribution;
 mod error;
 mod evaluate;
