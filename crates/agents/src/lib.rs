@@ -16,6 +16,7 @@ mod batch;
 mod config;
 mod constraint;
 pub mod conjugate_gradient;
+pub mod cpo;
 pub mod distribution;
 mod error;
 mod evaluate;

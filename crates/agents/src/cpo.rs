@@ -1,0 +1,3 @@
+//! Constrained policy optimisation (Achiam et al. 2017).
+
+pub mod subproblem;
