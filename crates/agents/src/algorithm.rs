@@ -105,6 +105,8 @@ pub trait AlgorithmConfig:
     const TITLE: &'static str;
     /// One line for `trainer list`.
     const DESCRIPTION: &'static str;
+    /// Whether it is nothing without a constraint.
+    const NEEDS_CONSTRAINT: bool = false;
 
     /// Steps, discount and lambda.
     fn rollout(&self) -> Rollout;
@@ -140,6 +142,7 @@ trait AnyConfig: Debug + Send + Sync {
     fn rollout(&self) -> Rollout;
     fn gradient_samples(&self, batch: usize) -> usize;
     fn constraints(&self) -> &[Constraint];
+    fn needs_constraint(&self) -> bool;
     fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError>;
     fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm>;
     fn settings(&self) -> &dyn erased_serde::Serialize;
@@ -162,6 +165,10 @@ impl<C: AlgorithmConfig> AnyConfig for C {
 
     fn constraints(&self) -> &[Constraint] {
         AlgorithmConfig::constraints(self)
+    }
+
+    fn needs_constraint(&self) -> bool {
+        C::NEEDS_CONSTRAINT
     }
 
     fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError> {
@@ -248,6 +255,13 @@ impl AgentConfig {
         check.that("rollout_steps", (1..=1 << 24).contains(&steps), steps, "1 to 16777216")?;
         check.range("gamma", gamma, 0.0, 1.0)?;
         check.range("gae_lambda", gae_lambda, 0.0, 1.0)?;
+        if self.0.needs_constraint() && self.constraints().is_empty() {
+            let name = self.name();
+            let message = format!(
+                "{name} keeps a limit on a cost: give [agent.constraint] with `cost` and `limit`"
+            );
+            check.fail("constraint", message)?;
+        }
         constraint::validate(self.constraints(), &check)?;
         self.0.validate(&check, num_envs * steps)
     }

@@ -80,6 +80,12 @@ impl Constraint {
         keys.into_iter().filter_map(|(key, value)| Some((key, value?)))
     }
 
+    /// The keys that are given and that only a Lagrangian method knows.
+    pub(crate) fn lagrangian_keys(&self) -> impl Iterator<Item = &'static str> {
+        let multiplier = self.multiplier.map(|_| "multiplier");
+        self.controller_keys().map(|(key, _)| key).chain(multiplier)
+    }
+
     fn validate(&self, check: &Check) -> Result<(), ConfigError> {
         if self.cost.is_empty() {
             return check.fail("constraint", "has no `cost`; give the name of one");
@@ -244,7 +250,11 @@ impl<'de> Deserialize<'de> for Constraints {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Constraints, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Constraints)
+                let several = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+                if several.is_empty() {
+                    return Err(serde::de::Error::custom("is empty; give one constraint or several"));
+                }
+                Ok(Constraints(several))
             }
         }
 

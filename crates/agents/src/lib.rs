@@ -45,6 +45,7 @@ pub use backend::{Backend, BackendError};
 pub use batch::{Batch, Signal};
 pub use constraint::{Constraint, Constraints, cost_indices, cost_metric};
 pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
+pub use cpo::CpoConfig;
 pub use error::AgentError;
 pub use evaluate::{Evaluation, MeanCost, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};

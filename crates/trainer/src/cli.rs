@@ -238,6 +238,12 @@ pub enum Command {
         /// Write the picture to this file; its name's end says in which format
         #[arg(long, short, value_name = "FILE.svg|FILE.png")]
         output: PathBuf,
+        /// Draw the return against this cost instead, at the end of the runs: a point a group
+        ///
+        /// Points of one algorithm are one line. Where it is known exactly, as for gusty and budget, the most
+        /// that can be earned at a cost is drawn too.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["metric", "x"])]
+        cost: Option<String>,
         #[command(flatten)]
         curves: CurveArgs,
     },

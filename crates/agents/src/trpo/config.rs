@@ -62,7 +62,7 @@ pub struct TrpoConfig {
     /// Adam's epsilon.
     #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub adam_epsilon: f64,
-    /// Keep the mean cost of an episode within a limit; that is TRPO-Lagrangian.
+    /// Keep the mean cost of an episode within a limit: what TRPO-Lagrangian and CPO are for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = Constraints::example())]
     pub constraint: Option<Constraints>,

@@ -89,7 +89,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
         }
-        Command::Plot { output, curves } => draw(&curves, &output),
+        Command::Plot { output, cost, curves } => draw(&curves, cost.as_deref(), &output),
         Command::Watch { curves: CurveArgs { paths, metric, x } } => watch(&paths, &metric, x),
         Command::Export { format, output, policy } => {
             export(&RunDir::at(policy.run), policy.checkpoint, format, output, registry)
@@ -218,12 +218,21 @@ fn compare_runs(
     Ok(())
 }
 
-fn draw(CurveArgs { paths, metric, x }: &CurveArgs, output: &Path) -> Result<(), Error> {
+fn draw(
+    CurveArgs { paths, metric, x }: &CurveArgs,
+    cost: Option<&str>,
+    output: &Path,
+) -> Result<(), Error> {
     let extension = files::output(output, &["svg", "png"])?;
     let groups = results::groups(results::find(paths)?);
-    let picture = match extension {
-        "png" => plot::png(&groups, metric, *x)?,
-        _ => plot::svg(&groups, metric, *x)?.into_bytes(),
+    let picture = match (extension, cost) {
+        ("png", None) => plot::png(&groups, metric, *x)?,
+        ("png", Some(cost)) => plot::front::png(&groups, cost)?,
+        (_, None) => plot::svg(&groups, metric, *x)?.into_bytes(),
+        (_, Some(cost)) => {
+            let [wide, _] = plot::front::svg(&groups, cost)?;
+            wide.into_bytes()
+        }
     };
     for run in groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()) {
         let path = run.path.display();

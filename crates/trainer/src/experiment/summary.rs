@@ -187,6 +187,12 @@ impl EvalSummary {
         }
     }
 
+    /// Whether every limit holds.
+    #[must_use]
+    pub fn keeps_limits(&self) -> bool {
+        self.costs.values().all(|cost| cost.holds != Some(false))
+    }
+
     /// A line for each of them.
     #[must_use]
     pub fn table(&self) -> String {
