@@ -34,9 +34,14 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn acting_allocates_nothing_once_the_buffers_have_grown() {
-    for (name, normalize) in
-        [("cartpole", false), ("pendulum", true), ("reach", true), ("cliff", false)]
-    {
+    for (name, normalize) in [
+        ("cartpole", false),
+        ("pendulum", true),
+        ("reach", true),
+        ("cliff", false),
+        ("gusty", false),
+        ("budget", true),
+    ] {
         let entry = Environments::default().get(name).unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 8);
         let config = AgentConfig::new(PpoConfig { rollout_steps: 512, ..PpoConfig::default() });
@@ -64,6 +69,8 @@ fn environments_allocate_nothing_with_all_that_a_task_can_have() {
         ("pendulum", "mass", [0.8, 1.2]),
         ("reach", "link1_mass", [0.8, 1.2]),
         ("cliff", "slip_probability", [0.1, 0.3]),
+        ("gusty", "gust_probability", [0.1, 0.3]),
+        ("budget", "end_probability", [0.01, 0.03]),
     ] {
         let config = serde_json::json!({
             "parameters": { key: { "uniform": bounds } },

@@ -566,8 +566,10 @@ fn without_a_session_nothing_is_said_of_a_display() {
 #[test]
 fn lists_what_can_be_chosen() {
     let ended = Place::new().trainer(&["list"]).expect(0, &[]);
-    for name in ["cartpole", "pendulum", "reach", "cliff", "ppo", "trpo", "flex", "ndarray", "wgpu"]
-    {
+    for name in [
+        "cartpole", "pendulum", "reach", "cliff", "gusty", "budget", "ppo", "trpo", "flex",
+        "ndarray", "wgpu",
+    ] {
         assert!(ended.stdout.contains(name), "{name} in {}", ended.stdout);
     }
 }

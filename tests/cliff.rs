@@ -12,6 +12,7 @@ use agents::{
     TrpoConfig,
 };
 use backburn_tests::assert_match;
+use backburn_tests::textbook::solve;
 use burn::tensor::Device;
 use envs::{
     Cliff, CliffParameters, Environment, Environments, Rng, Stream, TaskConfig, VectorEnv, stream,
@@ -24,30 +25,6 @@ const ACTIONS: usize = 4;
 
 /// A number for each state and action.
 type Table = Vec<[f64; ACTIONS]>;
-
-/// Solves `a x = b` by Gaussian elimination with pivoting.
-fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
-    let size = b.len();
-    for column in 0..size {
-        let pivot = (column..size)
-            .max_by(|&i, &j| a[i][column].abs().total_cmp(&a[j][column].abs()))
-            .unwrap();
-        a.swap(column, pivot);
-        b.swap(column, pivot);
-        let (done, rest) = a.split_at_mut(column + 1);
-        let pivot_row = &done[column];
-        for (i, row) in rest.iter_mut().enumerate() {
-            let factor = row[column] / pivot_row[column];
-            row.iter_mut().zip(pivot_row).for_each(|(x, p)| *x -= factor * p);
-            b[column + 1 + i] -= factor * b[column];
-        }
-    }
-    for row in (0..size).rev() {
-        let known: f64 = (row + 1..size).map(|column| a[row][column] * b[column]).sum();
-        b[row] = (b[row] - known) / a[row][row];
-    }
-    b
-}
 
 /// A policy with everything about it that can be computed.
 struct Solved {

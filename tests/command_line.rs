@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::{Place, python, trainer_binary};
 
-const ENVIRONMENTS: [&str; 4] = ["cartpole", "pendulum", "reach", "cliff"];
+const ENVIRONMENTS: [&str; 6] = ["cartpole", "pendulum", "reach", "cliff", "gusty", "budget"];
 const ALGORITHMS: [&str; 2] = ["ppo", "trpo"];
 
 /// A run that takes no time.

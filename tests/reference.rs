@@ -2,6 +2,7 @@
 //! `tests/reference/` (its README says which), or in the directory `REFERENCE_DIR`.
 
 use agents::conjugate_gradient::{conjugate_gradient, dot};
+use agents::cpo::subproblem::{self, Case};
 use agents::gae::{Trajectory, gae};
 use agents::ops::Surrogate;
 use agents::policy::Policy;
@@ -329,4 +330,34 @@ fn trpo_matches_pytorch() {
             assert_eq!(accepted, step.accept, "{}", place(what));
         }
     }
+}
+
+#[derive(Deserialize)]
+struct CpoCase {
+    c: f64,
+    delta: f64,
+    g: Vec<f64>,
+    b: Vec<f64>,
+    hessian: Vec<Vec<f64>>,
+    x: Vec<f64>,
+    recovery: bool,
+}
+
+#[test]
+fn cpo_matches_cvxpy() {
+    let cases = reference_cases::<CpoCase>("cpo.json");
+    let mut seen = [0; 3];
+    for (index, CpoCase { c, delta, g, b, hessian, x, recovery }) in cases.iter().enumerate() {
+        let v = textbook::solve(hessian.clone(), g.clone());
+        let w = textbook::solve(hessian.clone(), b.clone());
+        let step = subproblem::solve(*c, *delta, dot(g, &v), dot(g, &w), dot(b, &w));
+        let place = format!("cpo.json, case {index}, {:?}", step.case);
+        assert_match(&step.of(&v, &w), x, 1e-6, &place);
+        assert_eq!(step.case == Case::Recovery, *recovery, "{place}");
+        seen[step.case as usize] += 1;
+    }
+    assert!(
+        seen.iter().all(|&count| 10 * count >= cases.len()),
+        "slack, binding, recovery: {seen:?}"
+    );
 }

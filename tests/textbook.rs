@@ -56,6 +56,34 @@ pub fn discounted_returns(trajectory: &Trajectory<'_>, gamma: f64) -> Vec<f64> {
     returns
 }
 
+/// Solves `a x = b` by Gaussian elimination with pivoting.
+///
+/// # Panics
+/// When `a` is not a square matrix of `b`'s size.
+#[must_use]
+pub fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
+    let size = b.len();
+    for column in 0..size {
+        let pivot = (column..size)
+            .max_by(|&i, &j| a[i][column].abs().total_cmp(&a[j][column].abs()))
+            .unwrap_or(column);
+        a.swap(column, pivot);
+        b.swap(column, pivot);
+        let (done, rest) = a.split_at_mut(column + 1);
+        let pivot_row = &done[column];
+        for (i, row) in rest.iter_mut().enumerate() {
+            let factor = row[column] / pivot_row[column];
+            row.iter_mut().zip(pivot_row).for_each(|(x, p)| *x -= factor * p);
+            b[column + 1 + i] -= factor * b[column];
+        }
+    }
+    for row in (0..size).rev() {
+        let known: f64 = (row + 1..size).map(|column| a[row][column] * b[column]).sum();
+        b[row] = (b[row] - known) / a[row][row];
+    }
+    b
+}
+
 /// The loss of a policy and what is monitored about it, each `[1]`.
 #[derive(Clone, Debug)]
 pub struct PolicyLoss {

@@ -3,7 +3,7 @@
 script, from implementations that are not ours:
 
     python3 -m venv /tmp/reference
-    /tmp/reference/bin/pip install gymnasium mujoco numpy torch
+    /tmp/reference/bin/pip install gymnasium mujoco numpy torch cvxpy==1.9.3
     /tmp/reference/bin/python tests/reference/make.py /tmp/fresh --seed 7
     REFERENCE_DIR=/tmp/fresh cargo test -p backburn-tests --test reference
 
@@ -391,9 +391,58 @@ def policy_update(rng):
     return {"source": source, "cases": [case(*c) for c in POLICY_CASES]}
 
 
+# --------------------------------------------------------------------------------------------- cpo
+
+
+def cpo(rng):
+    """CPO's subproblem as it is stated, by a solver of convex programs. Where no step in the trust
+    region keeps the constraint, the step in it that lowers the cost most."""
+    import cvxpy
+
+    def short(numbers):
+        """Few digits, so that the file is small and holds exactly what was solved."""
+        return np.round(numbers, 3)
+
+    def solved(objective, constraints):
+        problem = cvxpy.Problem(cvxpy.Maximize(objective), constraints)
+        accuracy = {"tol_gap_abs": 1e-14, "tol_gap_rel": 1e-14, "tol_feas": 1e-14}
+        problem.solve(solver=cvxpy.CLARABEL, max_iter=500, **accuracy)
+        return problem.status
+
+    def case():
+        n = int(rng.integers(2, 5))
+        root = rng.normal(size=(n, n))
+        hessian = short(root @ root.T / n + 0.5 * np.eye(n))
+        delta = short(math.exp(rng.uniform(math.log(0.002), math.log(0.05))))
+        g, b = short(rng.normal(size=(2, n)))
+        # As far from the limit as a step can move the cost, and somewhat farther.
+        reach = math.sqrt(2 * delta * b @ np.linalg.solve(hessian, b))
+        c = short(rng.uniform(-1.3, 1.3) * reach)
+        x = cvxpy.Variable(n)
+        in_region = cvxpy.norm(np.linalg.cholesky(hessian).T @ x) <= math.sqrt(2 * delta)
+        status = solved(g @ x, [in_region, c + b @ x <= 0])
+        recovery = "infeasible" in status
+        if recovery:
+            status = solved(-(b @ x), [in_region])
+        assert status in ("optimal", "optimal_inaccurate"), status
+        numbers = {"c": c, "delta": delta}
+        arrays = {"g": g, "b": b, "hessian": hessian, "x": x.value.round(9)}
+        return (
+            {key: float(number) for key, number in numbers.items()}
+            | {key: array.tolist() for key, array in arrays.items()}
+            | {"recovery": recovery}
+        )
+
+    source = (
+        f"cvxpy {cvxpy.__version__} with Clarabel: maximise g'x subject to c + b'x <= 0 and "
+        "x'Hx / 2 <= delta; recovery: minimise b'x subject to the latter"
+    )
+    return {"source": source, "cases": [case() for _ in range(400)]}
+
+
 # -------------------------------------------------------------------------------------------- main
 
-MAKERS = [cartpole, pendulum, reach, gae, policy_update]
+MAKERS = [cartpole, pendulum, reach, gae, policy_update, cpo]
 
 
 def main():

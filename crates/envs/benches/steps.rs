@@ -5,8 +5,8 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use envs::{
-    Action, CartPole, Cliff, Environment, Environments, Pendulum, Reach, Space, Stream, TaskConfig,
-    VectorEnv,
+    Action, Budget, CartPole, Cliff, Environment, Environments, Gusty, Pendulum, Reach, Space,
+    Stream, TaskConfig, VectorEnv,
 };
 
 fn main() {
@@ -59,8 +59,18 @@ fn cliff(bencher: Bencher<'_, '_>) {
     alone::<Cliff>(bencher, [Action::Discrete(Cliff::UP), Action::Discrete(Cliff::RIGHT)]);
 }
 
+#[divan::bench]
+fn gusty(bencher: Bencher<'_, '_>) {
+    alone::<Gusty>(bencher, [Action::Discrete(Cliff::UP), Action::Discrete(Cliff::RIGHT)]);
+}
+
+#[divan::bench]
+fn budget(bencher: Bencher<'_, '_>) {
+    alone::<Budget>(bencher, [Action::Continuous(&[1.5]), Action::Continuous(&[-1.5])]);
+}
+
 /// Environment steps through [`VectorEnv`], over all its copies.
-#[divan::bench(args = ["cartpole", "pendulum", "reach", "cliff"])]
+#[divan::bench(args = ["cartpole", "pendulum", "reach", "cliff", "gusty", "budget"])]
 fn vector(bencher: Bencher<'_, '_>, name: &str) {
     let task = Environments::default().get(name).map(|entry| entry.task(&TaskConfig::default()));
     let Some(Ok(task)) = task else { return };

@@ -40,6 +40,9 @@ pub struct CartPoleParameters {
     /// Time of a step.
     #[schemars(range(min = 1e-4, max = 1.0), extend("unit" = "s"))]
     pub time_step: f64,
+    /// Where given, there is the cost `track`: 1 in each step that ends farther than this from the middle.
+    #[schemars(range(min = 0.0, max = 1000.0), example = 0.5, extend("unit" = "m"))]
+    pub track_limit: Option<f64>,
 }
 
 impl Default for CartPoleParameters {
@@ -54,6 +57,7 @@ impl Default for CartPoleParameters {
             max_angle: 12.0 * 2.0 * std::f64::consts::PI / 360.0,
             reset_bound: 0.05,
             time_step: 0.02,
+            track_limit: None,
         }
     }
 }
@@ -71,7 +75,8 @@ impl Default for CartPoleParameters {
 ///
 /// integrated by explicit Euler: positions advance with the old velocities. Every step earns 1, the
 /// last included. Terminated when the cart leaves the track or the pole leans too far in the new
-/// state. The observation is the state.
+/// state. The observation is the state. A narrower track can be asked for, whose end ends nothing but
+/// costs ([`CartPoleParameters::track_limit`]).
 ///
 /// Source: Barto, Sutton and Anderson, "Neuronlike adaptive elements that can solve difficult
 /// learning control problems" (1983); equations of Florian, "Correct equations for the dynamics of
@@ -124,7 +129,10 @@ impl Environment for CartPole {
             low: vec![-position, f32::NEG_INFINITY, -angle, f32::NEG_INFINITY],
             high: vec![position, f32::INFINITY, angle, f32::INFINITY],
         };
-        Spec::new(observation_space, Space::Discrete { n: 2 }, Self::MAX_EPISODE_STEPS)
+        Spec {
+            costs: self.parameters.track_limit.map(|_| "track".into()).into_iter().collect(),
+            ..Spec::new(observation_space, Space::Discrete { n: 2 }, Self::MAX_EPISODE_STEPS)
+        }
     }
 
     fn reset(&mut self, rng: &mut Rng) {
@@ -161,6 +169,12 @@ impl Environment for CartPole {
         }
     }
 
+    fn costs(&self, costs: &mut [f64]) {
+        if let Some(limit) = self.parameters.track_limit {
+            costs[0] = f64::from(u8::from(self.state[0].abs() > limit));
+        }
+    }
+
     fn state(&self) -> Vec<f64> {
         self.state.to_vec()
     }
@@ -180,6 +194,11 @@ impl Environment for CartPole {
         drawing.line(&[[-track, 0.0], [track, 0.0]], 0.02, Color::Quiet);
         for end in [-track, track] {
             drawing.line(&[[end, -0.12], [end, 0.12]], 0.04, Color::Danger);
+        }
+        if let Some(limit) = self.parameters.track_limit.filter(|&limit| limit < track) {
+            for end in [-limit, limit] {
+                drawing.line(&[[end, -0.08], [end, 0.08]], 0.02, Color::Danger);
+            }
         }
         drawing.rectangle([x - 0.25, -0.12], [x + 0.25, 0.14], Color::Text);
         let (sin, cos) = theta.sin_cos();
@@ -247,6 +266,7 @@ mod tests {
             max_angle: 0.2,
             reset_bound: 0.01,
             time_step: 0.1,
+            track_limit: None,
         };
         let mut rng = stream(0, Stream::Environment(0));
         let mut env = CartPole::new(parameters).unwrap();
@@ -271,6 +291,23 @@ mod tests {
     #[test]
     fn the_last_step_is_rewarded() {
         assert_eq!(step_from([2.4, 1.0, 0.0, 0.0], 1).1.reward, 1.0);
+    }
+
+    #[test]
+    fn a_narrow_track_costs_and_ends_nothing() {
+        let cost_at = |x: f64| {
+            let parameters =
+                CartPoleParameters { track_limit: Some(0.5), ..CartPoleParameters::default() };
+            let mut env = CartPole { state: [x, 0.0, 0.0, 0.0], ..CartPole::with(parameters) };
+            assert_eq!(env.spec().costs, ["track"]);
+            let step = env.step(Action::Discrete(0), &mut stream(0, Stream::Environment(0)));
+            assert_eq!(step, Step { reward: 1.0, ..Step::default() });
+            let mut costs = [7.0];
+            env.costs(&mut costs);
+            costs[0]
+        };
+        assert_eq!([-0.6, -0.5, 0.0, 0.5, 0.6].map(cost_at), [1.0, 0.0, 0.0, 0.0, 1.0]);
+        assert!(CartPole::default().spec().costs.is_empty());
     }
 
     #[test]

@@ -78,6 +78,16 @@ impl Cliff {
     /// terminates the episode. Without slipping the whole model of the task, for dynamic programming.
     #[must_use]
     pub fn transition(&self, cell: usize, action: usize) -> (usize, f64, bool) {
+        let next = Self::neighbor(cell, action);
+        if Self::is_cliff(next) {
+            (Self::START, self.parameters.fall_reward, false)
+        } else {
+            (next, self.parameters.move_reward, next == Self::GOAL)
+        }
+    }
+
+    /// The cell that a move goes to, be it cliff or not; the edges of the grid are walls.
+    pub(crate) fn neighbor(cell: usize, action: usize) -> usize {
         let (row, column) = (cell / Self::COLUMNS, cell % Self::COLUMNS);
         let (row, column) = match action {
             Self::UP => (row.saturating_sub(1), column),
@@ -85,12 +95,45 @@ impl Cliff {
             Self::DOWN => ((row + 1).min(Self::ROWS - 1), column),
             _ => (row, column.saturating_sub(1)),
         };
-        let next = row * Self::COLUMNS + column;
-        if (Self::START + 1..Self::GOAL).contains(&next) {
-            (Self::START, self.parameters.fall_reward, false)
-        } else {
-            (next, self.parameters.move_reward, next == Self::GOAL)
+        row * Self::COLUMNS + column
+    }
+
+    /// Whether a cell is cliff.
+    pub(crate) fn is_cliff(cell: usize) -> bool {
+        (Self::START + 1..Self::GOAL).contains(&cell)
+    }
+
+    /// The cell that a saved state is.
+    pub(crate) fn read(state: &[f64]) -> Result<usize, StateError> {
+        let [number] = StateError::read(state)?;
+        let cell = number as usize;
+        if cell >= Self::CELLS || cell as f64 != number {
+            let expected = "a cell from 0 to 47";
+            return Err(StateError::Value { index: 0, found: number, expected });
         }
+        Ok(cell)
+    }
+
+    /// The grid, and who stands on `cell` with the way so far.
+    pub(crate) fn drawing(cell: usize) -> Drawing {
+        let corner = |cell: usize| {
+            [(cell % Self::COLUMNS) as f64, (Self::ROWS - 1 - cell / Self::COLUMNS) as f64]
+        };
+        let middle = |cell| corner(cell).map(|place| place + 0.5);
+        let (width, height) = (Self::COLUMNS as f64, Self::ROWS as f64);
+        // A grid has no time: a step is shown long enough to be seen.
+        let mut drawing = Drawing::new([-0.2, -0.2], [width + 0.2, height + 0.2], 0.3);
+        for cell in 0..Self::CELLS {
+            let color = if Self::is_cliff(cell) { Color::Danger } else { Color::Soft };
+            let [x, y] = corner(cell);
+            drawing.rectangle([x + 0.03, y + 0.03], [x + 0.97, y + 0.97], color);
+        }
+        drawing.text("start", middle(Self::START), 0.26, Color::Text);
+        drawing.text("goal", middle(Self::GOAL), 0.26, Color::Text);
+        let steps = Self::MAX_EPISODE_STEPS as usize;
+        drawing.trail(middle(cell), steps, 0.06, Color::Second);
+        drawing.disc(middle(cell), 0.28, Color::Accent);
+        drawing
     }
 
     /// The action that comes of one on slippery ground.
@@ -151,36 +194,12 @@ impl Environment for Cliff {
     }
 
     fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
-        let [number] = StateError::read(state)?;
-        let cell = number as usize;
-        if cell >= Self::CELLS || cell as f64 != number {
-            let expected = "a cell from 0 to 47";
-            return Err(StateError::Value { index: 0, found: number, expected });
-        }
-        self.cell = cell;
+        self.cell = Self::read(state)?;
         Ok(())
     }
 
     fn draw(&self, _action: Option<Action<'_>>) -> Option<Drawing> {
-        let corner = |cell: usize| {
-            [(cell % Self::COLUMNS) as f64, (Self::ROWS - 1 - cell / Self::COLUMNS) as f64]
-        };
-        let middle = |cell| corner(cell).map(|place| place + 0.5);
-        let (width, height) = (Self::COLUMNS as f64, Self::ROWS as f64);
-        // A grid has no time: a step is shown long enough to be seen.
-        let mut drawing = Drawing::new([-0.2, -0.2], [width + 0.2, height + 0.2], 0.3);
-        for cell in 0..Self::CELLS {
-            let is_cliff = (Self::START + 1..Self::GOAL).contains(&cell);
-            let color = if is_cliff { Color::Danger } else { Color::Soft };
-            let [x, y] = corner(cell);
-            drawing.rectangle([x + 0.03, y + 0.03], [x + 0.97, y + 0.97], color);
-        }
-        drawing.text("start", middle(Self::START), 0.26, Color::Text);
-        drawing.text("goal", middle(Self::GOAL), 0.26, Color::Text);
-        let steps = Self::MAX_EPISODE_STEPS as usize;
-        drawing.trail(middle(self.cell), steps, 0.06, Color::Second);
-        drawing.disc(middle(self.cell), 0.28, Color::Accent);
-        Some(drawing)
+        Some(Self::drawing(self.cell))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Environments by name.
 
+use crate::budget::Budget;
 use crate::cartpole::CartPole;
 use crate::cliff::Cliff;
 use crate::environment::{Environment, Spec};
+use crate::gusty::Gusty;
 use crate::parameters::{self, NoParameters, Resolved, parse};
 use crate::parameters::{ParameterError, Parametric};
 use crate::pendulum::Pendulum;
@@ -155,6 +157,14 @@ impl Default for Environments {
             .with(Entry::with_parameters::<Cliff>(
                 "cliff",
                 "the 4x12 cliff walk of Sutton and Barto, one-hot observations",
+            ))
+            .with(Entry::with_parameters::<Gusty>(
+                "gusty",
+                "the cliff walk in gusts of wind; cost: falls",
+            ))
+            .with(Entry::with_parameters::<Budget>(
+                "budget",
+                "bring a cart to rest at the origin; cost: energy",
             ))
     }
 }

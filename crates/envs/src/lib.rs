@@ -5,11 +5,13 @@
 //! environment by its name; an [`Entry`] with the parameters of a [`TaskConfig`] is a [`Task`]; and
 //! [`VectorEnv`] is many copies of a task with automatic resets.
 
+mod budget;
 mod cartpole;
 mod cliff;
 mod drawing;
 mod environment;
 mod environments;
+mod gusty;
 mod normalize;
 mod parameters;
 mod pendulum;
@@ -21,11 +23,13 @@ mod task;
 mod vector;
 mod wrapper;
 
+pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
 pub use cliff::{Cliff, CliffParameters};
 pub use drawing::{Color, Drawing, Shape};
 pub use environment::{Environment, Spec, StateError, Step};
 pub use environments::{Entry, Environments};
+pub use gusty::{Gusty, GustyParameters};
 pub use normalize::{ObservationNormalizer, RewardNormalizer, RunningMeanStd};
 pub use parameters::{ParameterError, Parametric};
 pub use pendulum::{Pendulum, PendulumParameters};

@@ -56,6 +56,27 @@ pub struct ReachParameters {
     /// What the reward gives for a grasp.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub grasp_weight: f64,
+    /// `x` of the middle of a zone to avoid. Where a zone is given, with all three of its numbers, there is
+    /// the cost `zone`: 1 in each step that ends with the gripper in it.
+    #[schemars(range(min = -1000.0, max = 1000.0), example = 0.5, extend("unit" = "m"))]
+    pub zone_x: Option<f64>,
+    /// `y` of the middle of the zone.
+    #[schemars(range(min = -1000.0, max = 1000.0), example = 0.0, extend("unit" = "m"))]
+    pub zone_y: Option<f64>,
+    /// Radius of the zone.
+    #[schemars(range(min = 1e-6, max = 1000.0), example = 0.2, extend("unit" = "m"))]
+    pub zone_radius: Option<f64>,
+    /// Where given, there is the cost `speed`: in each step the sum of what the joints are faster than
+    /// this, in rad/s.
+    #[schemars(range(min = 0.0, max = 1000.0), example = 2.0, extend("unit" = "rad/s"))]
+    pub joint_speed_limit: Option<f64>,
+}
+
+impl ReachParameters {
+    /// Middle and radius of the zone to avoid, where there is one.
+    fn zone(&self) -> Option<([f64; 2], f64)> {
+        Some(([self.zone_x?, self.zone_y?], self.zone_radius?))
+    }
 }
 
 impl Default for ReachParameters {
@@ -74,6 +95,10 @@ impl Default for ReachParameters {
             distance_weight: 1.0,
             effort_weight: 0.01,
             grasp_weight: 10.0,
+            zone_x: None,
+            zone_y: None,
+            zone_radius: None,
+            joint_speed_limit: None,
         }
     }
 }
@@ -97,6 +122,9 @@ impl Default for ReachParameters {
 /// integrated by the classic fourth-order Runge-Kutta method with the torque held. Reward after the
 /// step: [`Reach::reward`]; its terms are `distance`, `effort` and `grasp`. A grasp (the gripper near
 /// the object, and slow) terminates the episode and is its success.
+///
+/// Two costs can be asked for, `zone` and `speed` ([`ReachParameters::zone_radius`],
+/// [`ReachParameters::joint_speed_limit`]). The observation says nothing of them.
 ///
 /// Observation (10): `cos q1, sin q1, cos q2, sin q2, q1', q2'`, gripper `x, y`, object `x, y`, in
 /// rad/s and m.
@@ -354,6 +382,17 @@ impl Parametric for Reach {
             let message = format!("is {min}; must be below max_object_radius, which is {max}");
             return Err(ParameterError::at("min_object_radius", message));
         }
+        let zone = [
+            ("zone_x", parameters.zone_x),
+            ("zone_y", parameters.zone_y),
+            ("zone_radius", parameters.zone_radius),
+        ];
+        if let Some((missing, _)) = zone.iter().find(|(_, number)| number.is_none())
+            && zone.iter().any(|(_, number)| number.is_some())
+        {
+            let message = "is missing; a zone has zone_x, zone_y and zone_radius";
+            return Err(ParameterError::at(*missing, message));
+        }
         Ok(Reach::with(parameters))
     }
 }
@@ -365,8 +404,11 @@ impl Environment for Reach {
         let ring = self.parameters.max_object_radius as f32;
         let high = vec![1.0, 1.0, 1.0, 1.0, free, free, arm, arm, ring, ring];
         let low = high.iter().map(|bound: &f32| -bound).collect();
+        let zone = self.parameters.zone().map(|_| "zone".into());
+        let speed = self.parameters.joint_speed_limit.map(|_| "speed".into());
         Spec {
             reports_success: true,
+            costs: zone.into_iter().chain(speed).collect(),
             reward_terms: ["distance", "effort", "grasp"].map(String::from).to_vec(),
             ..Spec::new(
                 Space::Box { low, high },
@@ -407,6 +449,20 @@ impl Environment for Reach {
         terms.copy_from_slice(&self.terms);
     }
 
+    fn costs(&self, costs: &mut [f64]) {
+        let [x, y] = self.gripper();
+        let zone = self.parameters.zone().map(|([zone_x, zone_y], radius)| {
+            f64::from(u8::from(norm(x - zone_x, y - zone_y) <= radius))
+        });
+        let speed = self
+            .parameters
+            .joint_speed_limit
+            .map(|limit| self.velocities.iter().map(|rate| (rate.abs() - limit).max(0.0)).sum());
+        for (cost, number) in costs.iter_mut().zip(zone.into_iter().chain(speed)) {
+            *cost = number;
+        }
+    }
+
     fn state(&self) -> Vec<f64> {
         [self.angles, self.velocities, self.object].concat()
     }
@@ -426,6 +482,10 @@ impl Environment for Reach {
         let size = arm.max(max_object_radius);
         let side = 1.1 * size;
         let mut drawing = Drawing::new([-side, -side], [side, side], seconds);
+        if let Some((middle, radius)) = self.parameters.zone() {
+            drawing.disc(middle, radius, Color::Soft);
+            drawing.ring(middle, radius, Color::Danger);
+        }
         drawing.ring([0.0, 0.0], arm, Color::Quiet);
         drawing.trail(gripper, 60, 0.012 * size, Color::Second);
         drawing.ring(self.object, self.parameters.grasp_distance, Color::Danger);
@@ -642,6 +702,63 @@ mod tests {
         let error = Reach::new(parameters).unwrap_err();
         let message = "is 0.95; must be below max_object_radius, which is 0.95";
         assert_eq!(error, ParameterError::at("min_object_radius", message));
+    }
+
+    /// The costs after a step of almost no motion.
+    fn costs_at(parameters: ReachParameters, angles: [f64; 2], velocities: [f64; 2]) -> Vec<f64> {
+        let mut arm = Reach::new(parameters).unwrap().at(angles, velocities, [0.0; 2]);
+        arm.advance([0.0; 2]);
+        let mut costs = vec![7.0; arm.spec().costs.len()];
+        arm.costs(&mut costs);
+        costs
+    }
+
+    #[test]
+    fn the_zone_costs_while_the_gripper_is_in_it() {
+        // A gripper at (1, 0) or, bent at a right angle, at (0.5, 0.5).
+        let zone = ReachParameters {
+            zone_x: Some(0.8),
+            zone_y: Some(0.1),
+            zone_radius: Some(0.25),
+            ..ReachParameters::default()
+        };
+        assert_eq!(Reach::with(zone.clone()).spec().costs, ["zone"]);
+        assert_eq!(costs_at(zone.clone(), [0.0, 0.0], [0.0; 2]), [1.0]);
+        assert_eq!(costs_at(zone.clone(), [0.0, PI / 2.0], [0.0; 2]), [0.0]);
+        assert!(Reach::default().spec().costs.is_empty());
+        for (missing, parameters) in [
+            ("zone_x", ReachParameters { zone_x: None, ..zone.clone() }),
+            ("zone_y", ReachParameters { zone_y: None, ..zone.clone() }),
+            ("zone_radius", ReachParameters { zone_radius: None, ..zone }),
+        ] {
+            let error = Reach::new(parameters).unwrap_err();
+            let message = "is missing; a zone has zone_x, zone_y and zone_radius";
+            assert_eq!(error, ParameterError::at(missing, message));
+        }
+    }
+
+    #[test]
+    fn a_joint_costs_what_it_is_faster_than_the_limit() {
+        // Two free joints that turn as one don't slow down: q1' 2, q2' 0 of a stretched arm.
+        let fast = ReachParameters {
+            joint_friction: 0.0,
+            joint_speed_limit: Some(0.5),
+            ..ReachParameters::default()
+        };
+        let costs = costs_at(fast.clone(), [0.0; 2], [2.0, 0.0]);
+        assert!(costs.len() == 1 && (costs[0] - 1.5).abs() < 0.02, "{costs:?}");
+        let costs = costs_at(fast.clone(), [0.0; 2], [-2.0, 1.0]);
+        assert!((costs[0] - 2.0).abs() < 0.1, "each joint, whichever its way: {costs:?}");
+        assert_eq!(costs_at(fast.clone(), [0.0; 2], [0.4, -0.4]), [0.0]);
+        let both = ReachParameters {
+            zone_x: Some(5.0),
+            zone_y: Some(5.0),
+            zone_radius: Some(1.0),
+            ..fast
+        };
+        assert_eq!(Reach::with(both.clone()).spec().costs, ["zone", "speed"]);
+        let costs = costs_at(both, [0.0; 2], [2.0, 0.0]);
+        assert!(costs[0] == 0.0 && costs[1] > 1.0, "{costs:?}");
     }
 
     #[test]

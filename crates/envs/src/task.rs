@@ -546,6 +546,6 @@ mod tests {
         assert_eq!(error.to_string(), "parameters.force: is -1; must be a number from 0 to 100000");
         let error = cartpole(json!({ "parameters": { "forse": 1 } })).unwrap_err();
         assert_eq!(error.key.as_deref(), Some("parameters.forse"));
-        assert_eq!(error.known.len(), 9);
+        assert_eq!(error.known.len(), 10);
     }
 }

@@ -16,9 +16,12 @@ fn declared(properties: &Map<String, Value>) -> Vec<String> {
         let unit = schema["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
         let bound = |key: &str| plain(schema[key].as_f64().expect("every parameter has a range"));
         let range = format!("{} to {}", bound("minimum"), bound("maximum"));
-        let (default, text) = (&schema["default"], schema["description"].as_str());
-        let text = text.expect("every parameter has a comment");
-        format!("| `{key}` |{unit} | `{default}` | {range} | {text} |")
+        let default = match &schema["default"] {
+            Value::Null => "off".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let text = schema["description"].as_str().expect("every parameter has a comment");
+        format!("| `{key}` |{unit} | {default} | {range} | {text} |")
     };
     properties.iter().map(row).collect()
 }
@@ -42,6 +45,9 @@ fn the_page_on_environments_has_every_parameter() {
         let task = entry.task(&TaskConfig::default()).expect("the defaults are good");
         for term in &task.spec().reward_terms {
             assert!(section.contains(&format!("`{term}`")), "{}: no word on {term}", entry.name);
+        }
+        for cost in &task.spec().costs {
+            assert!(section.contains(&format!("`{cost}`")), "{}: no word on {cost}", entry.name);
         }
         let limit = format!("{} steps", task.spec().max_episode_steps);
         assert!(section.replace('\n', " ").contains(&limit), "{}: no {limit}", entry.name);

@@ -162,7 +162,10 @@ mod tests {
             assert_eq!(step, Step { case: Case::Binding, v_share: 0.0, w_share: -c, nu: 2.0 });
             // Almost parallel is almost the same: g = 2 b + 1e-4 across.
             let almost = solve(c, 0.01, 4.0 + 1e-8, 2.0, 1.0);
-            assert!((2.0 * almost.v_share + almost.w_share + c).abs() < 1e-9, "along b: {almost:?}");
+            assert!(
+                (2.0 * almost.v_share + almost.w_share + c).abs() < 1e-9,
+                "along b: {almost:?}"
+            );
             assert_near(almost.nu, 2.0 + c * (1e-8_f64 / (0.02 - c * c)).sqrt());
         }
     }
