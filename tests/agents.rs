@@ -24,9 +24,7 @@ fn envs(name: &str) -> VectorEnv {
 /// An agent that normalises observations, and its environments, which normalise rewards.
 fn start(config: &AgentConfig, network: &NetworkConfig, name: &str) -> (Agent, Collector) {
     let envs = envs(name);
-    let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());
-    let device = Device::flex();
-    let mut agent = Agent::new(config, network, true, &observations, &actions, 1, device).unwrap();
+    let mut agent = Agent::new(config, network, true, envs.spec(), 1, Device::flex()).unwrap();
     let collector = Collector::new(envs, &mut agent, true, 1).unwrap();
     (agent, collector)
 }

@@ -33,8 +33,7 @@ impl Case {
 
     fn agent(&self, device: Device) -> Agent {
         let envs = self.envs();
-        let (observations, actions) = (envs.observation_space(), envs.action_space());
-        Agent::new(&self.agent, &self.network, true, observations, actions, SEED, device).unwrap()
+        Agent::new(&self.agent, &self.network, true, envs.spec(), SEED, device).unwrap()
     }
 
     /// What an agent on `flex` does and becomes: the batches it collects, and after each of them its

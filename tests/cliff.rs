@@ -129,8 +129,7 @@ fn agent(config: TrpoConfig, hidden: &[usize]) -> Agent {
         &AgentConfig::new(config),
         &network,
         false,
-        &spec.observation_space,
-        &spec.action_space,
+        &spec,
         1,
         Device::flex(),
     )
@@ -438,7 +437,10 @@ fn exact_batch(agent: &Agent, solved: &Solved) -> Batch {
             values: vec![0.0; size],
             next_values: vec![0.0; size],
             returns: vec![0.0; size],
+            episode_sum: None,
         }],
+        reward_scale: 1.0,
+        episode_length: None,
     }
 }
 

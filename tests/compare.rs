@@ -31,7 +31,7 @@ fn run(place: &Place, name: &str, seed: u64, curve: &[(u64, f64, f64)], end: Opt
         "steps": steps, "seconds": 1.0, "steps_per_second": 1.0, "seed": seed, "backend": "flex",
         "algorithm": "ppo", "environment": "pendulum", "version": "0.1.0",
         "eval": {
-            "episodes": 10, "mean_return": end, "std_return": 0.0, "min_return": end,
+            "episodes": 10, "greedy": true, "mean_return": end, "std_return": 0.0, "min_return": end,
             "max_return": end, "mean_length": 200.0, "success_rate": null
         }
     });

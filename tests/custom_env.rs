@@ -180,15 +180,8 @@ use trainer::Experiment;
 fn train(experiment: &Experiment, task: &Task) -> Result<Agent, Box<dyn Error>> {
     let Experiment { seed, env, network, agent, backend, .. } = experiment;
     let envs = VectorEnv::new(task, *seed, 0, env.num_envs);
-    let mut agent = Agent::new(
-        agent,
-        network,
-        env.normalize_observations,
-        envs.observation_space(),
-        envs.action_space(),
-        *seed,
-        backend.open()?,
-    )?;
+    let (normalize, device) = (env.normalize_observations, backend.open()?);
+    let mut agent = Agent::new(agent, network, normalize, task.spec(), *seed, device)?;
     let mut collector = Collector::new(envs, &mut agent, env.normalize_rewards, *seed)?;
     for iteration in 0..experiment.iterations() {
         let progress = iteration as f64 / experiment.iterations() as f64;

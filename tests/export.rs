@@ -3,7 +3,7 @@
 mod support;
 
 use agents::{Activation, Actor, Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, record};
-use envs::{Environments, ObservationNormalizer, Rng, Space, Stream, Task, stream};
+use envs::{Environments, ObservationNormalizer, Rng, Space, Spec, Stream, Task, stream};
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::fs;
@@ -218,9 +218,9 @@ fn python_gets_the_trainers_own_actions_from_both_files() {
 fn agent(network: &NetworkConfig, normalize: bool, spaces: [&Space; 2]) -> Agent {
     let ppo = AgentConfig::new(PpoConfig::default());
     let device = Backend::Flex.open().expect("a CPU");
-    let [observations, actions] = spaces;
-    let mut agent =
-        Agent::new(&ppo, network, normalize, observations, actions, 1, device).expect("an agent");
+    let [observations, actions] = spaces.map(Space::clone);
+    let spec = Spec::new(observations, actions, 1);
+    let mut agent = Agent::new(&ppo, network, normalize, &spec, 1, device).expect("an agent");
     let mut state = agent.state().expect("a state");
     let mut rng = stream(2, Stream::Sampling(0));
     state.policy.fill_with(|| rng.random_range(-0.5..0.5));

@@ -225,8 +225,7 @@ fn agent(task: &Task) -> Agent {
         &AgentConfig::new(PpoConfig { rollout_steps: 300, ..PpoConfig::default() }),
         &NetworkConfig::default(),
         false,
-        &task.spec().observation_space,
-        &task.spec().action_space,
+        task.spec(),
         5,
         Backend::Flex.open().expect("a CPU"),
     )

@@ -81,8 +81,7 @@ fn a_recording_is_the_episode_that_an_evaluation_plays() {
             &AgentConfig::new(PpoConfig::default()),
             &NetworkConfig::default(),
             false,
-            &task.spec().observation_space,
-            &task.spec().action_space,
+            task.spec(),
             5,
             Backend::Flex.open().expect("a CPU"),
         )

@@ -14,7 +14,7 @@ use agents::{
 use backburn_tests::textbook::{self, PolicyLoss, discounted_returns, gradient, k_step_returns};
 use backburn_tests::{assert_match, numbers, rows};
 use burn::tensor::{Device, Tensor};
-use envs::{Environments, Reach, Rng, Space, Stream, TaskConfig, VectorEnv, stream};
+use envs::{Environments, Reach, Rng, Space, Spec, Stream, TaskConfig, VectorEnv, stream};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
@@ -364,9 +364,8 @@ fn coefs_under_a_penalty(epochs: usize, minibatch_size: usize, rate: f64) -> Vec
     let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
     let entry = Environments::default().get("cartpole").unwrap();
     let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
-    let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());
     let mut agent =
-        Agent::new(&config, &network, false, &observations, &actions, 1, Device::flex()).unwrap();
+        Agent::new(&config, &network, false, envs.spec(), 1, Device::flex()).unwrap();
     let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
     let mut coefs = vec![penalty.initial_coef];
     for iteration in 0..4 {
@@ -431,9 +430,8 @@ fn the_value_loss_is_a_mean_square_and_may_be_clipped() {
 /// An agent whose policy reads one number and has these parameters.
 fn agent_with(params: &[f32], actions: &Space, network: &NetworkConfig) -> Agent {
     let config = AgentConfig::new(TrpoConfig::default());
-    let observations = Space::symmetric_box(1, 1.0);
-    let mut agent =
-        Agent::new(&config, network, false, &observations, actions, 1, Device::flex()).unwrap();
+    let spec = Spec::new(Space::symmetric_box(1, 1.0), actions.clone(), 1);
+    let mut agent = Agent::new(&config, network, false, &spec, 1, Device::flex()).unwrap();
     let state = AgentState { policy: params.to_vec(), ..agent.state().unwrap() };
     agent.set_state(state).unwrap();
     agent

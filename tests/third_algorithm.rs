@@ -110,7 +110,7 @@ impl Algorithm for Reinforce {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let (actor, critic, device) = (&learner.actor, &learner.critics[0], &learner.device);
-        let all = Minibatch::upload(batch, &self.advantages(batch), device);
+        let all = Minibatch::upload(batch, &batch.reward().advantages, device);
 
         // The policy: its loss is written down, and Burn's autodiff finds the gradient.
         let policy = actor.policy();

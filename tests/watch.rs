@@ -142,7 +142,7 @@ fn a_running_experiment_is_drawn_however_many_better_ones_there_are() {
     let place = Place::new();
     let summary = r#"{ "steps": 2000, "seconds": 2.0, "steps_per_second": 900.0, "seed": 1,
         "backend": "flex", "algorithm": "ppo", "environment": "pendulum", "version": "0.1.0",
-        "eval": { "episodes": 1, "mean_return": 0.0, "std_return": 0.0, "min_return": 0.0,
+        "eval": { "episodes": 1, "greedy": true, "mean_return": 0.0, "std_return": 0.0, "min_return": 0.0,
             "max_return": 0.0, "mean_length": 200.0, "success_rate": null } }"#;
     for number in 1..=9 {
         let run = format!("runs/p{number}/1");

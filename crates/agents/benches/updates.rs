@@ -27,9 +27,7 @@ fn start(config: &AgentConfig, env: &str, num_envs: usize) -> (Agent, Collector)
     let envs = VectorEnv::new(&task, 1, 0, num_envs);
     let network = NetworkConfig::default();
     let device = Backend::Flex.open().unwrap();
-    let (observations, actions) = (envs.observation_space().clone(), envs.action_space().clone());
-    let mut agent =
-        Agent::new(config, &network, false, &observations, &actions, 1, device).unwrap();
+    let mut agent = Agent::new(config, &network, false, task.spec(), 1, device).unwrap();
     let collector = Collector::new(envs, &mut agent, false, 1).unwrap();
     (agent, collector)
 }

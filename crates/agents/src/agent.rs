@@ -3,13 +3,14 @@
 use crate::algorithm::{AgentConfig, Algorithm, AlgorithmState, Rollout};
 use crate::batch::Batch;
 use crate::config::NetworkConfig;
+use crate::constraint::cost_indices;
 use crate::error::AgentError;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::Metrics;
 use crate::policy::{Actor, Policy};
 use crate::threads::Threads;
 use burn::tensor::Device;
-use envs::{ObservationNormalizer, Space, Stream, stream};
+use envs::{ObservationNormalizer, Spec, Stream, stream};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -34,9 +35,8 @@ pub struct AgentState {
 ///
 /// let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// let (network, spec, device) = (NetworkConfig::default(), task.spec(), Backend::Flex.open()?);
-/// let (observations, actions) = (&spec.observation_space, &spec.action_space);
-/// let mut agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
+/// let mut agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
 ///
 /// // Four copies of the environment, with seed 1: an iteration is a rollout and an update.
 /// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
@@ -54,22 +54,21 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// A new agent for these spaces; its weights depend on `seed` and the configuration only.
+    /// A new agent for an environment; its weights depend on `seed` and the configuration only.
     ///
     /// # Errors
-    /// When the settings do not fit the spaces (`network.squash` without finite action bounds).
+    /// When the settings do not fit the environment: `network.squash` without finite action bounds, a
+    /// constraint on a cost that it does not have.
     pub fn new(
         config: &AgentConfig,
         network: &NetworkConfig,
         normalize_observations: bool,
-        observation_space: &Space,
-        action_space: &Space,
+        spec: &Spec,
         seed: u64,
         device: Device,
     ) -> Result<Agent, AgentError> {
         let mut rng = stream(seed, Stream::Initialization);
-        let policy = Policy::new(observation_space, action_space, network)?;
-        let mut agent = Agent::of(config, network, normalize_observations, policy, seed, device);
+        let mut agent = Agent::of(config, network, normalize_observations, spec, seed, device)?;
         let learner = &mut agent.learner;
         learner.actor.params = learner.actor.policy.init(network, &mut rng);
         for critic in &mut learner.critics {
@@ -87,35 +86,41 @@ impl Agent {
         config: &AgentConfig,
         network: &NetworkConfig,
         normalize_observations: bool,
-        observation_space: &Space,
-        action_space: &Space,
+        spec: &Spec,
         device: Device,
     ) -> Result<Agent, AgentError> {
-        let policy = Policy::new(observation_space, action_space, network)?;
-        Ok(Agent::of(config, network, normalize_observations, policy, 0, device))
+        Agent::of(config, network, normalize_observations, spec, 0, device)
     }
 
     fn of(
         config: &AgentConfig,
         network: &NetworkConfig,
         normalize_observations: bool,
-        policy: Policy,
+        spec: &Spec,
         seed: u64,
         device: Device,
-    ) -> Agent {
+    ) -> Result<Agent, AgentError> {
+        let policy = Policy::new(&spec.observation_space, &spec.action_space, network)?;
+        let costs = cost_indices(config.constraints(), spec)?;
         let width = policy.observation_width();
         let normalizer = normalize_observations.then(|| ObservationNormalizer::new(width));
         let rollout = config.rollout();
         let params = vec![0.0; policy.num_params()];
-        let critic = Critic::new(width, network, rollout.gamma, rollout.gae_lambda);
+        let reward = Critic::new(None, width, network, rollout.gamma, rollout.gae_lambda);
+        let constraints = config.constraints().iter().zip(costs);
+        let costs = constraints.map(|(constraint, cost)| {
+            let (gamma, gae_lambda) = constraint.discounts(rollout);
+            Critic::new(Some(cost), width, network, gamma, gae_lambda)
+        });
+        let critics = [reward].into_iter().chain(costs).collect();
         let learner = Learner {
             actor: Actor { policy, params, normalizer },
-            critics: vec![critic],
+            critics,
             device,
             threads: Arc::new(Threads::default()),
         };
         let algorithm = config.algorithm(&learner, stream(seed, Stream::Shuffling));
-        Agent { learner, algorithm, rollout }
+        Ok(Agent { learner, algorithm, rollout })
     }
 
     /// The policy that acts.
@@ -124,7 +129,7 @@ impl Agent {
         &self.learner.actor
     }
 
-    /// A value function for each signal: the rewards first, then the costs.
+    /// A value function for each signal: the rewards first, then the cost of each constraint.
     #[must_use]
     pub fn critics(&self) -> &[Critic] {
         &self.learner.critics
@@ -250,12 +255,9 @@ mod tests {
     fn bodies_of_an_update(config: &AgentConfig) -> BTreeSet<&'static str> {
         let entry = Environments::default().get("pendulum").unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
-        let [observations, actions] =
-            [envs.observation_space(), envs.action_space()].map(Space::clone);
         let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
         let device = Device::flex();
-        let mut agent =
-            Agent::new(config, &network, false, &observations, &actions, 1, device).unwrap();
+        let mut agent = Agent::new(config, &network, false, envs.spec(), 1, device).unwrap();
         let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
         collector.collect(&mut agent).unwrap();
         let batch = collector.batch(&agent).unwrap();

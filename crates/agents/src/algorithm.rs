@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::config::{Check, ConfigError};
+use crate::constraint::{self, Constraint};
 use crate::error::AgentError;
 use crate::learner::Learner;
 use crate::metrics::Metrics;
@@ -10,7 +11,6 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use std::any::Any;
-use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -26,12 +26,6 @@ pub trait Algorithm: Debug + Send {
         batch: &Batch,
         progress: f64,
     ) -> Result<Metrics, AgentError>;
-
-    /// What the policy is to be improved along, `[time][env]`: the advantages of the rewards, unless
-    /// the algorithm combines those of several signals.
-    fn advantages<'a>(&self, batch: &'a Batch) -> Cow<'a, [f32]> {
-        Cow::Borrowed(&batch.reward().advantages)
-    }
 
     /// Everything that the next updates depend on beside the learner.
     ///
@@ -111,6 +105,8 @@ pub trait AlgorithmConfig:
     const TITLE: &'static str;
     /// One line for `trainer list`.
     const DESCRIPTION: &'static str;
+    /// Whether it is nothing without a constraint.
+    const NEEDS_CONSTRAINT: bool = false;
 
     /// Steps, discount and lambda.
     fn rollout(&self) -> Rollout;
@@ -118,7 +114,13 @@ pub trait AlgorithmConfig:
     /// Samples that one gradient is made of, in batches of this size.
     fn gradient_samples(&self, batch: usize) -> usize;
 
-    /// Checks every value but those of [`AlgorithmConfig::rollout`], for batches of this size.
+    /// The constraints that it keeps; none unless it says so. The learner has a critic for each.
+    fn constraints(&self) -> &[Constraint] {
+        &[]
+    }
+
+    /// Checks every value but those of [`AlgorithmConfig::rollout`] and of the constraints, for batches of
+    /// this size.
     ///
     /// # Errors
     /// The first value out of its range.
@@ -139,6 +141,8 @@ trait AnyConfig: Debug + Send + Sync {
     fn name(&self) -> &'static str;
     fn rollout(&self) -> Rollout;
     fn gradient_samples(&self, batch: usize) -> usize;
+    fn constraints(&self) -> &[Constraint];
+    fn needs_constraint(&self) -> bool;
     fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError>;
     fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm>;
     fn settings(&self) -> &dyn erased_serde::Serialize;
@@ -157,6 +161,14 @@ impl<C: AlgorithmConfig> AnyConfig for C {
 
     fn gradient_samples(&self, batch: usize) -> usize {
         AlgorithmConfig::gradient_samples(self, batch)
+    }
+
+    fn constraints(&self) -> &[Constraint] {
+        AlgorithmConfig::constraints(self)
+    }
+
+    fn needs_constraint(&self) -> bool {
+        C::NEEDS_CONSTRAINT
     }
 
     fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError> {
@@ -221,6 +233,12 @@ impl AgentConfig {
         self.0.gradient_samples(batch)
     }
 
+    /// The constraints that the algorithm keeps.
+    #[must_use]
+    pub fn constraints(&self) -> &[Constraint] {
+        self.0.constraints()
+    }
+
     /// The settings, where the algorithm is this one.
     #[must_use]
     pub fn settings<C: AlgorithmConfig>(&self) -> Option<&C> {
@@ -237,6 +255,14 @@ impl AgentConfig {
         check.that("rollout_steps", (1..=1 << 24).contains(&steps), steps, "1 to 16777216")?;
         check.range("gamma", gamma, 0.0, 1.0)?;
         check.range("gae_lambda", gae_lambda, 0.0, 1.0)?;
+        if self.0.needs_constraint() && self.constraints().is_empty() {
+            let name = self.name();
+            let message = format!(
+                "{name} keeps a limit on a cost: give [agent.constraint] with `cost` and `limit`"
+            );
+            check.fail("constraint", message)?;
+        }
+        constraint::validate(self.constraints(), &check)?;
         self.0.validate(&check, num_envs * steps)
     }
 

@@ -1,6 +1,7 @@
 //! Algorithms by name.
 
 use crate::algorithm::{AgentConfig, AlgorithmConfig};
+use crate::cpo::CpoConfig;
 use crate::ppo::PpoConfig;
 use crate::trpo::TrpoConfig;
 use schemars::{Schema, SchemaGenerator};
@@ -14,6 +15,8 @@ pub struct RegisteredAlgorithm {
     pub title: &'static str,
     /// One line for `trainer list`.
     pub description: &'static str,
+    /// Whether it is nothing without a constraint.
+    pub needs_constraint: bool,
     keys: fn() -> &'static [&'static str],
     schema: fn(&mut SchemaGenerator) -> Schema,
     parse: fn(toml::Deserializer<'_>) -> Result<AgentConfig, toml::de::Error>,
@@ -25,6 +28,7 @@ impl RegisteredAlgorithm {
             name: C::NAME,
             title: C::TITLE,
             description: C::DESCRIPTION,
+            needs_constraint: C::NEEDS_CONSTRAINT,
             keys: crate::config::keys::<C>,
             schema: C::json_schema,
             parse: |table| C::deserialize(table).map(AgentConfig::new),
@@ -59,7 +63,7 @@ impl RegisteredAlgorithm {
 ///
 /// let algorithms = Algorithms::default();
 /// let names: Vec<&str> = algorithms.all().iter().map(|algorithm| algorithm.name).collect();
-/// assert_eq!(names, ["ppo", "trpo"]);
+/// assert_eq!(names, ["ppo", "trpo", "cpo"]);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Algorithms {
@@ -69,7 +73,8 @@ pub struct Algorithms {
 impl Default for Algorithms {
     /// The built-in algorithms: one line each.
     fn default() -> Self {
-        Algorithms { all: Vec::new() }.with::<PpoConfig>().with::<TrpoConfig>()
+        let none = Algorithms { all: Vec::new() };
+        none.with::<PpoConfig>().with::<TrpoConfig>().with::<CpoConfig>()
     }
 }
 

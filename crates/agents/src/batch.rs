@@ -4,7 +4,7 @@ use crate::error::AgentError;
 use crate::gae::{Trajectory, gae};
 
 /// One iteration's experience, all arrays `[time][env]` and then the row.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// Environments side by side.
     pub num_envs: usize,
@@ -20,8 +20,12 @@ pub struct Batch {
     pub terminated: Vec<bool>,
     /// The episode was truncated after this step.
     pub truncated: Vec<bool>,
-    /// What the critics predict: the rewards first, then one signal for each cost.
+    /// What the critics predict: the rewards first, then the cost of each constraint.
     pub signals: Vec<Signal>,
+    /// What the environment's own rewards were divided by: 1 unless the run normalises rewards.
+    pub reward_scale: f64,
+    /// Mean number of steps of the episodes that ended in this iteration; `None` where none did.
+    pub episode_length: Option<f64>,
 }
 
 /// A number that each step gives and that is summed over time, with what a critic makes of it; arrays
@@ -38,6 +42,9 @@ pub struct Signal {
     pub advantages: Vec<f32>,
     /// Targets of the critic: advantage plus value.
     pub returns: Vec<f32>,
+    /// Mean over the episodes that ended in this iteration of the number's sum, undiscounted and in the
+    /// environment's own unit; `None` where none did.
+    pub episode_sum: Option<f64>,
 }
 
 impl Signal {
@@ -49,6 +56,7 @@ impl Signal {
             next_values: column(),
             advantages: column(),
             returns: column(),
+            episode_sum: None,
         }
     }
 }
@@ -68,6 +76,8 @@ impl Batch {
             terminated: vec![false; size],
             truncated: vec![false; size],
             signals: vec![Signal::new(size); signals],
+            reward_scale: 1.0,
+            episode_length: None,
         }
     }
 
@@ -89,6 +99,12 @@ impl Batch {
         &self.signals[0]
     }
 
+    /// The cost of each constraint and what its critic makes of it.
+    #[must_use]
+    pub fn costs(&self) -> &[Signal] {
+        &self.signals[1..]
+    }
+
     /// Advantages and returns of every signal, from its values and its discounts `(gamma, lambda)`.
     ///
     /// # Errors
@@ -99,7 +115,7 @@ impl Batch {
     ) -> Result<(), AgentError> {
         let Batch { terminated, truncated, num_envs, signals, .. } = self;
         for (signal, (gamma, gae_lambda)) in signals.iter_mut().zip(discounts) {
-            let Signal { rewards, values, next_values, advantages, returns } = signal;
+            let Signal { rewards, values, next_values, advantages, returns, .. } = signal;
             if values.iter().chain(&*next_values).any(|value| !value.is_finite()) {
                 return Err(AgentError::NonFinite("critic's value".into()));
             }

@@ -1,3 +1,378 @@
 //! Constrained policy optimisation (Achiam et al. 2017).
+//!
+//! ```
+//! use agents::CpoConfig;
+//!
+//! let config: CpoConfig =
+//!     toml::from_str("max_kl = 0.02\nconstraint = { cost = 'fall', limit = 0.5 }")?;
+//! assert_eq!(config.trpo.max_kl.at(0.5), 0.02);
+//! assert_eq!(config.trpo.constraint.unwrap()[0].limit, Some(0.5));
+//! # Ok::<(), toml::de::Error>(())
+//! ```
 
+mod config;
 pub mod subproblem;
+
+pub use config::CpoConfig;
+
+use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
+use crate::batch::Batch;
+use crate::conjugate_gradient::{Solution, conjugate_gradient, dot};
+use crate::error::AgentError;
+use crate::gae::{explained_variance, variance};
+use crate::lagrangian::report;
+use crate::learner::Learner;
+use crate::metrics::Metrics;
+use crate::minibatch::Minibatch;
+use crate::ops::standardized;
+use crate::policy::Policy;
+use crate::stakes::Stakes;
+use crate::threads::join;
+use crate::trpo::{Candidate, TrpoConfig, TrustRegion, fit, moved};
+use envs::Rng;
+use serde::{Deserialize, Serialize};
+use subproblem::{Case, solve};
+
+/// Of a direction, what another one leaves over: at most this share of its length is a rounding error.
+const PARALLEL: f64 = 1e-6;
+
+crate::metrics! {
+    /// What an update of CPO reports.
+    pub struct CpoMetrics {
+        /// Negative surrogate objective of the step that was taken.
+        pub policy_loss: f64,
+        /// Mean squared error of the reward's critic, over all minibatches of its fit.
+        pub value_loss: f64,
+        /// Entropy of the policy after the step, in nats.
+        pub entropy: f64,
+        /// Exact mean KL(old, new) of the step, in nats.
+        pub kl: f64,
+        /// The same from the samples' ratios alone.
+        pub approx_kl: f64,
+        /// Share of the returns' variance that the critic explained before the update.
+        pub explained_variance: f64,
+        /// Euclidean norm of the reward surrogate's gradient.
+        pub gradient_norm: f64,
+        /// Learning rate of the critics.
+        pub learning_rate: f64,
+        /// Squared residual that conjugate gradient ended with, for the reward.
+        pub cg_residual: f64,
+        /// Conjugate-gradient iterations, for reward and cost together.
+        pub cg_iterations: f64,
+        /// What the advantages left of the step: 1 unless they are below their floor.
+        pub step_share: f64,
+        /// Fraction of the full step that was taken; 0 when none was accepted.
+        pub step_size: f64,
+        /// Step sizes that the line search tried.
+        pub line_search_steps: f64,
+        /// 1 when a step was taken, otherwise 0.
+        pub accepted: f64,
+        /// 1 when the step was to lower the cost whatever becomes of the reward, otherwise 0.
+        pub recovery: f64,
+    }
+}
+
+/// What an episode cost and how long it was, as means over the last ones that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Episodes {
+    cost: f64,
+    length: f64,
+}
+
+/// CPO's part of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct CpoState {
+    /// Stream of the shuffles.
+    shuffling: Rng,
+    /// What the returns have been like.
+    stakes: Stakes,
+    /// Of the last iteration in which one ended.
+    episodes: Option<Episodes>,
+}
+
+/// CPO with its hyperparameters and its state.
+#[derive(Clone, Debug)]
+pub struct Cpo {
+    config: CpoConfig,
+    state: CpoState,
+}
+
+impl Cpo {
+    /// No update made yet; `shuffling` is the stream of the shuffles.
+    #[must_use]
+    pub fn new(config: CpoConfig, _learner: &Learner, shuffling: Rng) -> Cpo {
+        let state = CpoState { shuffling, stakes: Stakes::default(), episodes: None };
+        Cpo { config, state }
+    }
+}
+
+impl Algorithm for Cpo {
+    /// One step of the policy; beside it the critics are fitted.
+    fn update(
+        &mut self,
+        learner: &mut Learner,
+        batch: &Batch,
+        progress: f64,
+    ) -> Result<Metrics, AgentError> {
+        let config = &self.config.trpo;
+        let Learner { actor, critics, device, .. } = learner;
+        let (reward, cost) = (batch.reward(), &batch.costs()[0]);
+        let CpoState { shuffling, mut stakes, mut episodes } = self.state.clone();
+        if let (Some(cost), Some(length)) = (cost.episode_sum, batch.episode_length) {
+            episodes = Some(Episodes { cost, length });
+        }
+        let limit = config.constraints()[0].limit.unwrap_or(f64::INFINITY);
+        // `c = (J_c - d) / T`, per sample as the surrogates are; 0 before anything is known of `J_c`.
+        let excess = episodes.map_or(0.0, |known| (known.cost - limit) / known.length);
+        // Where the limit is broken, the step is as long as it may be.
+        let share = stakes.step_share(reward, config.advantage_floor);
+        let step_share = if excess > 0.0 { 1.0 } else { share };
+
+        let mut rewards = Minibatch::upload(batch, &reward.advantages, device);
+        let mut unit = batch.reward_scale;
+        if config.normalize_advantages {
+            rewards.advantages = standardized(rewards.advantages);
+            unit *= variance(reward.advantages.iter().copied().map(f64::from)).sqrt();
+        }
+        let learning_rate = config.critic_learning_rate.at(progress);
+        let task = Task {
+            config,
+            policy: actor.policy(),
+            params: &actor.params,
+            costs: with_advantages(&rewards, &cost.advantages),
+            rewards: &rewards,
+            excess,
+            // A KL grows with the square of the step.
+            max_kl: config.max_kl.at(progress) * step_share * step_share,
+            entropy_coef: config.entropy_coef.at(progress),
+        };
+        let (step, fit) = join(
+            || task.step(),
+            || fit(config, critics, &rewards, learning_rate, shuffling, device),
+        );
+        let (step, fit) = (step?, fit?);
+
+        actor.params = step.params;
+        for (critic, state) in critics.iter_mut().zip(fit.states) {
+            critic.state = state;
+        }
+        self.state = CpoState { shuffling: fit.shuffling, stakes, episodes };
+        let metrics = CpoMetrics {
+            policy_loss: step.reached.policy_loss,
+            value_loss: fit.value_losses[0],
+            entropy: step.reached.entropy,
+            kl: step.reached.kl,
+            approx_kl: step.reached.approx_kl,
+            explained_variance: explained_variance(&reward.values, &reward.returns),
+            gradient_norm: step.gradient_norm,
+            learning_rate,
+            cg_residual: step.cg_residual,
+            cg_iterations: step.cg_iterations as f64,
+            step_share,
+            step_size: step.size,
+            line_search_steps: step.line_search_steps as f64,
+            accepted: f64::from(u8::from(step.size > 0.0)),
+            recovery: f64::from(u8::from(step.case == Case::Recovery)),
+        };
+        let mut metrics = metrics.into();
+        // A recovery leaves the reward out of account: it has none.
+        let nu = if step.case == Case::Recovery { f64::NAN } else { step.nu };
+        let multiplier = std::iter::once(nu * unit);
+        let constraints = self.config.constraints();
+        report(constraints, batch, multiplier, &fit.value_losses[1..], &mut metrics);
+        Ok(metrics)
+    }
+
+    fn state(&self) -> Result<AlgorithmState, AgentError> {
+        AlgorithmState::new(CpoConfig::NAME, &self.state)
+    }
+
+    fn set_state(&mut self, state: &AlgorithmState, _: &Learner) -> Result<(), AgentError> {
+        let state: CpoState = state.read(CpoConfig::NAME)?;
+        state.stakes.check()?;
+        let is_sound = |known: Episodes| {
+            known.cost.is_finite() && known.cost >= 0.0 && known.length.is_finite() && known.length >= 1.0
+        };
+        AgentError::check_saved("cost of the last episodes", state.episodes.is_none_or(is_sound))?;
+        self.state = state;
+        Ok(())
+    }
+}
+
+/// The same samples with the advantages of a cost, shifted to mean 0: a constant says nothing of actions,
+/// and in its unit, which is that of the limit.
+fn with_advantages(samples: &Minibatch, advantages: &[f32]) -> Minibatch {
+    let count = advantages.len();
+    let mean = advantages.iter().copied().map(f64::from).sum::<f64>() / count as f64;
+    let centred: Vec<f32> = advantages.iter().map(|&a| (f64::from(a) - mean) as f32).collect();
+    let data = burn::tensor::TensorData::new(centred, [count, 1]);
+    let advantages = burn::tensor::Tensor::from_data(data, &samples.observations.device());
+    Minibatch { advantages, ..samples.clone() }
+}
+
+/// What a step is to be found for.
+struct Task<'a> {
+    config: &'a TrpoConfig,
+    policy: &'a Policy,
+    params: &'a [f32],
+    /// Samples with the advantages of the rewards.
+    rewards: &'a Minibatch,
+    /// The same with the advantages of the cost.
+    costs: Minibatch,
+    /// How far the cost is above its limit, per sample.
+    excess: f64,
+    max_kl: f64,
+    entropy_coef: f64,
+}
+
+/// What the step of the policy led to.
+struct PolicyStep {
+    params: Vec<f32>,
+    reached: Candidate,
+    case: Case,
+    /// Multiplier of the cost, in units of the advantages as they were given.
+    nu: f64,
+    gradient_norm: f64,
+    cg_residual: f64,
+    cg_iterations: usize,
+    /// Fraction of the full step; 0 where none was accepted.
+    size: f64,
+    line_search_steps: usize,
+}
+
+impl Task<'_> {
+    /// The solution of the subproblem (theorem 2), shortened until the line search accepts it. Where it
+    /// accepts none the parameters stay.
+    fn step(&self) -> Result<PolicyStep, AgentError> {
+        let Task { config, policy, params, excess, max_kl, .. } = *self;
+        let region =
+            TrustRegion::new(policy, params, self.rewards, config.damping, self.entropy_coef);
+        let costs = TrustRegion::new(policy, params, &self.costs, config.damping, 0.0);
+        let (old_surrogate, g) = region.gradient()?;
+        let (old_cost, b) = costs.gradient()?;
+        AgentError::check_finite("policy loss", old_surrogate)?;
+        AgentError::check_finite("cost's surrogate", old_cost)?;
+        let gradient_norm = dot(&g, &g).sqrt();
+        AgentError::check_finite("gradient norm", gradient_norm)?;
+        AgentError::check_finite("norm of the cost's gradient", dot(&b, &b))?;
+
+        // `H^-1 g` and `H^-1 b`, as far as conjugate gradient comes; in the plane of what it found the
+        // solution is exact.
+        let solve_for = |gradient: &[f64]| -> Result<Direction, AgentError> {
+            let product = |v: &[f64]| region.damped_fisher_product(v);
+            let (iterations, tolerance) = (config.cg_iterations, config.cg_tolerance);
+            let solution = conjugate_gradient(product, gradient, iterations, tolerance)?;
+            let image = region.damped_fisher_product(&solution.x)?;
+            Ok(Direction { solution, image })
+        };
+        let (v, w) = (solve_for(&g)?, solve_for(&b)?);
+        let (cg_residual, cg_iterations) =
+            (v.solution.residual, v.solution.iterations + w.solution.iterations);
+        let basis = basis([v, w]);
+        let along = |gradient: &[f64]| -> Vec<f64> {
+            basis.iter().map(|direction| dot(direction, gradient)).collect()
+        };
+        // There `H` is the identity.
+        let (g, b) = (along(&g), along(&b));
+        let step = solve(excess, max_kl, dot(&g, &g), dot(&g, &b), dot(&b, &b));
+        let mut full_step = vec![0.0; params.len()];
+        for (share, direction) in step.of(&g, &b).into_iter().zip(&basis) {
+            full_step.iter_mut().zip(direction).for_each(|(x, d)| *x += share * d);
+        }
+
+        let mut taken = None;
+        let (mut tried, mut fraction) = (0, 1.0);
+        while tried < config.line_search_steps && taken.is_none() && !basis.is_empty() {
+            tried += 1;
+            let mut params = moved(params, &full_step, fraction);
+            policy.bound(&mut params);
+            let candidate = region.at(&params)?;
+            let least = if excess > 0.0 { f64::NEG_INFINITY } else { old_surrogate };
+            if candidate.accepted(least, max_kl)
+                && costs.at(&params)?.surrogate - old_cost <= (-excess).max(0.0)
+            {
+                taken = Some((params, candidate, fraction));
+            } else {
+                fraction *= config.line_search_shrink;
+            }
+        }
+        let (params, reached, size) = match taken {
+            Some(taken) => taken,
+            None => (params.to_vec(), region.at(params)?, 0.0),
+        };
+        AgentError::check_finite("entropy", reached.entropy)?;
+        Ok(PolicyStep {
+            params,
+            reached,
+            case: step.case,
+            nu: step.nu,
+            gradient_norm,
+            cg_residual,
+            cg_iterations,
+            size,
+            line_search_steps: tried,
+        })
+    }
+}
+
+/// A direction `x` that conjugate gradient found, with `H x`.
+struct Direction {
+    solution: Solution,
+    image: Vec<f64>,
+}
+
+/// A basis of the directions' span in which `H` is the identity, by Gram and Schmidt's process. A direction
+/// that those before it leave nothing of, or that has no curvature, adds none.
+fn basis(directions: [Direction; 2]) -> Vec<Vec<f64>> {
+    let mut basis: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
+    for Direction { solution: Solution { mut x, .. }, mut image } in directions {
+        let whole = dot(&x, &image);
+        for (known, known_image) in &basis {
+            let along = dot(known_image, &x);
+            x.iter_mut().zip(known).for_each(|(x, known)| *x -= along * known);
+            image.iter_mut().zip(known_image).for_each(|(x, known)| *x -= along * known);
+        }
+        let rest = dot(&x, &image);
+        if rest > PARALLEL * PARALLEL * whole && rest.is_finite() {
+            let scale = 1.0 / rest.sqrt();
+            [&mut x, &mut image].into_iter().flatten().for_each(|number| *number *= scale);
+            basis.push((x, image));
+        }
+    }
+    basis.into_iter().map(|(direction, _)| direction).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `H = diag(1, 4, 9)`.
+    fn direction(x: [f64; 3]) -> Direction {
+        let image = vec![x[0], 4.0 * x[1], 9.0 * x[2]];
+        Direction { solution: Solution { x: x.to_vec(), residual: 0.0, iterations: 1 }, image }
+    }
+
+    fn curvature(a: &[f64], b: &[f64]) -> f64 {
+        a[0] * b[0] + 4.0 * a[1] * b[1] + 9.0 * a[2] * b[2]
+    }
+
+    #[test]
+    fn the_basis_makes_the_curvature_the_identity() {
+        let found = basis([direction([1.0, 2.0, 0.5]), direction([0.0, 1.0, -3.0])]);
+        assert_eq!(found.len(), 2);
+        for (i, a) in found.iter().enumerate() {
+            for (j, b) in found.iter().enumerate() {
+                let expected = if i == j { 1.0 } else { 0.0 };
+                assert!((curvature(a, b) - expected).abs() < 1e-12, "{i} {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_parallel_or_nothing_adds_no_direction() {
+        let (one, twice) = ([1.0, 2.0, 0.5], [2.0, 4.0, 1.0]);
+        assert_eq!(basis([direction(one), direction(twice)]).len(), 1);
+        assert_eq!(basis([direction([0.0; 3]), direction(one)]).len(), 1);
+        assert_eq!(basis([direction([0.0; 3]), direction([0.0; 3])]).len(), 0);
+    }
+}

@@ -8,6 +8,9 @@ pub enum AgentError {
     /// A number that is infinite or not a number.
     #[error("the {0} is not finite")]
     NonFinite(String),
+    /// A cost that is infinite, not a number or below 0.
+    #[error("the {0}; a cost is a finite number, 0 or more")]
+    Cost(String),
     /// Saved state of another agent.
     #[error("{0}")]
     Mismatch(String),
@@ -32,6 +35,22 @@ impl AgentError {
     /// As said.
     pub fn check_finite(name: &str, value: f64) -> Result<(), AgentError> {
         if value.is_finite() { Ok(()) } else { Err(AgentError::NonFinite(name.into())) }
+    }
+
+    /// Fails with the name and place of the first cost that is none, of rows by these names; `place` says
+    /// which row is meant.
+    pub(crate) fn check_costs(
+        names: &[String],
+        rows: &[f64],
+        place: impl Fn(usize) -> String,
+    ) -> Result<(), AgentError> {
+        match rows.iter().position(|cost| !cost.is_finite() || *cost < 0.0) {
+            None => Ok(()),
+            Some(bad) => {
+                let (name, place) = (&names[bad % names.len()], place(bad / names.len()));
+                Err(AgentError::Cost(format!("cost `{name}`{place} is {}", rows[bad])))
+            }
+        }
     }
 
     /// Fails unless what a saved quantity must fulfil holds.

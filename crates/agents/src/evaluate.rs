@@ -1,6 +1,7 @@
 //! Evaluation: whole episodes with a frozen policy.
 
 use crate::error::AgentError;
+use crate::gae::variance;
 use crate::policy::Actor;
 use envs::{Drawing, Episode, Rng, Stream, Task, VectorEnv, stream};
 
@@ -12,6 +13,9 @@ const FIRST_INDEX: u32 = 1 << 31;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     episodes: Vec<Episode>,
+    /// Names of the costs, and what each episode cost, `[episode][cost]`.
+    cost_names: Vec<String>,
+    costs: Vec<f64>,
     /// Names of the terms of the reward, with their sums over all episodes.
     term_sums: Vec<(String, f64)>,
 }
@@ -28,6 +32,25 @@ impl Evaluation {
     pub fn reward_terms(&self) -> impl Iterator<Item = (&str, f64)> {
         let steps: f64 = self.episodes.iter().map(|episode| f64::from(episode.length)).sum();
         self.term_sums.iter().map(move |(name, sum)| (&**name, sum / steps))
+    }
+
+    /// The environment's costs by their names ([`envs::Spec::costs`]), each as its mean over the episodes;
+    /// nothing where it has none.
+    pub fn costs(&self) -> impl Iterator<Item = (&str, MeanCost)> {
+        let count = self.episodes.len() as f64;
+        self.cost_names.iter().enumerate().map(move |(index, name)| {
+            let costs = self.costs.iter().skip(index).step_by(self.cost_names.len()).copied();
+            // One episode does not say how episodes differ.
+            let error = (variance(costs.clone()) / (count - 1.0)).sqrt();
+            let standard_error = (count > 1.0).then_some(error);
+            (&**name, MeanCost { mean: costs.sum::<f64>() / count, standard_error })
+        })
+    }
+
+    /// The mean cost of that name.
+    #[must_use]
+    pub fn cost(&self, name: &str) -> Option<MeanCost> {
+        self.costs().find(|cost| cost.0 == name).map(|cost| cost.1)
     }
 
     fn returns(&self) -> impl Iterator<Item = f64> + '_ {
@@ -81,22 +104,31 @@ impl Evaluation {
     }
 }
 
+/// What episodes cost: their undiscounted sums of one cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeanCost {
+    /// Mean over the episodes.
+    pub mean: f64,
+    /// Standard error of the mean: the deviation of a sample over the root of its size; `None` of one
+    /// episode.
+    pub standard_error: Option<f64>,
+}
+
 /// Plays `episodes` episodes, at least one; episode `i` depends on `seed` and `i` only. Greedy
 /// actions are the mode of the policy, otherwise they are sampled. The observation normaliser is used
 /// but not updated; returns are of the environment's own rewards.
 ///
 /// # Errors
-/// When an observation, a reward, a sum of a term of it or an action is not finite.
+/// When an observation, a reward, a sum of a term of it or an action is not finite, or a cost is not
+/// finite or below 0.
 ///
 /// ```
 /// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
 /// # use envs::{Environments, TaskConfig};
 /// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// # let (network, spaces) = (NetworkConfig::default(), task.spec());
-/// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
-/// # let device = Backend::Flex.open()?;
-/// # let agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// # let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
+/// # let agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
 /// let evaluation = agents::evaluate(agent.actor(), &task, 3, 1, true)?;
 /// assert_eq!(evaluation.episodes().len(), 3);
 /// // A cart that balances gets 1 a step, and nothing in it counts as success.
@@ -123,6 +155,8 @@ pub fn evaluate(
     let mut is_playing = vec![true; episodes];
     let names = task.spec().reward_terms.iter().cloned();
     let mut term_sums: Vec<(String, f64)> = names.map(|name| (name, 0.0)).collect();
+    let cost_names = task.spec().costs.clone();
+    let mut costs = vec![0.0; episodes * cost_names.len()];
     let mut observations = envs.observations().to_vec();
     let mut actions = vec![0.0; episodes * action_width];
     let mut outputs = vec![0.0; episodes * outputs_width];
@@ -154,6 +188,16 @@ pub fn evaluate(
                 left -= 1;
             }
         }
+        if !cost_names.is_empty() {
+            AgentError::check_costs(&cost_names, envs.costs(), |_| " in an evaluation".into())?;
+            let rows = costs.chunks_exact_mut(cost_names.len());
+            let now = envs.episode_costs().chunks_exact(cost_names.len());
+            for ((row, now), _) in
+                rows.zip(now).zip(&is_playing).filter(|(_, is_playing)| **is_playing)
+            {
+                row.copy_from_slice(now);
+            }
+        }
         if !term_sums.is_empty() {
             let terms = envs.reward_terms().chunks_exact(term_sums.len());
             for (terms, _) in terms.zip(&is_playing).filter(|(_, is_playing)| **is_playing) {
@@ -170,7 +214,8 @@ pub fn evaluate(
         let name = format!("term `{name}` of the reward in an evaluation");
         return Err(AgentError::NonFinite(name));
     }
-    Ok(Evaluation { episodes: finished.into_iter().flatten().collect(), term_sums })
+    let episodes = finished.into_iter().flatten().collect();
+    Ok(Evaluation { episodes, cost_names, costs, term_sums })
 }
 
 /// One episode, step by step. Row `t` of the drawings and observations is what holds after `t` steps.
@@ -184,6 +229,8 @@ pub struct Recording {
     pub actions: Vec<Vec<f32>>,
     /// Rewards, `[steps]`.
     pub rewards: Vec<f64>,
+    /// Costs, `[steps][cost]`, by the names of [`envs::Spec::costs`].
+    pub costs: Vec<Vec<f64>>,
     /// How the episode ended; `None` where the recording stops before its end.
     pub end: Option<Episode>,
 }
@@ -191,17 +238,15 @@ pub struct Recording {
 /// Plays episode `episode` of [`evaluate`] and keeps what happens, up to `max_steps` steps.
 ///
 /// # Errors
-/// When an observation, a reward or an action is not finite.
+/// When an observation, a reward or an action is not finite, or a cost is not finite or below 0.
 ///
 /// ```
 /// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
 /// # use envs::{Environments, TaskConfig};
 /// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// # let (network, spaces) = (NetworkConfig::default(), task.spec());
-/// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
-/// # let device = Backend::Flex.open()?;
-/// # let agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// # let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
+/// # let agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
 /// let recording = agents::record(agent.actor(), &task, 1, 0, true, 1000)?;
 /// let evaluation = agents::evaluate(agent.actor(), &task, 1, 1, true)?;
 /// assert_eq!(recording.end, Some(evaluation.episodes()[0]));
@@ -237,6 +282,10 @@ pub fn record(
         if !step.reward.is_finite() {
             return Err(AgentError::NonFinite("reward in a recording".into()));
         }
+        let mut costs = vec![0.0; spec.costs.len()];
+        environment.costs(&mut costs);
+        AgentError::check_costs(&spec.costs, &costs, |_| " in a recording".into())?;
+        recording.costs.push(costs);
         recording.actions.push(numbers);
         recording.rewards.push(step.reward);
         let length = recording.rewards.len() as u32;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub struct Learner {
     /// The policy that acts.
     pub actor: Actor,
-    /// A value function for each signal of a batch: the rewards first, then the costs.
+    /// A value function for each signal of a batch: the rewards first, then the cost of each constraint.
     pub critics: Vec<Critic>,
     /// Where updates run.
     pub device: Device,
@@ -29,6 +29,8 @@ pub struct Learner {
 /// A value function: a network that predicts a signal's discounted sum, fitted by regression.
 #[derive(Clone, Debug)]
 pub struct Critic {
+    /// Which of [`envs::Spec::costs`] it predicts the sum of; `None`: the rewards.
+    pub cost: Option<usize>,
     /// Its network, with one output.
     pub network: Mlp,
     /// Discount factor of the sum.
@@ -49,9 +51,11 @@ pub struct CriticState {
 }
 
 impl Critic {
-    /// A critic of observations of this width, whose parameters are 0.
+    /// A critic of the rewards, or of the cost of this index, for observations of this width; its
+    /// parameters are 0.
     #[must_use]
     pub fn new(
+        cost: Option<usize>,
         observation_width: usize,
         config: &NetworkConfig,
         gamma: f64,
@@ -60,7 +64,7 @@ impl Critic {
         let network = Mlp::new(observation_width, 1, config);
         let params = vec![0.0; network.num_params()];
         let optimizer = AdamState::new(params.len());
-        Critic { network, gamma, gae_lambda, state: CriticState { params, optimizer } }
+        Critic { cost, network, gamma, gae_lambda, state: CriticState { params, optimizer } }
     }
 
     /// Fresh parameters. A linear critic starts at value 0, as a table would.

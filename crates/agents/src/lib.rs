@@ -1,4 +1,4 @@
-//! PPO and TRPO on Burn, written once against [`burn::tensor::Device`].
+//! PPO, TRPO and their constrained relatives on Burn, written once against [`burn::tensor::Device`].
 //!
 //! The order of one iteration: [`Collector::collect`] acts in the environments with a plain copy of
 //! the policy, [`Collector::batch`] adds values and advantages, [`Agent::update`] takes the batch to
@@ -14,6 +14,7 @@ mod algorithms;
 mod backend;
 mod batch;
 mod config;
+mod constraint;
 pub mod conjugate_gradient;
 pub mod cpo;
 pub mod distribution;
@@ -21,6 +22,7 @@ mod error;
 mod evaluate;
 pub mod gae;
 mod greedy;
+pub mod lagrangian;
 mod learner;
 mod metrics;
 pub mod minibatch;
@@ -41,9 +43,11 @@ pub use algorithm::{AgentConfig, Algorithm, AlgorithmConfig, AlgorithmState, Rol
 pub use algorithms::{Algorithms, RegisteredAlgorithm};
 pub use backend::{Backend, BackendError};
 pub use batch::{Batch, Signal};
+pub use constraint::{Constraint, Constraints, cost_indices, cost_metric};
 pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
+pub use cpo::CpoConfig;
 pub use error::AgentError;
-pub use evaluate::{Evaluation, Recording, evaluate, record};
+pub use evaluate::{Evaluation, MeanCost, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
 pub use learner::{Critic, CriticState, Learner};
 pub use metrics::{Metric, Metrics, PolicyMetrics};

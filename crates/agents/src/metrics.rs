@@ -3,24 +3,31 @@
 use crate::error::AgentError;
 use crate::transfer::read;
 use burn::tensor::Tensor;
+use std::borrow::Cow;
 
 /// Names and numbers of one update, the same names in every iteration of a run; those that
 /// Stable-Baselines3 has too are named as there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
-    entries: Vec<(&'static str, f64)>,
+    entries: Vec<(Cow<'static, str>, f64)>,
 }
 
 impl Metrics {
     /// Metrics with these names, as the run's files have them (`train/kl`), and numbers.
     #[must_use]
     pub fn new(entries: Vec<(&'static str, f64)>) -> Metrics {
-        Metrics { entries }
+        let entries = entries.into_iter().map(|(name, number)| (name.into(), number));
+        Metrics { entries: entries.collect() }
+    }
+
+    /// Adds a number at the end.
+    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, number: f64) {
+        self.entries.push((name.into(), number));
     }
 
     /// Names and numbers, in order.
     #[must_use]
-    pub fn entries(&self) -> &[(&'static str, f64)] {
+    pub fn entries(&self) -> &[(Cow<'static, str>, f64)] {
         &self.entries
     }
 

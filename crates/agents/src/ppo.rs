@@ -1,4 +1,5 @@
-//! Proximal policy optimisation (Schulman et al. 2017).
+//! Proximal policy optimisation (Schulman et al. 2017); with constraints PPO-Lagrangian (Ray, Achiam and
+//! Amodei 2019; Stooke, Achiam and Abbeel 2020).
 //!
 //! ```
 //! use agents::PpoConfig;
@@ -19,6 +20,7 @@ use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
 use crate::batch::Batch;
 use crate::error::AgentError;
 use crate::gae::explained_variance;
+use crate::lagrangian::{Lagrangian, mean_losses};
 use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
@@ -50,6 +52,8 @@ struct PpoState {
     shuffling: Rng,
     /// What the returns have been like.
     stakes: Stakes,
+    /// Multipliers of the constraints.
+    lagrangian: Lagrangian,
 }
 
 crate::metrics! {
@@ -96,6 +100,7 @@ impl Ppo {
             kl_coef: config.kl_penalty.map_or(0.0, |penalty| penalty.initial_coef),
             shuffling,
             stakes: Stakes::default(),
+            lagrangian: Lagrangian::new(config.constraints()),
         };
         Ppo { config, state }
     }
@@ -167,8 +172,11 @@ impl Algorithm for Ppo {
         let device = &learner.device;
         let rate = config.learning_rate.at(progress);
         let critic_rate = config.critic_learning_rate.map_or(rate, |rate| rate.at(progress));
+        let mut lagrangian = self.state.lagrangian.clone();
+        lagrangian.update(config.constraints(), batch);
+        let objective = lagrangian.objective(batch);
         let mut stakes = self.state.stakes.clone();
-        let step_share = stakes.step_share(batch.reward(), config.advantage_floor);
+        let step_share = stakes.step_share(&objective, config.advantage_floor);
         let actor_rate = rate * step_share;
         let surrogate = self.surrogate(progress);
         let entropy_coef = config.entropy_coef.at(progress);
@@ -181,10 +189,10 @@ impl Algorithm for Ppo {
         let mut critic_adams: Vec<Adam> =
             critics.map(|critic| critic.adam(epsilon, device)).collect();
         let old_params = Tensor::from_floats(actor.params.as_slice(), device);
-        let samples = Minibatch::upload(batch, &self.advantages(batch), device);
+        let samples = Minibatch::upload(batch, &objective.advantages, device);
         let update = Update { config, learner, old_params, samples, surrogate, entropy_coef };
         let mut shuffling = self.state.shuffling.clone();
-        let mut metrics = Vec::new();
+        let (mut metrics, mut cost_losses) = (Vec::new(), Vec::new());
         let (mut epochs, mut minibatches, mut last_epoch) = (0_u32, 0, 0);
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
@@ -193,20 +201,21 @@ impl Algorithm for Ppo {
                 minibatches += 1;
                 let (policy, critics) =
                     update.gradients(&indices, &mut actor_adam, &mut critic_adams);
-                let squares = critics.iter().map(|critic| critic.squares.clone());
-                // All parameters together are clipped.
-                let (norm, scale) =
-                    norm_and_scale(squares.fold(policy.squares, Tensor::add), config.max_grad_norm);
-                // The loss of the rewards' critic, which comes first.
+                // The rewards' critic comes first. All parameters of actor and critic are clipped together.
+                let squares = policy.squares.add(critics[0].squares.clone());
+                let (norm, scale) = norm_and_scale(squares, config.max_grad_norm);
                 metrics.extend([policy.metrics.clone(), critics[0].metrics.clone(), norm]);
+                cost_losses.extend(critics[1..].iter().map(|critic| critic.metrics.clone()));
                 if let Some(target) = config.target_kl
                     && PolicyMetrics::read(policy.metrics)?.approx_kl > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
                 actor_adam.step(policy.gradient, &scale, actor_rate);
-                for (adam, critic) in critic_adams.iter_mut().zip(critics) {
-                    adam.step(critic.gradient, &scale, critic_rate);
+                for (index, (adam, critic)) in critic_adams.iter_mut().zip(critics).enumerate() {
+                    // A cost has a unit of its own, so its critic is clipped by itself.
+                    let own = (index > 0).then(|| norm_and_scale(critic.squares, config.max_grad_norm).1);
+                    adam.step(critic.gradient, own.as_ref().unwrap_or(&scale), critic_rate);
                 }
             }
         }
@@ -221,14 +230,17 @@ impl Algorithm for Ppo {
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
+        metrics.extend(cost_losses);
         let (metrics, [(params, policy_optimizer)], fitted) =
             Adam::read_all(Tensor::cat(metrics, 0), [("policy", actor_adam)], critic_adams)?;
-        let (rows, _) = metrics.as_chunks();
+        let (rows, cost_losses) = metrics.split_at(minibatches * MinibatchMetrics::COUNT);
+        let (rows, _) = rows.as_chunks();
         let MinibatchMetrics { policy, value_loss, gradient_norm } =
             MinibatchMetrics::means(rows, last_epoch)?;
+        let cost_losses = mean_losses(cost_losses, batch.costs().len())?;
 
         learner.actor.params = params;
-        self.state = PpoState { policy_optimizer, kl_coef, shuffling, stakes };
+        self.state = PpoState { policy_optimizer, kl_coef, shuffling, stakes, lagrangian };
         for (critic, (params, optimizer)) in learner.critics.iter_mut().zip(fitted) {
             critic.state = CriticState { params, optimizer };
         }
@@ -254,7 +266,10 @@ impl Algorithm for Ppo {
             kl_after_update,
             epochs: epochs.into(),
         };
-        Ok(metrics.into())
+        let mut metrics = metrics.into();
+        let (constraints, lagrangian) = (self.config.constraints(), &self.state.lagrangian);
+        lagrangian.report(constraints, batch, &cost_losses, &mut metrics);
+        Ok(metrics)
     }
 
     fn state(&self) -> Result<AlgorithmState, AgentError> {
@@ -269,6 +284,7 @@ impl Algorithm for Ppo {
             state.kl_coef.is_finite() && state.kl_coef >= 0.0,
         )?;
         state.stakes.check()?;
+        state.lagrangian.check(self.config.constraints().len())?;
         self.state = state;
         Ok(())
     }

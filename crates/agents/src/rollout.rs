@@ -28,10 +28,8 @@ pub struct CollectorState {
 /// # use envs::{Environments, TaskConfig, VectorEnv};
 /// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
 /// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// # let (network, spaces) = (NetworkConfig::default(), task.spec());
-/// # let (observations, actions) = (&spaces.observation_space, &spaces.action_space);
-/// # let device = Backend::Flex.open()?;
-/// # let mut agent = Agent::new(&config, &network, false, observations, actions, 1, device)?;
+/// # let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
+/// # let mut agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
 /// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
 /// let episodes = collector.collect(&mut agent)?.len();
 /// let batch = collector.batch(&agent)?;
@@ -53,6 +51,8 @@ pub struct Collector {
     truncated_steps: Vec<usize>,
     final_observations: Vec<f32>,
     episodes: Vec<Episode>,
+    /// Costs of the episodes, `[episode][cost]`.
+    episode_costs: Vec<f64>,
     /// Sums over the rollout of the terms of the reward, `[term]`.
     term_sums: Vec<f64>,
     /// One step's actions as the environments receive them.
@@ -89,6 +89,7 @@ impl Collector {
             truncated_steps: Vec::new(),
             final_observations: Vec::new(),
             episodes: Vec::new(),
+            episode_costs: Vec::new(),
             term_sums: vec![0.0; envs.spec().reward_terms.len()],
             cost: 0.0,
             envs,
@@ -119,9 +120,11 @@ impl Collector {
     /// observation normaliser on the way.
     ///
     /// # Errors
-    /// When an observation, a reward, a sum of a term of it or an action is not finite.
+    /// When an observation, a reward, a sum of a term of it or an action is not finite, or a cost is not
+    /// finite or below 0.
     pub fn collect(&mut self, agent: &mut Agent) -> Result<&[Episode], AgentError> {
         self.episodes.clear();
+        self.episode_costs.clear();
         self.term_sums.fill(0.0);
         self.truncated_steps.clear();
         self.final_observations.clear();
@@ -143,6 +146,19 @@ impl Collector {
             return Err(AgentError::NonFinite(format!("term `{name}` of the reward")));
         }
         Ok(&self.episodes)
+    }
+
+    /// The episodes that the last [`Collector::collect`] has returned.
+    #[must_use]
+    pub fn episodes(&self) -> &[Episode] {
+        &self.episodes
+    }
+
+    /// The costs of the episodes that the last [`Collector::collect`] has returned, `[episode][cost]`, each
+    /// by its name in [`envs::Spec::costs`]: sums over an episode's steps.
+    #[must_use]
+    pub fn episode_costs(&self) -> &[f64] {
+        &self.episode_costs
     }
 
     /// The terms of the reward by their names ([`envs::Spec::reward_terms`]), each as its mean over the
@@ -193,7 +209,12 @@ impl Collector {
             self.batch.terminated[i] = transition.terminated;
             self.batch.truncated[i] = transition.truncated;
             self.ended[env] = transition.ended();
-            self.episodes.extend(transition.episode);
+            if let Some(episode) = transition.episode {
+                self.episodes.push(episode);
+                let costs = self.envs.spec().costs.len();
+                let sums = &self.envs.episode_costs()[env * costs..(env + 1) * costs];
+                self.episode_costs.extend_from_slice(sums);
+            }
             if transition.truncated && !transition.terminated {
                 self.truncated_steps.push(i);
             }
@@ -205,6 +226,19 @@ impl Collector {
                 }
             }
         }
+        let names = &self.envs.spec().costs;
+        if !names.is_empty() {
+            let costs = self.envs.costs();
+            AgentError::check_costs(names, costs, |env| format!(" of environment {env}"))?;
+        }
+        for (signal, critic) in self.batch.signals.iter_mut().zip(agent.critics()) {
+            if let Some(index) = critic.cost {
+                let costs = self.envs.costs().iter().skip(index).step_by(names.len());
+                for (to, cost) in signal.rewards[first..first + num_envs].iter_mut().zip(costs) {
+                    *to = *cost as f32;
+                }
+            }
+        }
         let known = self.final_observations.len() / width;
         for &i in &self.truncated_steps[known..] {
             let env = i - first;
@@ -212,6 +246,7 @@ impl Collector {
             self.final_observations.extend_from_slice(&rows[env * width..(env + 1) * width]);
         }
         if let Some(normalizer) = &mut self.reward_normalizer {
+            let rewards = &mut self.batch.signals[0].rewards[first..first + num_envs];
             normalizer.normalize(rewards, &self.ended, agent.rollout().gamma);
         }
         Ok(())
@@ -222,7 +257,21 @@ impl Collector {
     /// # Errors
     /// When a value is not finite.
     pub fn batch(&mut self, agent: &Agent) -> Result<&Batch, AgentError> {
-        let Collector { batch, observations, .. } = self;
+        let Collector { batch, observations, episodes, episode_costs, .. } = self;
+        let count = episodes.len() as f64;
+        let mean = |sum: f64| (count > 0.0).then_some(sum / count);
+        batch.reward_scale = self.reward_normalizer.as_ref().map_or(1.0, RewardNormalizer::scale);
+        batch.episode_length =
+            mean(episodes.iter().map(|episode| f64::from(episode.length)).sum());
+        for (signal, critic) in batch.signals.iter_mut().zip(agent.critics()) {
+            signal.episode_sum = mean(match critic.cost {
+                None => episodes.iter().map(|episode| episode.episode_return).sum(),
+                Some(index) => {
+                    let costs = self.envs.spec().costs.len();
+                    episode_costs.iter().skip(index).step_by(costs).sum()
+                }
+            });
+        }
         let mut final_values = vec![0.0; self.truncated_steps.len()];
         for (signal, critic) in batch.signals.iter_mut().zip(agent.critics()) {
             critic.values(&batch.observations, &mut signal.values);

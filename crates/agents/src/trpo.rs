@@ -1,4 +1,5 @@
-//! Trust region policy optimisation (Schulman et al. 2015).
+//! Trust region policy optimisation (Schulman et al. 2015); with constraints TRPO-Lagrangian (Ray, Achiam
+//! and Amodei 2019; Stooke, Achiam and Abbeel 2020).
 //!
 //! ```
 //! use agents::TrpoConfig;
@@ -19,6 +20,7 @@ use crate::batch::Batch;
 use crate::conjugate_gradient::{conjugate_gradient, dot};
 use crate::error::AgentError;
 use crate::gae::explained_variance;
+use crate::lagrangian::Lagrangian;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
@@ -221,6 +223,8 @@ struct TrpoState {
     shuffling: Rng,
     /// What the returns have been like.
     stakes: Stakes,
+    /// Multipliers of the constraints.
+    lagrangian: Lagrangian,
 }
 
 /// TRPO with its hyperparameters and its state.
@@ -234,43 +238,8 @@ impl Trpo {
     /// No update made yet; `shuffling` is the stream of the shuffles.
     #[must_use]
     pub fn new(config: TrpoConfig, _learner: &Learner, shuffling: Rng) -> Trpo {
-        Trpo { config, state: TrpoState { shuffling, stakes: Stakes::default() } }
-    }
-
-    /// Fits the critics to the returns by minibatch regression.
-    fn fit(
-        &self,
-        critics: &[Critic],
-        samples: &Minibatch,
-        learning_rate: f64,
-        device: &Device,
-    ) -> Result<Fit, AgentError> {
-        let config = &self.config;
-        let mut shuffling = self.state.shuffling.clone();
-        let mut adams: Vec<Adam> =
-            critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
-        let whole = Tensor::ones([1], device);
-        let mut losses = Vec::new();
-        for _ in 0..config.critic_epochs {
-            for indices in samples.shuffled(config.critic_minibatch_size, &mut shuffling) {
-                let critics = critics.iter().zip(&mut adams).zip(&samples.targets);
-                for (index, ((critic, adam), target)) in critics.enumerate() {
-                    let (params, observations) = (adam.params(), &samples.observations);
-                    let Gradient { metrics, gradient, .. } =
-                        critic.gradient(params, observations, target, &indices, None, 1.0);
-                    adam.step(gradient, &whole, learning_rate);
-                    if index == 0 {
-                        losses.push(metrics);
-                    }
-                }
-            }
-        }
-        let (loss, [], critics) = Adam::read_all(Tensor::cat(losses, 0).mean(), [], adams)?;
-        let value_loss = loss.iter().sum::<f32>().into();
-        AgentError::check_finite("value loss", value_loss)?;
-        let states =
-            critics.into_iter().map(|(params, optimizer)| CriticState { params, optimizer });
-        Ok(Fit { states: states.collect(), value_loss, shuffling })
+        let lagrangian = Lagrangian::new(config.constraints());
+        Trpo { config, state: TrpoState { shuffling, stakes: Stakes::default(), lagrangian } }
     }
 }
 
@@ -284,16 +253,18 @@ impl Algorithm for Trpo {
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
         let Learner { actor, critics, device, .. } = learner;
-        let mut samples = Minibatch::upload(batch, &self.advantages(batch), device);
+        let TrpoState { shuffling, mut stakes, mut lagrangian } = self.state.clone();
+        lagrangian.update(config.constraints(), batch);
+        let objective = lagrangian.objective(batch);
+        let mut samples = Minibatch::upload(batch, &objective.advantages, device);
         if config.normalize_advantages {
             samples.advantages = standardized(samples.advantages);
         }
         let learning_rate = config.critic_learning_rate.at(progress);
-        let mut stakes = self.state.stakes.clone();
-        let step_share = stakes.step_share(batch.reward(), config.advantage_floor);
+        let step_share = stakes.step_share(&objective, config.advantage_floor);
         let (step, fit) = join(
             || take_step(config, actor.policy(), &actor.params, &samples, progress, step_share),
-            || self.fit(critics, &samples, learning_rate, device),
+            || fit(config, critics, &samples, learning_rate, shuffling, device),
         );
         let (step, fit) = (step?, fit?);
 
@@ -301,11 +272,11 @@ impl Algorithm for Trpo {
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
-        self.state = TrpoState { shuffling: fit.shuffling, stakes };
+        self.state = TrpoState { shuffling: fit.shuffling, stakes, lagrangian };
         let reward = batch.reward();
         let metrics = TrpoMetrics {
             policy_loss: step.reached.policy_loss,
-            value_loss: fit.value_loss,
+            value_loss: fit.value_losses[0],
             entropy: step.reached.entropy,
             kl: step.reached.kl,
             approx_kl: step.reached.approx_kl,
@@ -319,7 +290,10 @@ impl Algorithm for Trpo {
             line_search_steps: step.line_search_steps as f64,
             accepted: if step.size > 0.0 { 1.0 } else { 0.0 },
         };
-        Ok(metrics.into())
+        let mut metrics = metrics.into();
+        let (constraints, lagrangian) = (self.config.constraints(), &self.state.lagrangian);
+        lagrangian.report(constraints, batch, &fit.value_losses[1..], &mut metrics);
+        Ok(metrics)
     }
 
     fn state(&self) -> Result<AlgorithmState, AgentError> {
@@ -329,16 +303,53 @@ impl Algorithm for Trpo {
     fn set_state(&mut self, state: &AlgorithmState, _: &Learner) -> Result<(), AgentError> {
         let state: TrpoState = state.read(TrpoConfig::NAME)?;
         state.stakes.check()?;
+        state.lagrangian.check(self.config.constraints().len())?;
         self.state = state;
         Ok(())
     }
 }
 
 /// What fitting the critics led to.
-struct Fit {
-    states: Vec<CriticState>,
-    value_loss: f64,
-    shuffling: Rng,
+pub(crate) struct Fit {
+    /// Of the critics, in their order.
+    pub states: Vec<CriticState>,
+    /// Mean squared error of each critic, over all minibatches.
+    pub value_losses: Vec<f64>,
+    /// The stream of the shuffles, gone on.
+    pub shuffling: Rng,
+}
+
+/// Fits the critics to the returns by minibatch regression.
+pub(crate) fn fit(
+    config: &TrpoConfig,
+    critics: &[Critic],
+    samples: &Minibatch,
+    learning_rate: f64,
+    mut shuffling: Rng,
+    device: &Device,
+) -> Result<Fit, AgentError> {
+    let mut adams: Vec<Adam> =
+        critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
+    let whole = Tensor::ones([1], device);
+    let mut losses = vec![Vec::new(); critics.len()];
+    for _ in 0..config.critic_epochs {
+        for indices in samples.shuffled(config.critic_minibatch_size, &mut shuffling) {
+            let critics = critics.iter().zip(&mut adams).zip(&samples.targets);
+            for (((critic, adam), target), losses) in critics.zip(&mut losses) {
+                let (params, observations) = (adam.params(), &samples.observations);
+                let Gradient { metrics, gradient, .. } =
+                    critic.gradient(params, observations, target, &indices, None, 1.0);
+                adam.step(gradient, &whole, learning_rate);
+                losses.push(metrics);
+            }
+        }
+    }
+    let means = losses.into_iter().map(|losses| Tensor::cat(losses, 0).mean()).collect();
+    let (losses, [], critics) = Adam::read_all(Tensor::cat(means, 0), [], adams)?;
+    let value_losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
+    value_losses.iter().try_for_each(|&loss| AgentError::check_finite("value loss", loss))?;
+    let states = critics.into_iter().map(|(params, optimizer)| CriticState { params, optimizer });
+    Ok(Fit { states: states.collect(), value_losses, shuffling })
 }
 
 /// What the step of the policy led to.

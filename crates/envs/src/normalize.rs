@@ -193,6 +193,12 @@ impl RewardNormalizer {
         &self.statistics
     }
 
+    /// What rewards are divided by: `sqrt(variance + 1e-8)`.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        (self.statistics.variance[0] + EPSILON).sqrt()
+    }
+
     /// Whether this can be the state of a normaliser for `num_envs` environments.
     #[must_use]
     pub fn is_sound(&self, num_envs: usize) -> bool {
@@ -214,7 +220,7 @@ impl RewardNormalizer {
             *discounted = *discounted * gamma + f64::from(*reward);
         }
         self.statistics.update(&self.returns);
-        let scale = (self.statistics.variance[0] + EPSILON).sqrt();
+        let scale = self.scale();
         for ((discounted, reward), ended) in self.returns.iter_mut().zip(rewards).zip(ended) {
             *reward = (f64::from(*reward) / scale).clamp(-CLIP, CLIP) as f32;
             if *ended {

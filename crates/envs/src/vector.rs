@@ -77,6 +77,7 @@ pub struct VectorEnv {
     transitions: Vec<Transition>,
     reward_terms: Vec<f64>,
     costs: Vec<f64>,
+    episode_costs: Vec<f64>,
     /// The least and the greatest of each number of an action; empty where actions are choices.
     action_bounds: Vec<(f32, f32)>,
     /// Global index of the first copy.
@@ -107,6 +108,7 @@ pub struct Part<'a> {
     transitions: &'a mut [Transition],
     reward_terms: &'a mut [f64],
     costs: &'a mut [f64],
+    episode_costs: &'a mut [f64],
 }
 
 impl VectorEnv {
@@ -132,6 +134,7 @@ impl VectorEnv {
             transitions: vec![Transition::default(); num_envs],
             reward_terms: vec![0.0; num_envs * spec.reward_terms.len()],
             costs: vec![0.0; num_envs * spec.costs.len()],
+            episode_costs: vec![0.0; num_envs * spec.costs.len()],
             action_bounds: match &spec.action_space {
                 Space::Discrete { .. } => Vec::new(),
                 Space::Box { low, high } => low.iter().copied().zip(high.iter().copied()).collect(),
@@ -199,6 +202,13 @@ impl VectorEnv {
         &self.costs
     }
 
+    /// The costs summed over the episode that the last step belonged to, `[env][cost]`: of the whole
+    /// episode where it ended with that step.
+    #[must_use]
+    pub fn episode_costs(&self) -> &[f64] {
+        &self.episode_costs
+    }
+
     /// Advances every environment by one step, and resets those whose episode ended.
     ///
     /// `actions` is `[env][action]`: for a discrete action its index as a whole number, for a
@@ -227,17 +237,20 @@ impl VectorEnv {
             transitions: &mut self.transitions,
             reward_terms: &mut self.reward_terms,
             costs: &mut self.costs,
+            episode_costs: &mut self.episode_costs,
         }
     }
 
     /// Everything that the next steps depend on, for a checkpoint.
     #[must_use]
     pub fn state(&self) -> VectorEnvState {
-        let members = self.members.iter().map(|member| MemberState {
+        let costs = self.spec.costs.len();
+        let members = self.members.iter().enumerate().map(|(k, member)| MemberState {
             environment: member.environment.state(),
             rng: member.rng.clone(),
             length: member.length,
             episode_return: member.episode_return,
+            episode_costs: self.episode_costs[k * costs..(k + 1) * costs].to_vec(),
         });
         VectorEnvState { members: members.collect() }
     }
@@ -254,7 +267,11 @@ impl VectorEnv {
             return Err(VectorStateError::NumEnvs { expected, found });
         }
         for (index, (member, saved)) in self.members.iter_mut().zip(state.members).enumerate() {
-            if saved.length == u32::MAX || !saved.episode_return.is_finite() {
+            let costs = self.spec.costs.len();
+            let is_sum = |cost: &f64| cost.is_finite() && *cost >= 0.0;
+            let has_costs =
+                saved.episode_costs.len() == costs && saved.episode_costs.iter().all(is_sum);
+            if saved.length == u32::MAX || !saved.episode_return.is_finite() || !has_costs {
                 return Err(VectorStateError::Episode { index });
             }
             member
@@ -264,6 +281,8 @@ impl VectorEnv {
             member.rng = saved.rng;
             member.length = saved.length;
             member.episode_return = saved.episode_return;
+            self.episode_costs[index * costs..(index + 1) * costs]
+                .copy_from_slice(&saved.episode_costs);
         }
         self.observe();
         Ok(())
@@ -298,6 +317,8 @@ impl<'a> Part<'a> {
         let (reward_terms, other_reward_terms) =
             self.reward_terms.split_at_mut(middle * spec.reward_terms.len());
         let (costs, other_costs) = self.costs.split_at_mut(middle * spec.costs.len());
+        let (episode_costs, other_episode_costs) =
+            self.episode_costs.split_at_mut(middle * spec.costs.len());
         let first = Part {
             spec,
             action_bounds,
@@ -307,6 +328,7 @@ impl<'a> Part<'a> {
             transitions,
             reward_terms,
             costs,
+            episode_costs,
         };
         let others = Part {
             spec,
@@ -317,6 +339,7 @@ impl<'a> Part<'a> {
             transitions: other_transitions,
             reward_terms: other_reward_terms,
             costs: other_costs,
+            episode_costs: other_episode_costs,
         };
         (first, others)
     }
@@ -361,7 +384,13 @@ impl<'a> Part<'a> {
                 member.environment.reward_terms(row);
             }
             if costs > 0 {
-                member.environment.costs(&mut self.costs[k * costs..(k + 1) * costs]);
+                let row = k * costs..(k + 1) * costs;
+                let (now, sums) = (&mut self.costs[row.clone()], &mut self.episode_costs[row]);
+                member.environment.costs(now);
+                if member.length == 1 {
+                    sums.fill(0.0);
+                }
+                sums.iter_mut().zip(now).for_each(|(sum, cost)| *sum += *cost);
             }
             let row = k * width..(k + 1) * width;
             if transition.ended() {
@@ -393,6 +422,7 @@ struct MemberState {
     rng: Rng,
     length: u32,
     episode_return: f64,
+    episode_costs: Vec<f64>,
 }
 
 /// A saved state that does not fit.
@@ -414,8 +444,10 @@ pub enum VectorStateError {
         /// What was wrong.
         source: StateError,
     },
-    /// Length and return so far are none of an episode.
-    #[error("environment {index}: the episode's length or return can't be what the state says")]
+    /// Length, return and costs so far are none of an episode.
+    #[error(
+        "environment {index}: the episode's length, return or costs can't be what the state says"
+    )]
     Episode {
         /// Which one, counted from 0.
         index: usize,
@@ -571,7 +603,8 @@ mod tests {
                     transition.ended().then(|| vector.final_observations()[row.clone()].to_vec());
                 let count = vector.num_envs();
                 let of = |all: &[f64]| all[k * all.len() / count..][..all.len() / count].to_vec();
-                let sums = [of(vector.reward_terms()), of(vector.costs())].concat();
+                let sums = [vector.reward_terms(), vector.costs(), vector.episode_costs()];
+                let sums = sums.map(of).concat();
                 seen[k].push((transition, vector.observations()[row].to_vec(), last, sums));
             }
         }
@@ -687,6 +720,10 @@ mod tests {
         let last = vector.step(&[0.0, 0.0])[0];
         assert!(last.terminated);
         assert_eq!((vector.reward_terms(), vector.costs()), (&[2.0, 1.0][..], &[0.0, 3.0][..]));
+        // Those of the episode: 2 as an even one, 3 as an odd one; the next episode begins from 0.
+        assert_eq!(vector.episode_costs(), [2.0, 3.0]);
+        vector.step(&[1.0, 0.0]);
+        assert_eq!(vector.episode_costs(), vector.costs());
 
         let mut without = VectorEnv::new(&cartpole(), 1, 0, 2);
         without.step(&[0.0, 1.0]);

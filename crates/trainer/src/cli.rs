@@ -238,6 +238,12 @@ pub enum Command {
         /// Write the picture to this file; its name's end says in which format
         #[arg(long, short, value_name = "FILE.svg|FILE.png")]
         output: PathBuf,
+        /// Draw the return against this cost instead, at the end of the runs: a point a group
+        ///
+        /// Points of one algorithm are one line. Where it is known exactly, as for gusty and budget, the most
+        /// that can be earned at a cost is drawn too.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["metric", "x"])]
+        cost: Option<String>,
         #[command(flatten)]
         curves: CurveArgs,
     },
@@ -314,12 +320,30 @@ pub struct PolicyArgs {
 pub struct PlayArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Sample actions instead of taking the policy's mode
-    #[arg(long)]
-    pub stochastic: bool,
+    #[command(flatten)]
+    pub actions: ActionsArgs,
     /// Seed of the episodes; the run's own if not given
     #[arg(long)]
     pub seed: Option<u64>,
+}
+
+/// How actions are chosen; greedily unless the run has a constraint.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ActionsArgs {
+    /// Sample actions, which is what a run with a constraint does if not told
+    #[arg(long)]
+    pub stochastic: bool,
+    /// Take the policy's most probable actions, which is what a run without a constraint does if not told
+    #[arg(long, conflicts_with = "stochastic")]
+    pub greedy: bool,
+}
+
+impl ActionsArgs {
+    /// Whether actions are the most probable ones; `None` where nothing is said.
+    #[must_use]
+    pub fn are_greedy(self) -> Option<bool> {
+        (self.greedy || self.stochastic).then_some(self.greedy)
+    }
 }
 
 /// Which learning curves.

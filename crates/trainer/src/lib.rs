@@ -25,6 +25,7 @@ pub use experiment::session::{Session, Trained};
 pub use experiment::train::Iteration;
 pub use registry::Registry;
 pub use results::export::ExportFormat;
+pub use results::plot::front::exact as exact_front;
 pub use sweep::Sweep;
 
 use clap::FromArgMatches;

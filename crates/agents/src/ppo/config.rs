@@ -3,6 +3,7 @@
 use super::Ppo;
 use crate::algorithm::{Algorithm, AlgorithmConfig, Rollout};
 use crate::config::{Check, ConfigError};
+use crate::constraint::{Constraint, Constraints};
 use crate::learner::Learner;
 use crate::schedule::Schedule;
 use envs::Rng;
@@ -69,6 +70,10 @@ pub struct PpoConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0), example = 0.015)]
     pub target_kl: Option<f64>,
+    /// Keep the mean cost of an episode within a limit; that is PPO-Lagrangian.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = Constraints::example())]
+    pub constraint: Option<Constraints>,
 }
 
 impl Default for PpoConfig {
@@ -91,6 +96,7 @@ impl Default for PpoConfig {
             value_coef: 0.5,
             max_grad_norm: 0.5,
             target_kl: None,
+            constraint: None,
         }
     }
 }
@@ -129,6 +135,10 @@ impl AlgorithmConfig for PpoConfig {
 
     fn gradient_samples(&self, _batch: usize) -> usize {
         self.minibatch_size
+    }
+
+    fn constraints(&self) -> &[Constraint] {
+        self.constraint.as_deref().unwrap_or_default()
     }
 
     fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError> {
@@ -171,6 +181,8 @@ impl AlgorithmConfig for PpoConfig {
             let default = Schedule::constant(PpoConfig::DEFAULT_CLIP_RANGE);
             self.clip_range.get_or_insert(default);
         }
+        let rollout = AlgorithmConfig::rollout(&self);
+        self.constraint = self.constraint.map(|constraint| constraint.resolved(rollout, true));
         self
     }
 

@@ -3,6 +3,7 @@
 use super::Trpo;
 use crate::algorithm::{Algorithm, AlgorithmConfig, Rollout};
 use crate::config::{Check, ConfigError};
+use crate::constraint::{Constraint, Constraints};
 use crate::learner::Learner;
 use crate::schedule::Schedule;
 use envs::Rng;
@@ -61,6 +62,10 @@ pub struct TrpoConfig {
     /// Adam's epsilon.
     #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0.0))]
     pub adam_epsilon: f64,
+    /// Keep the mean cost of an episode within a limit: what TRPO-Lagrangian and CPO are for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = Constraints::example())]
+    pub constraint: Option<Constraints>,
 }
 
 impl Default for TrpoConfig {
@@ -82,6 +87,7 @@ impl Default for TrpoConfig {
             critic_epochs: 10,
             critic_minibatch_size: 128,
             adam_epsilon: 1e-5,
+            constraint: None,
         }
     }
 }
@@ -97,6 +103,10 @@ impl AlgorithmConfig for TrpoConfig {
 
     fn gradient_samples(&self, batch: usize) -> usize {
         batch
+    }
+
+    fn constraints(&self) -> &[Constraint] {
+        self.constraint.as_deref().unwrap_or_default()
     }
 
     fn validate(&self, check: &Check, batch: usize) -> Result<(), ConfigError> {
@@ -121,6 +131,12 @@ impl AlgorithmConfig for TrpoConfig {
         check.that("critic_epochs", (1..=10_000).contains(&epochs), epochs, "1 to 10000")?;
         check.minibatch("critic_minibatch_size", self.critic_minibatch_size, batch)?;
         check.positive("adam_epsilon", self.adam_epsilon)
+    }
+
+    fn resolved(mut self) -> TrpoConfig {
+        let rollout = AlgorithmConfig::rollout(&self);
+        self.constraint = self.constraint.map(|constraint| constraint.resolved(rollout, true));
+        self
     }
 
     fn algorithm(&self, learner: &Learner, rng: Rng) -> Box<dyn Algorithm> {

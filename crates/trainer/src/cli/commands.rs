@@ -73,8 +73,8 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             sweep::collect(&parts, out, registry, loud(result))
         }
         Command::Eval { episodes, play, result } => eval(play, episodes, loud(result), registry),
-        Command::Replay { gif, episodes, play: PlayArgs { policy, stochastic, seed } } => {
-            let chosen = Chosen { episodes, seed, stochastic };
+        Command::Replay { gif, episodes, play: PlayArgs { policy, actions, seed } } => {
+            let chosen = Chosen { episodes, seed, greedy: actions.are_greedy() };
             replay(&RunDir::at(policy.run), policy.checkpoint, chosen, gif.as_deref(), registry)
         }
         Command::Report { paths, output } => report(&paths, &output, registry),
@@ -89,7 +89,7 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Compare { paths, threshold, output, result } => {
             compare_runs(&paths, threshold, output.as_deref(), loud(result))
         }
-        Command::Plot { output, curves } => draw(&curves, &output),
+        Command::Plot { output, cost, curves } => draw(&curves, cost.as_deref(), &output),
         Command::Watch { curves: CurveArgs { paths, metric, x } } => watch(&paths, &metric, x),
         Command::Export { format, output, policy } => {
             export(&RunDir::at(policy.run), policy.checkpoint, format, output, registry)
@@ -156,26 +156,26 @@ fn run(
 struct Played<'a> {
     checkpoint: String,
     seed: u64,
-    greedy: bool,
     #[serde(flatten)]
     summary: &'a EvalSummary,
 }
 
 fn eval(
-    PlayArgs { policy, stochastic, seed }: PlayArgs,
+    PlayArgs { policy, actions, seed }: PlayArgs,
     episodes: Option<u32>,
     output: Output,
     registry: &Registry,
 ) -> Result<(), Error> {
     let Trained { experiment, task, agent, checkpoint } =
         Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
-    let (seed, greedy) = (seed.unwrap_or(experiment.seed), !stochastic);
+    let seed = seed.unwrap_or(experiment.seed);
+    let greedy = actions.are_greedy().unwrap_or(experiment.evaluates_greedily());
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation =
         agents::evaluate(agent.actor(), &task, episodes, seed, greedy).map_err(Error::Agent)?;
-    let summary = EvalSummary::new(&evaluation);
+    let summary = EvalSummary::new(&evaluation, greedy, experiment.agent.constraints());
     let checkpoint = checkpoint.display().to_string();
-    let result = Played { checkpoint, seed, greedy, summary: &summary };
+    let result = Played { checkpoint, seed, summary: &summary };
     output.result(&result, || {
         let actions = if greedy { "greedy" } else { "sampled" };
         format!("{}, {actions} actions, seed {seed}\n{}", result.checkpoint, summary.table())
@@ -218,12 +218,21 @@ fn compare_runs(
     Ok(())
 }
 
-fn draw(CurveArgs { paths, metric, x }: &CurveArgs, output: &Path) -> Result<(), Error> {
+fn draw(
+    CurveArgs { paths, metric, x }: &CurveArgs,
+    cost: Option<&str>,
+    output: &Path,
+) -> Result<(), Error> {
     let extension = files::output(output, &["svg", "png"])?;
     let groups = results::groups(results::find(paths)?);
-    let picture = match extension {
-        "png" => plot::png(&groups, metric, *x)?,
-        _ => plot::svg(&groups, metric, *x)?.into_bytes(),
+    let picture = match (extension, cost) {
+        ("png", None) => plot::png(&groups, metric, *x)?,
+        ("png", Some(cost)) => plot::front::png(&groups, cost)?,
+        (_, None) => plot::svg(&groups, metric, *x)?.into_bytes(),
+        (_, Some(cost)) => {
+            let [wide, _] = plot::front::svg(&groups, cost)?;
+            wide.into_bytes()
+        }
     };
     for run in groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()) {
         let path = run.path.display();

@@ -46,7 +46,17 @@ pub fn init(
     let text = match tuned(&entry, algorithm) {
         // Nobody tunes the task; what can be changed of it is there to be seen.
         Some(text) => text.to_owned() + &config::init_parameters(&entry),
-        None => config::init(&entry, algorithm, &name, registry),
+        None => {
+            let has_none = config::costs(&entry).is_empty();
+            let known = registry.algorithms.get(algorithm);
+            if let Some(one) = known.filter(|one| one.needs_constraint && has_none) {
+                return Err(Error::Usage(format!(
+                    "{env} has no cost with its default parameters, and {} keeps a limit on one",
+                    one.title
+                )));
+            }
+            config::init(&entry, algorithm, &name, registry)
+        }
     };
     let path = output.unwrap_or_else(|| format!("{name}.toml").into());
     files::output(&path, &["toml"])?;
@@ -101,8 +111,10 @@ mod tests {
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
         for entry in envs::Environments::default().entries() {
-            for algorithm in Algorithms::default().all().iter().map(|one| one.name) {
-                assert!(tuned(entry, algorithm).is_some(), "{algorithm} on {}", entry.name);
+            let has_costs = !config::costs(entry).is_empty();
+            let known = Algorithms::default();
+            for one in known.all().iter().filter(|one| has_costs || !one.needs_constraint) {
+                assert!(tuned(entry, one.name).is_some(), "{} on {}", one.name, entry.name);
             }
         }
         let own = Entry::of::<envs::Pendulum>("cartpole", "a cart and a pole of my own");

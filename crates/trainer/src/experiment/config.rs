@@ -9,7 +9,7 @@ mod tables;
 mod validate;
 
 pub use explain::did_you_mean;
-pub use schema::{init, init_parameters, schema};
+pub use schema::{costs, init, init_parameters, schema};
 pub use source::{Override, Source};
 pub use tables::{CheckpointConfig, EnvConfig, EvalConfig, Experiment, default_seed};
 pub use validate::validate_head;

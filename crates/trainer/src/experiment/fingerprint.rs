@@ -9,8 +9,19 @@ use std::collections::BTreeMap;
 
 /// Keys, and tables of keys, that a run keeps from its first step to its last. All others say how it
 /// goes on, and may be changed before it is resumed.
-const KEPT: [&str; 6] =
-    ["seed", "env", "network", "agent.algorithm", "agent.rollout_steps", "agent.gamma"];
+const KEPT: [&str; 8] = [
+    "seed",
+    "env",
+    "network",
+    "agent.algorithm",
+    "agent.rollout_steps",
+    "agent.gamma",
+    "agent.constraint.cost",
+    "agent.constraint.cost_gamma",
+];
+
+/// Several constraints are one value, so that they are kept as a whole.
+const SEVERAL: &str = "agent.constraint";
 
 /// Of those, what a policy can't do without when another run starts from it.
 const OF_POLICY: [&str; 4] =
@@ -31,7 +42,7 @@ impl Fingerprint {
     /// When the configuration can't be written as TOML, which validation rules out.
     pub fn new(experiment: &Experiment, task: &Task) -> Result<Fingerprint, Error> {
         let mut settings = flattened(&experiment.to_table()?);
-        settings.retain(|key, _| KEPT.iter().any(|kept| is_within(key, kept)));
+        settings.retain(|key, _| key == SEVERAL || KEPT.iter().any(|kept| is_within(key, kept)));
         Ok(Fingerprint { settings, task: task.fingerprint() })
     }
 

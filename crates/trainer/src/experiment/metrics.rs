@@ -5,8 +5,8 @@ pub mod progress;
 pub mod tensorboard;
 
 use crate::error::Error;
-use agents::{Evaluation, Metrics};
-use envs::Episode;
+use agents::{Evaluation, Metrics, cost_metric};
+use envs::{Episode, Spec};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -32,27 +32,42 @@ const WINDOW: usize = 100;
 /// The last finished training episodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RecentEpisodes {
-    episodes: VecDeque<(f64, u32, Option<bool>)>,
+    episodes: VecDeque<Finished>,
+}
+
+/// What is remembered of an episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Finished {
+    episode_return: f64,
+    length: u32,
+    success: Option<bool>,
+    /// By the names of the environment's costs.
+    costs: Vec<f64>,
 }
 
 impl RecentEpisodes {
-    /// Adds finished episodes; the oldest drop out.
-    pub fn extend(&mut self, episodes: &[Episode]) {
-        for episode in episodes {
+    /// Adds finished episodes and what they cost, `[episode][cost]`; the oldest drop out.
+    pub fn extend(&mut self, episodes: &[Episode], costs: &[f64]) {
+        let width = costs.len() / episodes.len().max(1);
+        for (index, &Episode { episode_return, length, success }) in episodes.iter().enumerate() {
             if self.episodes.len() == WINDOW {
                 self.episodes.pop_front();
             }
-            self.episodes.push_back((episode.episode_return, episode.length, episode.success));
+            let costs = costs[index * width..(index + 1) * width].to_vec();
+            self.episodes.push_back(Finished { episode_return, length, success, costs });
         }
     }
 
     /// Whether a run can have had them: finite, and no more than are looked back on.
     #[must_use]
     pub fn is_possible(&self) -> bool {
-        self.episodes.len() <= WINDOW && self.episodes.iter().all(|episode| episode.0.is_finite())
+        let is_finite = |episode: &Finished| {
+            episode.costs.iter().chain([&episode.episode_return]).all(|number| number.is_finite())
+        };
+        self.episodes.len() <= WINDOW && self.episodes.iter().all(is_finite)
     }
 
-    fn mean(&self, number: impl Fn(&(f64, u32, Option<bool>)) -> f64) -> Option<f64> {
+    fn mean(&self, number: impl Fn(&Finished) -> f64) -> Option<f64> {
         let count = self.episodes.len();
         (count > 0).then(|| self.episodes.iter().map(number).sum::<f64>() / count as f64)
     }
@@ -60,15 +75,19 @@ impl RecentEpisodes {
     /// Mean undiscounted return; `None` before the first episode has ended.
     #[must_use]
     pub fn mean_return(&self) -> Option<f64> {
-        self.mean(|episode| episode.0)
+        self.mean(|episode| episode.episode_return)
     }
 
     fn mean_length(&self) -> Option<f64> {
-        self.mean(|episode| f64::from(episode.1))
+        self.mean(|episode| f64::from(episode.length))
     }
 
     fn success_rate(&self) -> Option<f64> {
-        self.mean(|episode| if episode.2 == Some(true) { 1.0 } else { 0.0 })
+        self.mean(|episode| if episode.success == Some(true) { 1.0 } else { 0.0 })
+    }
+
+    fn mean_cost(&self, index: usize) -> Option<f64> {
+        self.mean(|episode| episode.costs[index])
     }
 }
 
@@ -87,13 +106,17 @@ impl Record {
     pub fn new<'a>(
         progress: &Progress,
         recent: &RecentEpisodes,
-        reports_success: bool,
+        spec: &Spec,
         reward_terms: impl Iterator<Item = (&'a str, f64)>,
         update: &Metrics,
         evaluation: Option<&Evaluation>,
     ) -> Record {
         let fps = progress.steps as f64 / progress.training_seconds;
-        let success = |rate| reports_success.then_some(rate);
+        let success = |rate| spec.reports_success.then_some(rate);
+        let costs = |metric: &'static str| {
+            let name = move |cost: &String| cost_metric(metric, cost, spec.costs.len());
+            spec.costs.iter().map(name)
+        };
         let time = [
             ("time/total_timesteps", Some(progress.steps as f64)),
             ("time/iterations", Some(progress.iterations as f64)),
@@ -105,19 +128,25 @@ impl Record {
             Some(("rollout/ep_len_mean", recent.mean_length())),
             success(("rollout/success_rate", recent.success_rate())),
         ];
+        let recent_costs = costs("rollout/ep_cost_mean").enumerate();
+        let recent_costs = recent_costs.map(|(index, name)| (name, recent.mean_cost(index)));
         let reward = reward_terms.map(|(name, mean)| (format!("reward/{name}").into(), Some(mean)));
-        let update = update.entries().iter().map(|&(name, number)| (name, Some(number)));
-        let evaluation = [
+        let update = update.entries().iter().map(|(name, number)| (name.clone(), Some(*number)));
+        let of_evaluation = [
             Some(("eval/mean_reward", evaluation.map(Evaluation::mean_return))),
             Some(("eval/mean_ep_length", evaluation.map(Evaluation::mean_length))),
             success(("eval/success_rate", evaluation.and_then(Evaluation::success_rate))),
         ];
+        let means = evaluation.iter().flat_map(|evaluation| evaluation.costs());
+        let means = means.map(|(_, cost)| Some(cost.mean)).chain(std::iter::repeat(None));
+        let eval_costs = costs("eval/mean_cost").zip(means);
         let named = |(name, number)| (Cow::Borrowed(name), number);
         let before = time.into_iter().chain(rollout.into_iter().flatten()).map(named);
-        let after = update.chain(evaluation.into_iter().flatten()).map(named);
+        let after = update.chain(of_evaluation.into_iter().flatten().map(named));
         // A number that does not exist (a variance of nothing) is an empty cell.
         let finite = |(name, number): (_, Option<f64>)| (name, number.filter(|it| it.is_finite()));
-        let metrics = before.chain(reward).chain(after).map(finite).collect();
+        let all = before.chain(recent_costs).chain(reward).chain(after).chain(eval_costs);
+        let metrics = all.map(finite).collect();
         Record { steps: progress.steps, metrics }
     }
 

@@ -10,7 +10,7 @@ use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
 use crate::terminal::command;
 use agents::policy::Policy;
-use agents::{Agent, AgentError, Backend, Collector, Evaluation};
+use agents::{Agent, AgentError, Backend, Collector, Evaluation, cost_indices};
 use envs::{Spec, Task, VectorEnv};
 use std::path::{Path, PathBuf};
 
@@ -28,8 +28,6 @@ pub struct Session {
     pub progress: Progress,
     /// The last finished episodes.
     pub recent: RecentEpisodes,
-    /// Whether the environment says if an episode succeeded.
-    pub reports_success: bool,
     /// The last checkpoint known to be good.
     pub saved: Option<PathBuf>,
     fingerprint: Fingerprint,
@@ -88,7 +86,6 @@ impl Session {
             Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
         Ok(Session {
             fingerprint: Fingerprint::new(&experiment, &task)?,
-            reports_success: task.spec().reports_success,
             experiment,
             task,
             agent,
@@ -152,13 +149,29 @@ impl Session {
         self.is_finished() || (every_steps > 0 && now / every_steps > before / every_steps)
     }
 
-    /// Greedy episodes with the policy as it is; training is as if it had not happened.
+    /// Episodes with the policy as it is; training is as if it had not happened. Actions are greedy, or
+    /// sampled where there is a constraint ([`Experiment::evaluates_greedily`]).
     ///
     /// # Errors
-    /// When an observation, a reward or an action is not finite.
+    /// When an observation, a reward or an action is not finite, or a cost is not finite or below 0.
     pub fn evaluate(&self) -> Result<Evaluation, AgentError> {
         let Experiment { seed, eval, .. } = &self.experiment;
-        agents::evaluate(self.agent.actor(), &self.task, eval.episodes, *seed, true)
+        let greedy = self.experiment.evaluates_greedily();
+        agents::evaluate(self.agent.actor(), &self.task, eval.episodes, *seed, greedy)
+    }
+
+    /// What an evaluation counts among others for the best checkpoint: the mean return, less what it cost
+    /// at fixed multipliers; `None` where a limit does not hold.
+    pub(crate) fn score(&self, evaluation: &Evaluation) -> Option<f64> {
+        let mut score = evaluation.mean_return();
+        for constraint in self.experiment.agent.constraints() {
+            let cost = evaluation.cost(&constraint.cost)?.mean;
+            if constraint.limit.is_some_and(|limit| cost > limit) {
+                return None;
+            }
+            score -= constraint.multiplier.unwrap_or(0.0) * cost;
+        }
+        Some(score)
     }
 }
 
@@ -185,9 +198,7 @@ pub fn agent(
     backend: Backend,
 ) -> Result<Agent, Error> {
     let Experiment { agent, network, env, seed, .. } = experiment;
-    let (spec, device) = (task.spec(), backend.open()?);
-    let (observations, actions) = (&spec.observation_space, &spec.action_space);
-    Agent::new(agent, network, env.normalize_observations, observations, actions, *seed, device)
+    Agent::new(agent, network, env.normalize_observations, task.spec(), *seed, backend.open()?)
         .map_err(|error| unfit(error, source))
 }
 
@@ -202,9 +213,7 @@ pub fn blank_agent(
     backend: Backend,
 ) -> Result<Agent, Error> {
     let Experiment { agent, network, env, .. } = experiment;
-    let (spec, device) = (task.spec(), backend.open()?);
-    let (observations, actions) = (&spec.observation_space, &spec.action_space);
-    Agent::blank(agent, network, env.normalize_observations, observations, actions, device)
+    Agent::blank(agent, network, env.normalize_observations, task.spec(), backend.open()?)
         .map_err(|error| unfit(error, source))
 }
 
@@ -219,9 +228,12 @@ fn unfit(error: AgentError, source: &Source) -> Error {
 /// Checks that the settings fit the environment; builds nothing, and asks no device.
 ///
 /// # Errors
-/// When they do not (`network.squash` without finite action bounds).
+/// When they do not: `network.squash` without finite action bounds, a constraint on a cost that the
+/// environment does not have.
 pub fn must_fit(experiment: &Experiment, spec: &Spec, source: &Source) -> Result<(), Error> {
-    Policy::new(&spec.observation_space, &spec.action_space, &experiment.network)
+    let Experiment { network, agent, .. } = experiment;
+    Policy::new(&spec.observation_space, &spec.action_space, network)
+        .and_then(|_| cost_indices(agent.constraints(), spec))
         .map(drop)
         .map_err(|error| source.error(&error.key, &error.message))
 }

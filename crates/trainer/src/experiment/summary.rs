@@ -5,10 +5,10 @@ use crate::experiment::config::Experiment;
 use crate::experiment::session::Session;
 use crate::files;
 use crate::terminal::command;
-use agents::Evaluation;
+use agents::{Constraint, Evaluation, MeanCost};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::Path;
 
 /// What a finished run came to.
@@ -42,11 +42,13 @@ pub struct RunSummary<'a> {
     summary: &'a Summary,
 }
 
-/// What the greedy episodes at the end came to.
+/// What the episodes at the end came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalSummary {
     /// How many there were.
     pub episodes: usize,
+    /// Whether actions were the policy's most probable ones; otherwise they were sampled.
+    pub greedy: bool,
     /// Of the undiscounted returns.
     pub mean_return: f64,
     /// Their standard deviation.
@@ -63,6 +65,24 @@ pub struct EvalSummary {
     /// one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reward_terms: BTreeMap<String, f64>,
+    /// The costs of an episode by their names; absent where the environment has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub costs: BTreeMap<String, CostSummary>,
+}
+
+/// What an episode cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CostSummary {
+    /// Mean over the episodes of the undiscounted sum.
+    pub mean: f64,
+    /// Of the mean; `None` of one episode.
+    pub standard_error: Option<f64>,
+    /// The limit that a constraint sets; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// Whether the mean is within the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
 }
 
 impl Summary {
@@ -80,7 +100,11 @@ impl Summary {
             algorithm: agent.name().into(),
             environment: env.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            eval: EvalSummary::new(evaluation),
+            eval: EvalSummary::new(
+                evaluation,
+                session.experiment.evaluates_greedily(),
+                agent.constraints(),
+            ),
         }
     }
 
@@ -131,10 +155,24 @@ impl Summary {
 }
 
 impl EvalSummary {
-    /// The statistics of an evaluation.
+    /// The statistics of an evaluation, with greedy actions or sampled ones, of an agent with these
+    /// constraints.
     #[must_use]
-    pub fn new(evaluation: &Evaluation) -> EvalSummary {
+    pub fn new(
+        evaluation: &Evaluation,
+        greedy: bool,
+        constraints: &[Constraint],
+    ) -> EvalSummary {
+        let cost = |(name, cost): (&str, MeanCost)| {
+            let constraint = constraints.iter().find(|constraint| constraint.cost == name);
+            let limit = constraint.and_then(|constraint| constraint.limit);
+            let MeanCost { mean, standard_error } = cost;
+            let holds = limit.map(|limit| mean <= limit);
+            (name.to_owned(), CostSummary { mean, standard_error, limit, holds })
+        };
         EvalSummary {
+            costs: evaluation.costs().map(cost).collect(),
+            greedy,
             episodes: evaluation.episodes().len(),
             mean_return: evaluation.mean_return(),
             std_return: evaluation.std_return(),
@@ -147,6 +185,12 @@ impl EvalSummary {
                 .map(|(name, mean)| (name.to_owned(), mean))
                 .collect(),
         }
+    }
+
+    /// Whether every limit holds.
+    #[must_use]
+    pub fn keeps_limits(&self) -> bool {
+        self.costs.values().all(|cost| cost.holds != Some(false))
     }
 
     /// A line for each of them.
@@ -170,6 +214,24 @@ impl EvalSummary {
             let terms = terms.collect::<Vec<_>>().join(", ");
             let _ = writeln!(table, "  reward      {terms} a step");
         }
+        for (name, cost) in &self.costs {
+            let _ = writeln!(table, "  cost        {cost} of {name}");
+        }
         table
+    }
+}
+
+impl fmt::Display for CostSummary {
+    /// `0.48 +/- 0.03, within the limit of 0.5`; what follows the sign is the standard error.
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "{:.3}", self.mean)?;
+        if let Some(error) = self.standard_error {
+            write!(formatter, " +/- {error:.3}")?;
+        }
+        if let Some(limit) = self.limit {
+            let place = if self.holds == Some(true) { "within" } else { "ABOVE" };
+            write!(formatter, ", {place} the limit of {limit},")?;
+        }
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub fn train(
         let record = Record::new(
             &session.progress,
             &session.recent,
-            session.reports_success,
+            session.task.spec(),
             session.collector.reward_terms(),
             &update,
             evaluation.as_ref(),
@@ -47,10 +47,10 @@ pub fn train(
             sink.record(&record)?;
         }
 
-        let mean_return = evaluation.as_ref().map(Evaluation::mean_return);
-        let is_best = mean_return.is_some() && mean_return > session.progress.best_return;
+        let score = evaluation.as_ref().and_then(|evaluation| session.score(evaluation));
+        let is_best = score.is_some() && score > session.progress.best_return;
         if is_best {
-            session.progress.best_return = mean_return;
+            session.progress.best_return = score;
             run.save_best(&session.checkpoint()?)?;
         }
         let stop = interrupt.is_requested() && !session.is_finished();
@@ -106,8 +106,8 @@ impl Session {
         let started = Instant::now();
         let done = self.progress.iterations as f64 / self.experiment.iterations() as f64;
 
-        let episodes = self.collector.collect(&mut self.agent)?;
-        self.recent.extend(episodes);
+        self.collector.collect(&mut self.agent)?;
+        self.recent.extend(self.collector.episodes(), self.collector.episode_costs());
         let batch = self.collector.batch(&self.agent)?;
         let acting_seconds = started.elapsed().as_secs_f64();
         let update = self.agent.update(batch, done)?;

@@ -6,7 +6,7 @@ use crate::results::{Group, Run};
 use crate::terminal::{Align, columns, command};
 use rayon::prelude::*;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 /// The learning curve: the mean return of the last 100 training episodes.
@@ -48,8 +48,21 @@ pub struct GroupStatistics {
     pub area: Option<Aggregates>,
     /// Mean share of successes in the evaluation at the end; `None` where success is no notion.
     pub success_rate: Option<Estimate>,
+    /// The environment's costs, in order of their names.
+    pub costs: Vec<CostStatistics>,
     /// When the learning curve reached the threshold; `None` without a threshold.
     pub reached: Option<Reached>,
+}
+
+/// What an episode costs at the end of a group's runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct CostStatistics {
+    /// The cost's name.
+    pub cost: String,
+    /// Mean over seeds of the mean cost in the evaluation at the end.
+    pub mean: Estimate,
+    /// The limit that a constraint sets, and how many of the seeds end within it; `None` where there is none.
+    pub limit: Option<(f64, usize)>,
 }
 
 /// Three middles of a metric over the seeds.
@@ -135,6 +148,16 @@ pub fn compare(
         }),
     };
     let pairs: Vec<Pair> = pairs.par_iter().map(pair).collect();
+    let broken = rows.iter().flat_map(|row| row.costs.iter().map(move |cost| (row, cost)));
+    for (row, CostStatistics { cost, limit, .. }) in broken {
+        if let Some((limit, within)) = limit.filter(|(_, within)| *within < row.seeds.len()) {
+            let (group, above, seeds) = (&row.group, row.seeds.len() - within, row.seeds.len());
+            notes.push(format!(
+                "{group}: {above} of {seeds} seeds end above the limit of {limit} on {cost}; a return \
+                 that breaks a limit is no better one"
+            ));
+        }
+    }
     if rows.iter().any(|row| row.seeds.len() == 1) {
         notes.push("one seed has no interval: it does not say how seeds differ".into());
     }
@@ -164,12 +187,16 @@ impl Comparison {
         let with_success = self.rows.iter().any(|row| row.success_rate.is_some());
         let mut lines = vec![cells(["group", "seeds", "mean", "median", "interquartile mean"])];
         lines[0].extend(with_success.then(|| "success rate".into()));
+        let costs = self.costs();
+        lines[0].extend(costs.iter().map(|cost| format!("cost {cost}")));
         for row in &self.rows {
             let mut line = vec![row.group.clone(), row.seeds.len().to_string()];
             line.extend(aggregates(&row.final_return));
             if with_success {
                 line.push(row.success_rate.map_or_else(dash, |rate| rate.to_string()));
             }
+            let cost = |name: &&str| row.cost(name).map_or_else(dash, ToString::to_string);
+            line.extend(costs.iter().map(cost));
             lines.push(line);
         }
         text += &columns(&lines, Align::Left);
@@ -202,6 +229,13 @@ impl Comparison {
             let _ = writeln!(text, "{}note: {note}", if index == 0 { "\n" } else { "" });
         }
         text
+    }
+
+    /// The costs that the groups have, in order of their names.
+    #[must_use]
+    pub fn costs(&self) -> Vec<&str> {
+        let names = self.rows.iter().flat_map(|row| row.costs.iter().map(|cost| &*cost.cost));
+        names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The pairs that are worth showing: of many groups those with the best one only.
@@ -255,6 +289,10 @@ impl Comparison {
             "steps_to_threshold",
             "seconds_to_threshold",
         ]));
+        for cost in self.costs() {
+            header.extend(["", "_low", "_high"].map(|end| format!("cost_{cost}{end}")));
+            header.extend(["limit", "within_limit"].map(|what| format!("{what}_{cost}")));
+        }
         let mut lines = vec![header];
         for row in &self.rows {
             let count = row.seeds.len().to_string();
@@ -273,6 +311,13 @@ impl Comparison {
             line.push(reached.map(|reached| reached.seeds.to_string()).unwrap_or_default());
             line.push(number(reached.and_then(|reached| reached.steps)));
             line.push(number(reached.and_then(|reached| reached.seconds)));
+            for name in self.costs() {
+                let cost = row.cost(name);
+                line.extend(cost.map(|cost| cost.mean.cells()).unwrap_or_default());
+                let limit = cost.and_then(|cost| cost.limit);
+                line.push(number(limit.map(|(limit, _)| limit)));
+                line.push(limit.map(|(_, within)| within.to_string()).unwrap_or_default());
+            }
             lines.push(line);
         }
         lines
@@ -330,6 +375,18 @@ fn row(group: &Group, threshold: Option<f64>) -> Option<(GroupStatistics, Vec<f6
         final_return: Aggregates::of(&returns),
         area: areas.map(|areas| Aggregates::of(&areas)),
         success_rate: successes.map(|rates| estimate([&rates], |[rates]| stats::mean(rates))),
+        costs: first
+            .eval
+            .costs
+            .iter()
+            .map(|(name, own)| {
+                let all = || finished.iter().filter_map(|(_, summary)| summary.eval.costs.get(name));
+                let means: Vec<f64> = all().map(|cost| cost.mean).collect();
+                let within = all().filter(|cost| cost.holds == Some(true)).count();
+                let limit = own.limit.map(|limit| (limit, within));
+                CostStatistics { cost: name.clone(), mean: Estimate::mean_of(&means), limit }
+            })
+            .collect(),
         reached: threshold.map(|threshold| {
             let first = |x: &str| -> Vec<f64> {
                 finished.iter().map(|(run, _)| first_at(run, x, threshold)).collect()
@@ -375,7 +432,32 @@ impl Aggregates {
     }
 }
 
+impl GroupStatistics {
+    /// The cost of that name.
+    #[must_use]
+    pub fn cost(&self, name: &str) -> Option<&CostStatistics> {
+        self.costs.iter().find(|cost| cost.cost == name)
+    }
+}
+
+impl fmt::Display for CostStatistics {
+    /// `0.48 [0.45, 0.52], 4 within 0.5`
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "{}", self.mean)?;
+        match self.limit {
+            Some((limit, within)) => write!(formatter, ", {within} within {limit}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Estimate {
+    /// The mean over seeds.
+    #[must_use]
+    pub fn mean_of(samples: &[f64]) -> Estimate {
+        estimate([samples], |[samples]| stats::mean(samples))
+    }
+
     /// Figure, lower end, upper end.
     fn cells(self) -> [String; 3] {
         let [low, high] =

@@ -1,5 +1,7 @@
 //! Learning curves: a line a group, with its interval over seeds.
 
+pub mod front;
+
 use crate::error::Error;
 use crate::experiment::config::did_you_mean;
 use crate::results::stats;
@@ -117,6 +119,11 @@ pub fn wide_and_narrow_svg(groups: &[Group], metric: &str, x: Axis) -> Result<[S
 /// A picture that a page can show at any size.
 fn scalable(curves: &[Curve], groups: &[Group], metric: &str, x: Axis, width: f64) -> String {
     let (plots, layout) = picture(curves, groups, metric, x, width);
+    scaled(plots, layout, width)
+}
+
+/// The same of what is drawn.
+fn scaled(plots: Vec<Plot>, layout: Layout, width: f64) -> String {
     let height = layout.height.unwrap_or(HEIGHT);
     let scalable = format!("<svg viewBox=\"0 0 {width} {height}\" ");
     kuva::render_to_svg(plots, layout).replacen("<svg ", &scalable, 1)
@@ -129,6 +136,10 @@ fn scalable(curves: &[Curve], groups: &[Group], metric: &str, x: Axis, width: f6
 pub fn png(groups: &[Group], metric: &str, x: Axis) -> Result<Vec<u8>, Error> {
     let curves = with_intervals(groups, metric, x)?;
     let (plots, layout) = picture(&curves, groups, metric, x, WIDTH);
+    rasterized(plots, layout)
+}
+
+fn rasterized(plots: Vec<Plot>, layout: Layout) -> Result<Vec<u8>, Error> {
     kuva::render_to_raster(plots, layout, PNG_SCALE)
         .map_err(|error| Error::Failed(format!("the picture can't be drawn: {error}")))
 }
@@ -394,6 +405,9 @@ fn described(metric: &str) -> &str {
         "time/fps" => "environment steps per second",
         "rollout/ep_rew_mean" => "mean return of the last 100 episodes",
         "rollout/ep_len_mean" => "mean length of the last 100 episodes, steps",
+        "rollout/ep_cost_mean" => "mean cost of the last 100 episodes",
+        "train/multiplier" => "multiplier, reward per unit of cost",
+        "eval/mean_cost" => "mean cost of an evaluation",
         "rollout/success_rate" => "success rate of the last 100 episodes",
         "eval/mean_reward" => "mean return of an evaluation",
         "eval/mean_ep_length" => "mean episode length of an evaluation, steps",

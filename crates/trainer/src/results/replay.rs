@@ -25,8 +25,8 @@ pub struct Chosen {
     pub episodes: u32,
     /// Their seed; the run's own where not given.
     pub seed: Option<u64>,
-    /// With sampled actions instead of the policy's mode.
-    pub stochastic: bool,
+    /// With the policy's most probable actions, or with sampled ones; as the run evaluates where not given.
+    pub greedy: Option<bool>,
 }
 
 /// Shows the first episodes of an evaluation; in the terminal unless a GIF's file is named.
@@ -36,7 +36,7 @@ pub struct Chosen {
 pub fn replay(
     run: &RunDir,
     which: Which,
-    Chosen { episodes, seed, stochastic }: Chosen,
+    Chosen { episodes, seed, greedy }: Chosen,
     gif: Option<&Path>,
     registry: &Registry,
 ) -> Result<(), Error> {
@@ -45,11 +45,13 @@ pub fn replay(
         files::output(path, &["gif"])?;
     }
     let seed = seed.unwrap_or(experiment.seed);
+    let greedy = greedy.unwrap_or(experiment.evaluates_greedily());
     let play = |index| {
-        let recording = agents::record(agent.actor(), &task, seed, index, !stochastic, usize::MAX)
+        let recording = agents::record(agent.actor(), &task, seed, index, greedy, usize::MAX)
             .map_err(Error::Agent)?;
         let pictures = pictures(&recording, task.name())?;
-        Ok(ReplayedEpisode { number: index + 1, of: episodes, recording, pictures })
+        let (number, costs) = (index + 1, task.spec().costs.clone());
+        Ok(ReplayedEpisode { number, of: episodes, costs, recording, pictures })
     };
     let Some(path) = gif else {
         return animate((0..episodes).map(play));

@@ -233,8 +233,8 @@ fn curves(groups: &[Group]) -> String {
         html.push_str(&match plot::wide_and_narrow_svg(&here, METRIC, Axis::Steps) {
             Ok([wide, narrow]) => format!(
                 "<figure class=\"broad\">{}</figure>\n<figure class=\"narrow\">{}</figure>\n",
-                inline(&wide, html.len()),
-                inline(&narrow, html.len() + 1)
+                inline(&wide, "Learning curves", html.len()),
+                inline(&narrow, "Learning curves", html.len() + 1)
             ),
             Err(error) => format!("<p>{}</p>\n", escape(&error.to_string())),
         });
@@ -242,13 +242,40 @@ fn curves(groups: &[Group]) -> String {
     html
 }
 
+/// Return against each cost, a picture for each environment that has some.
+fn fronts(groups: &[Group]) -> String {
+    const LABEL: &str = "Return against cost";
+    let mut html = String::new();
+    // Apart from those of the curves.
+    let mut number = 1 << 30;
+    for environment in environments(groups) {
+        let is_here = |group: &&Group| self::environment(&group.runs[0]) == environment;
+        let here: Vec<Group> = groups.iter().filter(is_here).cloned().collect();
+        let summaries = here.iter().flat_map(|group| &group.runs).filter_map(|run| run.summary.as_ref());
+        let costs: BTreeSet<&String> =
+            summaries.flat_map(|summary| summary.eval.costs.keys()).collect();
+        for cost in costs {
+            let Ok([wide, narrow]) = plot::front::svg(&here, cost) else { continue };
+            // Writing to a String can't fail.
+            let _ = write!(
+                html,
+                "<figure class=\"broad\">{}</figure>\n<figure class=\"narrow\">{}</figure>\n",
+                inline(&wide, LABEL, number),
+                inline(&narrow, LABEL, number + 1)
+            );
+            number += 2;
+        }
+    }
+    html
+}
+
 /// A picture's file as an element of the page; `number` keeps its clipping regions apart from those of
 /// other pictures.
-fn inline(svg: &str, number: usize) -> String {
+fn inline(svg: &str, label: &str, number: usize) -> String {
     let element = svg.find("<svg").map_or("", |start| &svg[start..]);
     element.replace("kuva-clip-", &format!("clip-{number}-")).replacen(
         "<svg",
-        "<svg role=\"img\" aria-label=\"Learning curves\"",
+        &format!("<svg role=\"img\" aria-label=\"{label}\""),
         1,
     )
 }
@@ -264,6 +291,9 @@ fn comparison(groups: &[Group]) -> String {
     let mut heads =
         vec!["Group", "Seeds", "Mean", "Median", "Interquartile mean", "While training"];
     heads.extend(with_success.then_some("Success rate"));
+    let costs = comparison.costs();
+    let of_costs: Vec<String> = costs.iter().map(|cost| format!("Cost {}", escape(cost))).collect();
+    heads.extend(of_costs.iter().map(String::as_str));
     let mut rows = Vec::new();
     // The best of each environment first.
     let mut ranked: Vec<&GroupStatistics> = comparison.rows.iter().collect();
@@ -280,12 +310,13 @@ fn comparison(groups: &[Group]) -> String {
             optional(row.area.map(|area| area.interquartile_mean)),
         ];
         cells.extend(with_success.then(|| optional(row.success_rate)));
+        cells.extend(costs.iter().map(|name| cost(row, name)));
         rows.push(cells);
     }
     let heads: Vec<String> = heads.into_iter().map(str::to_owned).collect();
     let mut html = String::from(
-        "<p>Return of the greedy episodes at the end, with 95 % bootstrap intervals over seeds. While \
-         training: the mean height of the learning curve over its steps, interquartile mean.</p>\n",
+        "<p>Return of the episodes at the end (greedy, or with sampled actions under a constraint), with 95 \
+         % bootstrap intervals over seeds. While training: the mean height of the learning curve over its steps, interquartile mean.</p>\n",
     );
     html.push_str(&table(&heads, &rows, "Comparison", &[1]));
     let all = comparison.rows.len() <= compare::ALL_PAIRS_UP_TO;
@@ -303,6 +334,7 @@ fn comparison(groups: &[Group]) -> String {
         let heads = ["Group", "Over", "Probability"].map(str::to_owned);
         html.push_str(&table(&heads, &pairs, "Probability of improvement", &[]));
     }
+    html.push_str(&fronts(groups));
     for note in &comparison.notes {
         html.push_str(&format!("<p class=\"quiet\">Note: {}</p>\n", escape(note)));
     }
@@ -320,6 +352,16 @@ fn with_interval(estimate: Estimate) -> String {
         }
         None => text,
     }
+}
+
+/// What episodes cost at the end, and how many seeds keep the limit.
+fn cost(row: &GroupStatistics, name: &str) -> String {
+    let Some(cost) = row.cost(name) else { return "–".into() };
+    let limit = cost.limit.map(|(limit, within)| {
+        let seeds = row.seeds.len();
+        format!("<br><span class=\"quiet\">{within} of {seeds} within {limit}</span>")
+    });
+    with_interval(cost.mean) + &limit.unwrap_or_default()
 }
 
 /// Every run with what its final evaluation said.
@@ -348,7 +390,7 @@ fn run_table(groups: &[Group]) -> String {
     }
     let heads = HEADS.map(str::to_owned);
     format!(
-        "<p>Return: mean, lowest and highest of the greedy episodes at the end.</p>\n\
+        "<p>Return: mean, lowest and highest of the episodes at the end.</p>\n\
          <details><summary>{}</summary>\n{}</details>",
         count(rows.len(), "run"),
         table(&heads, &rows, "Runs", &[2, 3, 4, 5, 6, 7])
@@ -358,7 +400,7 @@ fn run_table(groups: &[Group]) -> String {
 /// What is said above the replay.
 fn replayed(notes: &[String]) -> String {
     let mut html = format!(
-        "Greedy actions of the latest checkpoint in the first episodes of <code>trainer eval</code>, \
+        "Greedy actions, under a constraint sampled ones, of the latest checkpoint in the first episodes of <code>trainer eval</code>, \
          {MAX_STEPS} steps at most; of each group the seed with the highest return."
     );
     for note in notes {

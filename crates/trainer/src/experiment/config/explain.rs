@@ -152,6 +152,7 @@ fn plain(message: &str) -> String {
         ("expected a sequence", "expected an array like [64, 64]"),
         ("expected path string", "expected a path in quotes"),
         ("expected a string", "expected a text in quotes"),
+        ("expected struct Constraint", "expected a table like { cost = \"NAME\", limit = 1.0 }"),
         ("expected struct KlPenalty", "expected a table like { target = 0.01 }"),
         ("expected struct", "expected a table for"),
         ("expected a map", "expected a table"),

@@ -3,7 +3,7 @@
 use super::tables::{CheckpointFile, EnvConfig, EvalConfig, File};
 use crate::registry::Registry;
 use agents::{NetworkConfig, RegisteredAlgorithm, keys};
-use envs::Entry;
+use envs::{Entry, TaskConfig};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{Schema, SchemaGenerator};
@@ -236,7 +236,7 @@ fn distribution() -> Value {
 }
 
 /// A configuration of every key for an environment that nobody has tuned one for: its comments and
-/// values are the schema's.
+/// values are the schema's. A constraint is on the first of the environment's costs.
 #[must_use]
 pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> String {
     let schema = schema(registry);
@@ -244,7 +244,14 @@ pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> 
     let known = registry.algorithms.all().iter().position(|one| one.name == algorithm);
     let index = known.unwrap_or_default();
     let one = registry.algorithms.all()[index];
-    let agent = &top["agent"]["anyOf"][index];
+    let mut agent = top["agent"]["anyOf"][index].clone();
+    let costs = costs(entry);
+    if let (Some(constraint), Some(cost)) = (agent["properties"].get_mut("constraint"), costs.first()) {
+        constraint["examples"][0]["cost"] = cost.as_str().into();
+        if one.needs_constraint {
+            constraint["default"] = constraint["examples"][0].clone();
+        }
+    }
     let agent_keys = [&["algorithm"], one.keys()].concat();
     // Tables follow.
     let is_value = |key: &&&str| top[**key].get("properties").is_none() && **key != "agent";
@@ -261,9 +268,16 @@ pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> 
     text += &table("env", &top["env"], &env, ("name", entry.name));
     text += &init_parameters(entry);
     text += &table("network", &top["network"], keys::<NetworkConfig>(), ("", ""));
-    text += &table("agent", agent, &agent_keys, ("algorithm", algorithm));
+    text += &table("agent", &agent, &agent_keys, ("algorithm", algorithm));
     text += &table("eval", &top["eval"], keys::<EvalConfig>(), ("", ""));
     text + &table("checkpoint", &top["checkpoint"], keys::<CheckpointFile>(), ("", ""))
+}
+
+/// The costs of an environment with its default parameters.
+#[must_use]
+pub fn costs(entry: &Entry) -> Vec<String> {
+    let task = entry.task(&TaskConfig::default());
+    task.map(|task| task.spec().costs.clone()).unwrap_or_default()
 }
 
 /// The table of an environment's parameters with their defaults, for the end of a configuration; empty
@@ -397,7 +411,8 @@ mod tests {
 
     impl Environment for Lift {
         fn spec(&self) -> Spec {
-            Spec::new(Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 }, 10)
+            let spaces = (Space::symmetric_box(1, 1.0), Space::Discrete { n: 2 });
+            Spec { costs: vec!["wear".into()], ..Spec::new(spaces.0, spaces.1, 10) }
         }
 
         fn reset(&mut self, _rng: &mut Rng) {}
@@ -429,6 +444,8 @@ mod tests {
         let registry = Registry::default().with_environment(own);
         for algorithm in registry.algorithms.all().iter().map(|one| one.name) {
             let text = init(&own, algorithm, "x", &registry);
+            let is_on = text.contains("\nconstraint = { cost = \"wear\", limit = 1.0 }");
+            assert_eq!(is_on, algorithm == "cpo", "{text}");
             let experiment =
                 parse(&text, &registry).unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!((&*experiment.env.name, experiment.agent.name()), (own.name, algorithm));
@@ -447,7 +464,11 @@ mod tests {
                 parse(&on, &registry).unwrap_or_else(|error| panic!("{error}\n{on}"));
                 off += 1;
             }
-            let expected = if algorithm == "ppo" { 12 } else { 8 };
+            let expected = match algorithm {
+                "ppo" => 13,
+                "trpo" => 9,
+                _ => 8,
+            };
             assert_eq!(off, expected, "{text}");
             let parameters = [
                 "[env.parameters]",
@@ -472,6 +493,7 @@ mod tests {
             ("ppo", String::new(), top),
             ("ppo", "agent.".into(), ppo),
             ("ppo", "agent.kl_penalty.".into(), &ppo["kl_penalty"]["properties"]),
+            ("ppo", "agent.constraint.".into(), &ppo["constraint"]["anyOf"][0]["properties"]),
             ("trpo", "agent.".into(), &top["agent"]["anyOf"][1]["properties"]),
         ];
         for name in ["env", "network", "eval", "checkpoint"] {
@@ -493,10 +515,19 @@ mod tests {
                     ("agent.critic_minibatch_size", "1".into()),
                 ];
                 let other = if algorithm == "ppo" { "critic_minibatch_size" } else { ".minibatch" };
+                // A constraint has a limit or a fixed multiplier.
+                let rest = match key.as_str() {
+                    "agent.constraint.limit" | "agent.constraint.multiplier" => "agent.constraint.cost = 'x'\n",
+                    constraint if constraint.starts_with("agent.constraint.") => {
+                        "agent.constraint.cost = 'x'\nagent.constraint.limit = 1\n"
+                    }
+                    _ => "",
+                };
                 let with = |value: String| {
                     let base = base.iter().filter(|one| !one.0.contains(other) && one.0 != key);
                     let lines: String =
                         base.map(|(key, value)| format!("{key} = {value}\n")).collect();
+                    let lines = lines + rest;
                     parse(&format!("{lines}{key} = {value}\n"), &registry)
                 };
                 let is_whole = schema["type"] == "integer";

@@ -107,7 +107,7 @@ impl EnvConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
-    /// Greedy episodes in an evaluation.
+    /// Episodes in an evaluation.
     #[schemars(range(min = 1, max = 100_000))]
     pub episodes: usize,
     /// Steps from one evaluation to the next; 0: only at the end.
@@ -163,7 +163,7 @@ pub struct File {
     #[serde(rename = "agent")]
     #[schemars(with = "serde_json::Value")]
     pub _agent: IgnoredAny,
-    /// Evaluations, always greedy.
+    /// Evaluations: greedy, or with sampled actions where there is a constraint.
     #[serde(default)]
     pub eval: EvalConfig,
     /// Checkpoints.
@@ -219,6 +219,13 @@ impl Experiment {
     /// As [`Experiment::to_toml`].
     pub fn to_table(&self) -> Result<toml::Table, Error> {
         toml::Table::try_from(self).map_err(unwritable)
+    }
+
+    /// Whether an evaluation takes the policy's most probable actions. Where there is a constraint it
+    /// samples them: what keeps a limit may do so by chance alone, and its most probable actions break it.
+    #[must_use]
+    pub fn evaluates_greedily(&self) -> bool {
+        self.agent.constraints().is_empty()
     }
 
     /// Environment steps in an iteration.

@@ -85,6 +85,9 @@ fn metrics(record: &Record) -> String {
         number(record.get("rollout/ep_rew_mean"), 2),
         number(record.get("train/approx_kl"), 4),
     );
+    if let Some(cost) = record.get("rollout/ep_cost_mean") {
+        text += &format!(", cost {cost:.2}");
+    }
     if let Some(evaluation) = record.get("eval/mean_reward") {
         text += &format!(", evaluation {evaluation:.2}");
     }

@@ -39,7 +39,7 @@ pub struct SweepPicture {
 struct SweepGroup {
     /// In order of the keys, as TOML writes them; empty where the key is not set.
     values: Vec<String>,
-    /// Final greedy return of each finished run.
+    /// Final return of each finished run.
     returns: Vec<f64>,
 }
 
@@ -86,6 +86,8 @@ struct ReplayEpisode {
     actions: Vec<Vec<f64>>,
     /// `[steps]`
     rewards: Vec<f64>,
+    /// Of each of the environment's costs its name and what the steps cost, `[steps]`.
+    costs: Vec<(String, Vec<f64>)>,
     /// How it ended, in words.
     end: &'static str,
 }
@@ -118,32 +120,42 @@ pub fn replays(groups: &[Group], registry: &Registry) -> (Vec<Replay>, Vec<Strin
     (replays, notes)
 }
 
-/// The finished run with the highest return, or the first one.
+/// The finished run with the highest return, of those that keep their limits if there are some; or the
+/// first one.
 fn best(runs: &[Run]) -> Option<&Run> {
-    let finished = runs.iter().filter_map(|run| Some((final_return(run)?, run)));
-    finished.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, run)| run).or(runs.first())
+    let finished = runs.iter().filter_map(|run| Some((&run.summary.as_ref()?.eval, run)));
+    let best = finished.max_by(|(a, _), (b, _)| {
+        a.keeps_limits().cmp(&b.keeps_limits()).then(a.mean_return.total_cmp(&b.mean_return))
+    });
+    best.map(|(_, run)| run).or(runs.first())
 }
 
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
     let Trained { experiment, task, agent, .. } = Trained::read(&run.path, registry)?;
+    let greedy = experiment.evaluates_greedily();
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {
-        let recording = agents::record(agent.actor(), &task, experiment.seed, index, true, left)
+        let recording = agents::record(agent.actor(), &task, experiment.seed, index, greedy, left)
             .map_err(Error::Agent)?;
         if recording.end.is_none() && index > 0 {
             break;
         }
         left -= recording.rewards.len();
         let pictures = pictures(&recording, task.name())?;
-        episodes.push(ReplayEpisode::new(&recording, Pictures::new(&pictures)));
+        let costs = &task.spec().costs;
+        episodes.push(ReplayEpisode::new(&recording, costs, Pictures::new(&pictures)));
     }
     let label = format!("{}, seed {}", group.label, run.seed);
     Ok(Replay { label, episodes })
 }
 
 impl ReplayEpisode {
-    fn new(recording: &Recording, pictures: Pictures) -> ReplayEpisode {
+    fn new(recording: &Recording, costs: &[String], pictures: Pictures) -> ReplayEpisode {
+        let cost = |(index, name): (usize, &String)| {
+            let steps = recording.costs.iter().map(|costs| round(costs[index]));
+            (name.clone(), steps.collect())
+        };
         let wide = |row: &Vec<f32>| -> Vec<f64> { row.iter().map(|&x| round(x.into())).collect() };
         let end = match recording.end.map(|episode| episode.success) {
             None => "the recording stops here",
@@ -155,6 +167,7 @@ impl ReplayEpisode {
             pictures,
             actions: recording.actions.iter().map(wide).collect(),
             rewards: recording.rewards.iter().copied().map(round).collect(),
+            costs: costs.iter().enumerate().map(cost).collect(),
             end,
         }
     }

@@ -192,7 +192,7 @@ function startReplay(replays) {
   const [slider, button, frame] = [find("step"), find("play"), find("frame")];
   const [policies, episodes, speed] = [find("policy"), find("episode"), find("speed")];
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  let replay, episode, layers, returns;
+  let replay, episode, layers, returns, costs;
   let playing = false;
   let clock = 0; // steps, with the fraction that slow motion needs
   let request = 0;
@@ -222,6 +222,7 @@ function startReplay(replays) {
       parts.push(`reward ${show(episode.rewards[step - 1])}`);
     }
     parts.push(`return ${show(returns[step])}`);
+    for (const [name, sums] of costs) parts.push(`${name} ${show(sums[step])}`);
     if (step === last) parts.push(episode.end);
     frame.textContent = parts.join(" · ");
     slider.setAttribute("aria-valuetext", parts.join(", "));
@@ -235,8 +236,13 @@ function startReplay(replays) {
     stop();
     episode = replay.episodes[Number(episodes.value)];
     layers = episode.layers.map((entries) => unpack(entries, episode.rewards.length));
-    returns = [0];
-    for (const reward of episode.rewards) returns.push(returns.at(-1) + reward);
+    const sums = (numbers) => {
+      const all = [0];
+      for (const number of numbers) all.push(all.at(-1) + number);
+      return all;
+    };
+    returns = sums(episode.rewards);
+    costs = episode.costs.map(([name, steps]) => [name, sums(steps)]);
     slider.max = episode.rewards.length;
     slider.value = clock = 0;
     draw();

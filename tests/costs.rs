@@ -1,0 +1,406 @@
+//! Costs beside the reward, and the methods that keep them within limits, on a task whose constrained
+//! optimum is a line of arithmetic. Exact optima of `gusty` and `budget` are the business of
+//! `constraints.rs`.
+
+use agents::lagrangian::Lagrangian;
+use agents::{AgentState, Batch, Constraint, Evaluation, Signal, evaluate, record};
+use envs::{
+    Action, Entry, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError, Step,
+};
+use rand::RngExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use trainer::{Experiment, Registry, Session, Source};
+
+/// Offers, one a step for ten steps, each worth 0.2, 0.4, 0.6, 0.8 or 1: to be taken (1) or left (0).
+/// Taking one earns what it is worth; it costs `heat` and makes half a unit of `noise`.
+#[derive(Clone)]
+struct Offers {
+    heat: f64,
+    offer: usize,
+    taken: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct OffersParameters {
+    /// What taking one costs.
+    #[schemars(range(min = -10.0, max = 10.0))]
+    heat: f64,
+}
+
+const OFFERS: usize = 5;
+const STEPS: u32 = 10;
+
+impl Default for OffersParameters {
+    fn default() -> Self {
+        OffersParameters { heat: 1.0 }
+    }
+}
+
+impl Parametric for Offers {
+    type Parameters = OffersParameters;
+
+    fn new(OffersParameters { heat }: OffersParameters) -> Result<Self, ParameterError> {
+        Ok(Offers { heat, offer: 0, taken: false })
+    }
+}
+
+impl Environment for Offers {
+    fn spec(&self) -> Spec {
+        let spaces = (Space::symmetric_box(OFFERS, 1.0), Space::Discrete { n: 2 });
+        Spec {
+            costs: vec!["heat".into(), "noise".into()],
+            ..Spec::new(spaces.0, spaces.1, STEPS)
+        }
+    }
+
+    fn reset(&mut self, rng: &mut Rng) {
+        self.offer = rng.random_range(0..OFFERS);
+    }
+
+    fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step {
+        self.taken = action.index() == 1;
+        let reward = if self.taken { worth(self.offer) } else { 0.0 };
+        self.reset(rng);
+        Step { reward, ..Step::default() }
+    }
+
+    fn observe(&self, observation: &mut [f32]) {
+        observation.fill(0.0);
+        observation[self.offer] = 1.0;
+    }
+
+    fn costs(&self, costs: &mut [f64]) {
+        costs.copy_from_slice(if self.taken { &[1.0, 0.5] } else { &[0.0, 0.0] });
+        costs[0] *= self.heat;
+    }
+
+    fn state(&self) -> Vec<f64> {
+        vec![self.offer as f64, f64::from(u8::from(self.taken))]
+    }
+
+    fn set_state(&mut self, state: &[f64]) -> Result<(), StateError> {
+        let [offer, taken] = StateError::read(state)?;
+        (self.offer, self.taken) = (offer as usize, taken == 1.0);
+        Ok(())
+    }
+}
+
+fn worth(offer: usize) -> f64 {
+    (offer + 1) as f64 / OFFERS as f64
+}
+
+fn registry() -> Registry {
+    Registry::default().with_environment(Entry::with_parameters::<Offers>("offers", "take or leave"))
+}
+
+fn parse(text: &str) -> Result<(Experiment, Source), String> {
+    let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
+    let experiment = Experiment::parse(&source, &registry());
+    experiment.map(|experiment| (experiment, source)).map_err(|error| error.to_string())
+}
+
+/// A session of a task whose steps have nothing to do with one another, so that nothing is discounted.
+fn session(agent: &str, seed: u64) -> Result<Session, String> {
+    let text = format!(
+        "seed = {seed}\ntotal_steps = 200_000\n[env]\nname = 'offers'\nnum_envs = 8\n[network]\n\
+         hidden = []\n[agent]\nrollout_steps = 100\ngamma = 0.0\n{agent}"
+    );
+    let (experiment, source) = parse(&text)?;
+    Session::begin(experiment, &source, &registry()).map_err(|error| error.to_string())
+}
+
+const PPO: &str = "algorithm = 'ppo'\nlearning_rate = { start = 2e-2, end = 0.0 }\nminibatch_size = 200\n";
+const TRPO: &str = "algorithm = 'trpo'\nmax_kl = { start = 3e-3, end = 1e-5 }\n";
+const CPO: &str = "algorithm = 'cpo'\nmax_kl = { start = 3e-3, end = 1e-5 }\n";
+const LIMIT: &str = "constraint = { cost = 'heat', limit = 3.0 }\n";
+
+/// How likely each offer is taken.
+fn policy(session: &Session) -> [f64; OFFERS] {
+    std::array::from_fn(|offer| {
+        let mut observation = [0.0; OFFERS];
+        observation[offer] = 1.0;
+        let mut outputs = [0.0; 2];
+        session.agent.actor().outputs(&observation, &mut outputs);
+        1.0 / (1.0 + f64::from(outputs[0] - outputs[1]).exp())
+    })
+}
+
+/// What the policy earns in an episode, and what heat it costs: exactly.
+fn exact(session: &Session) -> (f64, f64) {
+    let policy = policy(session);
+    let a_step = f64::from(STEPS) / OFFERS as f64;
+    let earned = policy.iter().enumerate().map(|(offer, taken)| taken * worth(offer));
+    (a_step * earned.sum::<f64>(), a_step * policy.iter().sum::<f64>())
+}
+
+/// Trains to the end; also the multiplier's mean over the last quarter.
+fn train(session: &mut Session) -> f64 {
+    let mut multipliers = Vec::new();
+    while !session.is_finished() {
+        let metrics = session.iterate().expect("finite numbers").update;
+        multipliers.push(metrics.get("train/multiplier").expect("a constraint"));
+    }
+    let last = &multipliers[multipliers.len() * 3 / 4..];
+    last.iter().sum::<f64>() / last.len() as f64
+}
+
+/// Within a heat of 3 the best is to take all offers worth 1, which are two of ten, and half of those worth
+/// 0.8: 2.8. One unit more or less of heat is worth 0.8, the multiplier.
+#[test]
+fn every_method_finds_the_constrained_optimum_and_its_multiplier() {
+    for agent in [PPO, TRPO, CPO] {
+        for seed in 1..=3 {
+            let mut session = session(&format!("{agent}{LIMIT}"), seed).expect("a session");
+            let multiplier = train(&mut session);
+            let (earned, heat) = exact(&session);
+            let found = format!("{agent} seed {seed}: {multiplier} {earned} {heat} {:?}", policy(&session));
+            // CPO's is that of a step, which is 0 wherever the limit is slack there.
+            assert!(agent == CPO || (multiplier - 0.8).abs() < 0.08, "the multiplier: {found}");
+            assert!((heat - 3.0).abs() < 0.3, "the cost: {found}");
+            assert!(earned > 2.8 - 0.2, "the return: {found}");
+        }
+    }
+}
+
+/// With normalised rewards the multiplier is still in units of the environment's own.
+#[test]
+fn a_multiplier_is_in_the_rewards_own_unit_however_they_are_normalised() {
+    let text = format!("{PPO}{LIMIT}[env.parameters]\nheat = 2.0\n");
+    let text = text.replace("limit = 3.0", "limit = 6.0");
+    let (mut experiment, source) = parse(&format!(
+        "total_steps = 200_000\n[env]\nname = 'offers'\nnormalize_rewards = true\n[network]\nhidden = \
+         []\n[agent]\nrollout_steps = 100\ngamma = 0.0\n{text}"
+    ))
+    .expect("a configuration");
+    experiment.env.num_envs = 8;
+    let mut session = Session::begin(experiment, &source, &registry()).expect("a session");
+    let multiplier = train(&mut session);
+    let (_, heat) = exact(&session);
+    // The same policy costs twice as much, so a unit of cost is worth half.
+    assert!((multiplier - 0.4).abs() < 0.05, "{multiplier}");
+    assert!((heat - 3.0).abs() < 0.3, "{heat}");
+}
+
+#[test]
+fn a_fixed_multiplier_solves_the_penalised_problem() {
+    for agent in [PPO, TRPO] {
+        let fixed = "constraint = { cost = 'heat', multiplier = 0.5 }\n";
+        let mut session = session(&format!("{agent}{fixed}"), 1).expect("a session");
+        assert_eq!(train(&mut session), 0.5);
+        // What is worth more than it costs is taken.
+        let policy = policy(&session);
+        assert!(policy[..2].iter().all(|taken| *taken < 0.1), "{agent}: {policy:?}");
+        assert!(policy[2..].iter().all(|taken| *taken > 0.9), "{agent}: {policy:?}");
+    }
+}
+
+#[test]
+fn of_several_constraints_the_tighter_one_binds() {
+    let several = "[[agent.constraint]]\ncost = 'heat'\nlimit = 5.0\n[[agent.constraint]]\ncost = \
+                   'noise'\nlimit = 1.5\n";
+    let mut session = session(&format!("{PPO}{several}"), 1).expect("a session");
+    let mut last = None;
+    while !session.is_finished() {
+        last = Some(session.iterate().expect("finite numbers").update);
+    }
+    // A noise of 1.5 is a heat of 3.
+    let (_, heat) = exact(&session);
+    assert!((heat - 3.0).abs() < 0.3, "{heat}");
+    let metrics = last.expect("an iteration");
+    assert_eq!(metrics.get("train/multiplier/heat"), Some(0.0));
+    let noise = metrics.get("train/multiplier/noise").expect("a column of its own");
+    assert!((noise - 1.6).abs() < 0.4, "0.8 a unit of heat is 1.6 a unit of noise: {noise}");
+    assert!(metrics.get("train/cost_value_loss/noise").is_some_and(|loss| loss > 0.0));
+}
+
+#[test]
+fn a_restored_agent_goes_on_bit_for_bit() {
+    for agent in [PPO, TRPO, CPO] {
+        let agent = format!("{agent}{LIMIT}");
+        let [mut one, mut other] = [1, 2].map(|seed| session(&agent, seed).expect("a session"));
+        (0..20).for_each(|_| drop(one.iterate().expect("finite numbers")));
+        other.agent.set_state(one.agent.state().expect("a state")).expect("it fits");
+        other.collector.set_state(one.collector.state()).expect("it fits");
+        other.progress = one.progress;
+        for _ in 0..20 {
+            let found = other.iterate().expect("finite numbers").update;
+            assert_eq!(found, one.iterate().expect("finite numbers").update, "{agent}");
+        }
+        assert_eq!(other.agent.state(), one.agent.state(), "{agent}");
+        assert_eq!(other.collector.state(), one.collector.state(), "{agent}");
+    }
+}
+
+#[test]
+fn a_state_of_other_constraints_is_refused() {
+    for agent in [PPO, TRPO] {
+        let mut with = session(&format!("{agent}{LIMIT}"), 1).expect("a session");
+        let mut without = session(agent, 1).expect("a session");
+        let state = |session: &Session| session.agent.state().expect("a state");
+        let (own, other) = (state(&with), state(&without));
+        let error = with.agent.set_state(other.clone()).expect_err("a critic is missing").to_string();
+        assert!(error.contains("list of critics"), "{error}");
+        without.agent.set_state(own.clone()).expect_err("a critic too many");
+        // The critics of one, the algorithm's state of the other.
+        let mixed = AgentState { critics: own.critics.clone(), ..other };
+        let error = with.agent.set_state(mixed).expect_err("a multiplier is missing").to_string();
+        assert!(error.contains("list of multipliers"), "{error}");
+        with.agent.set_state(own).expect("its own");
+    }
+}
+
+/// What rollouts say of costs: those of each step, and sums and lengths of the episodes that ended.
+#[test]
+fn a_batch_has_the_cost_of_every_constraint() {
+    let mut session = session(&format!("{PPO}{}", LIMIT.replace("heat", "noise")), 1).expect("a session");
+    session.collector.collect(&mut session.agent).expect("finite numbers");
+    let costs = session.collector.episode_costs().to_vec();
+    let episodes = session.collector.episodes().len();
+    assert_eq!((episodes, costs.len()), (8 * 10, 8 * 10 * 2));
+    let batch = session.collector.batch(&session.agent).expect("finite numbers");
+    let [reward, cost] = &batch.signals[..] else { panic!("two signals") };
+    for (i, action) in batch.actions.iter().enumerate() {
+        assert_eq!(cost.rewards[i], 0.5 * action);
+        assert_eq!(reward.rewards[i] > 0.0, *action == 1.0);
+    }
+    assert_eq!((batch.episode_length, batch.reward_scale), (Some(10.0), 1.0));
+    // All steps are of episodes that ended in the rollout.
+    let sum = |numbers: &[f32]| numbers.iter().map(|&x| f64::from(x)).sum::<f64>() / 80.0;
+    let near = |found: Option<f64>, expected: f64| {
+        assert!(found.is_some_and(|found| (found - expected).abs() < 1e-5), "{found:?} {expected}");
+    };
+    near(cost.episode_sum, sum(&cost.rewards));
+    near(reward.episode_sum, sum(&reward.rewards));
+    let heat = costs.iter().step_by(2).sum::<f64>();
+    assert_eq!(heat, 2.0 * costs.iter().skip(1).step_by(2).sum::<f64>());
+}
+
+/// The policy's advantages are those of the rewards less the multiplier times those of the cost, both as
+/// generalised advantage estimation gives them, before anything is standardised.
+#[test]
+fn the_objective_puts_raw_advantages_together() {
+    let mut batch = Batch::new(1, 3, [1, 1, 1], 2);
+    let signal = |advantages: [f32; 3], episode_sum| Signal {
+        advantages: advantages.to_vec(),
+        returns: vec![0.0; 3],
+        episode_sum,
+        ..Signal::default()
+    };
+    batch.signals = vec![signal([1.0, 2.0, 3.0], None), signal([1.0, 0.0, -1.0], Some(1.5))];
+    let constraints = [Constraint::on("heat", 1.0)];
+    let mut lagrangian = Lagrangian::new(&constraints);
+    lagrangian.update(&constraints, &batch);
+    // e = 0.5: 0.5 + 0.025.
+    let found = lagrangian.objective(&batch).advantages.clone();
+    for (found, expected) in found.iter().zip([1.0 - 0.525, 2.0, 3.0 + 0.525]) {
+        assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
+    }
+}
+
+fn evaluated(session: &Session, greedy: bool) -> Evaluation {
+    evaluate(session.agent.actor(), &session.task, 50, 3, greedy).expect("finite numbers")
+}
+
+#[test]
+fn evaluations_and_recordings_have_costs_with_their_standard_errors() {
+    let session = session(&format!("{PPO}{LIMIT}"), 1).expect("a session");
+    let evaluation = evaluated(&session, false);
+    let sums: Vec<f64> = (0..50)
+        .map(|episode| {
+            let recording =
+                record(session.agent.actor(), &session.task, 3, episode, false, 1000).expect("finite");
+            assert_eq!(recording.costs.len(), recording.rewards.len());
+            assert_eq!(recording.end, Some(evaluation.episodes()[episode as usize]));
+            recording.costs.iter().map(|costs| costs[0]).sum()
+        })
+        .collect();
+    let mean = sums.iter().sum::<f64>() / 50.0;
+    let variance = sums.iter().map(|sum| (sum - mean) * (sum - mean)).sum::<f64>() / 49.0;
+    let found = evaluation.cost("heat").expect("a cost");
+    assert!((found.mean - mean).abs() < 1e-12 && mean > 1.0, "{found:?} {mean}");
+    let error = found.standard_error.expect("many episodes");
+    assert!((error - (variance / 50.0).sqrt()).abs() < 1e-12, "{error}");
+    let names: Vec<&str> = evaluation.costs().map(|cost| cost.0).collect();
+    assert_eq!(names, ["heat", "noise"]);
+    assert!(evaluation.cost("dust").is_none());
+    // A constraint's own evaluation samples; without one it is greedy.
+    assert_ne!(evaluated(&session, true), evaluation);
+    let episodes = |session: &Session| {
+        let own = session.evaluate().expect("finite numbers");
+        let (greedy, seed) = (session.experiment.evaluates_greedily(), session.experiment.seed);
+        let same = evaluate(session.agent.actor(), &session.task, 100, seed, greedy);
+        assert_eq!(own, same.expect("finite numbers"));
+        greedy
+    };
+    assert!(!episodes(&session));
+    assert!(episodes(&self::session(PPO, 1).expect("a session")));
+}
+
+#[test]
+fn a_cost_that_is_none_ends_the_run_with_its_name() {
+    let mut session = session(&format!("{PPO}{LIMIT}[env.parameters]\nheat = -1.0\n"), 1).expect("a session");
+    let expected = "the cost `heat` of environment ";
+    let error = session.iterate().expect_err("a negative cost").to_string();
+    assert!(error.starts_with(expected) && error.contains("is -1; a cost is"), "{error}");
+    let error = session.evaluate().expect_err("a negative cost").to_string();
+    assert!(error.contains("the cost `heat` in an evaluation is -1"), "{error}");
+    let error = record(session.agent.actor(), &session.task, 3, 0, false, 1000).expect_err("the same");
+    assert!(error.to_string().contains("in a recording is -1"), "{error}");
+}
+
+#[test]
+fn mistakes_in_a_constraint_are_explained() {
+    let error = |agent: &str| session(agent, 1).map(drop).expect_err(agent);
+    let heat = |rest: &str| format!("{PPO}constraint = {{ cost = 'heat', {rest} }}\n");
+    for (agent, key, expected) in [
+        (heat("limit = -1"), "agent.constraint.limit", "is -1; must be a number from 0"),
+        (heat("limit = 1, kp = -1"), "agent.constraint.kp", "is -1"),
+        (heat("limit = 1, kd = -0.1"), "agent.constraint.kd", "is -0.1"),
+        (heat("limit = 1, kpp = 1"), "agent.constraint.kpp", "did you mean `kp`?"),
+        (heat("limit = 'low'"), "agent.constraint.limit", "expected a number"),
+        (heat("limit = 1, multiplier = 1"), "agent.constraint.multiplier", "beside limit"),
+        (heat("multiplier = 1, ki = 1"), "agent.constraint.ki", "fixed"),
+        (heat("multiplier = -1"), "agent.constraint.multiplier", "is -1"),
+        (format!("{PPO}constraint = {{ limit = 1 }}\n"), "agent.constraint", "no `cost`"),
+        (format!("{PPO}constraint = {{ cost = 'heat' }}\n"), "agent.constraint", "no `limit`"),
+        (format!("{PPO}constraint = 3\n"), "agent.constraint", "a table like { cost = "),
+        (format!("{PPO}constraint = []\n"), "agent.constraint", "is empty"),
+        (heat("limit = 1").replace("'heat'", "'dust'"), "agent.constraint.cost", "there is: heat, noise"),
+        (
+            format!("{PPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
+                     'noise'\nlimit = -1\n"),
+            "agent.constraint",
+            "number 2: limit: is -1",
+        ),
+        (
+            format!("{PPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
+                     'heat'\nlimit = 2\n"),
+            "agent.constraint",
+            "two on `heat`",
+        ),
+        (CPO.to_owned(), "agent.constraint", "cpo keeps a limit on a cost: give [agent.constraint]"),
+        (format!("{CPO}constraint = {{ cost = 'heat', limit = 1, kp = 1 }}\n"), "agent.constraint.kp", "CPO"),
+        (
+            format!("{CPO}constraint = {{ cost = 'heat', multiplier = 1 }}\n"),
+            "agent.constraint.multiplier",
+            "CPO",
+        ),
+        (
+            format!("{CPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
+                     'noise'\nlimit = 1\n"),
+            "agent.constraint",
+            "are 2; CPO keeps one",
+        ),
+    ] {
+        let error = error(&agent);
+        assert!(error.contains(&format!("{key}: ")) || error.contains(&format!("{key} (")), "{key} {error}");
+        assert!(error.starts_with("x.toml") && error.contains(expected), "{expected} {error}");
+    }
+    let cartpole = format!("[env]\nname = 'cliff'\n[agent]\n{PPO}{LIMIT}");
+    let (experiment, source) = parse(&cartpole).expect("the file by itself is good");
+    let error = Session::begin(experiment, &source, &registry()).map(drop).expect_err("no cost");
+    assert!(error.to_string().contains("it has no cost at all"), "{error}");
+}
