@@ -61,7 +61,8 @@ impl Controller {
             _ => return,
         };
         let [kp, ki, kd] = constraint.gains();
-        let error = (cost - limit) / if limit > 0.0 { limit } else { 1.0 };
+        let unit = if limit > 0.0 { limit } else { 1.0 };
+        let error = ((cost - limit) / unit).min(1.0);
         let rise = self.last_cost.map_or(0.0, |last| cost - last);
         self.integral = (self.integral + ki * error).max(0.0);
         self.multiplier = (kp * error + self.integral + kd * rise.max(0.0)).max(0.0);
