@@ -2,15 +2,20 @@
 //! optimum is a line of arithmetic. Exact optima of `gusty` and `budget` are the business of
 //! `constraints.rs`.
 
+mod support;
+
 use agents::lagrangian::Lagrangian;
 use agents::{AgentState, Batch, Constraint, Evaluation, Signal, evaluate, record};
+use backburn_tests::exact::{Linear, Walk};
 use envs::{
     Action, Entry, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError, Step,
 };
 use rand::RngExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
+use support::Place;
 use trainer::{Experiment, Registry, Session, Source};
 
 /// Offers, one a step for ten steps, each worth 0.2, 0.4, 0.6, 0.8 or 1: to be taken (1) or left (0).
@@ -403,4 +408,200 @@ fn mistakes_in_a_constraint_are_explained() {
     let (experiment, source) = parse(&cartpole).expect("the file by itself is good");
     let error = Session::begin(experiment, &source, &registry()).map(drop).expect_err("no cost");
     assert!(error.to_string().contains("it has no cost at all"), "{error}");
+}
+
+/// The most that can be earned at a cost, as pictures show it, against what `constraints.rs` holds against
+/// linear programming and the Riccati equation.
+#[test]
+fn the_fronts_that_are_drawn_are_exact() {
+    let gusty = trainer::exact_front("gusty").expect("it is known");
+    let slope = |pair: &[(f64, f64)]| (pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0);
+    let mut slopes: Vec<f64> = gusty.windows(2).map(slope).collect();
+    assert!(slopes.windows(2).all(|pair| pair[0] > pair[1]), "the front is concave: {slopes:?}");
+    // At a price between the slopes on both sides a corner is the best there is.
+    slopes.insert(0, 1e3);
+    slopes.push(1e-3);
+    for (corner, prices) in gusty.iter().zip(slopes.windows(2)) {
+        let best = Walk::best_at((prices[0] + prices[1]) / 2.0);
+        for (found, expected) in [(best.cost, corner.0), (best.performance, corner.1)] {
+            assert!((found - expected).abs() < 1e-6, "{found} {corner:?}");
+        }
+    }
+    for &(limit, earned) in trainer::exact_front("budget").expect("it is known") {
+        let (best, _) = Linear::best_within(limit);
+        let (found, cost) = best.evaluate();
+        assert!((cost - limit).abs() < 1e-5 && (found - earned).abs() < 1e-5, "{limit}: {found} {earned}");
+    }
+    assert_eq!(trainer::exact_front("cartpole"), None);
+}
+
+/// A short run on `gusty`.
+const GUSTY: &str = "\
+total_steps = 16384
+[env]
+name = \"gusty\"
+num_envs = 8
+[network]
+hidden = []
+[agent]
+algorithm = \"ppo\"
+rollout_steps = 256
+gamma = 1.0
+learning_rate = 0.02
+minibatch_size = 512
+constraint = { cost = \"fall\", limit = 5.0 }
+[eval]
+episodes = 20
+every_steps = 4096
+";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+fn text_at(place: &Place, path: &str) -> String {
+    std::fs::read_to_string(place.path(path)).expect("a file")
+}
+
+/// The rows of `metrics.csv` without the columns that tell the time.
+fn metrics(place: &Place, run: &str) -> (Vec<String>, Vec<Vec<String>>) {
+    let text = text_at(place, &format!("{run}/metrics.csv"));
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let header = lines.next().expect("a header");
+    let kept: Vec<usize> = (0..header.len())
+        .filter(|&i| !["time/time_elapsed", "time/fps"].contains(&&*header[i]))
+        .collect();
+    let keep = |line: Vec<String>| kept.iter().map(|&i| line[i].clone()).collect::<Vec<_>>();
+    (keep(header), lines.map(keep).collect())
+}
+
+#[test]
+fn a_run_says_everywhere_what_it_costs() {
+    let place = Place::new();
+    place.write("gusty.toml", GUSTY);
+    for (limit, seed) in [("5.0", "1"), ("5.0", "2"), ("20.0", "1"), ("20.0", "2")] {
+        let out = format!("runs/{limit}/{seed}");
+        let set = format!("agent.constraint.limit={limit}");
+        let arguments = ["run", "gusty.toml", "--quiet", "--seed", seed, "--out", &out, "--set", &set];
+        place.trainer(&arguments).expect(0, &[]);
+    }
+    let (columns, rows) = metrics(&place, "runs/20.0/1");
+    for column in ["rollout/ep_cost_mean", "train/multiplier", "train/cost_value_loss", "eval/mean_cost"] {
+        let index = columns.iter().position(|name| name == column).expect(column);
+        let last: f64 = rows.last().expect("rows")[index].parse().expect(column);
+        assert!(last >= 0.0, "{column}: {last}");
+    }
+    let summary = json(&text_at(&place, "runs/20.0/1/summary.json"));
+    let cost = &summary["eval"]["costs"]["fall"];
+    assert_eq!((&summary["eval"]["greedy"], &cost["limit"]), (&json("false"), &json("20.0")));
+    let (mean, error) = (cost["mean"].as_f64().expect("a mean"), cost["standard_error"].as_f64());
+    assert!(mean > 0.0 && error.is_some_and(|error| error > 0.0), "{cost}");
+    assert_eq!(cost["holds"], mean <= 20.0);
+
+    let sampled = place.trainer(&["eval", "runs/20.0/1"]).expect(0, &[]).stdout;
+    let line = format!("\n  cost        fall {mean:.3} +/- ");
+    assert!(sampled.contains("sampled actions") && sampled.contains(&line), "{sampled}");
+    assert!(sampled.contains("within the limit of 20"), "{sampled}");
+    let greedy = place.trainer(&["eval", "runs/20.0/1", "--greedy"]).expect(0, &[]).stdout;
+    assert!(greedy.contains("greedy actions") && !greedy.contains(&line), "{greedy}");
+    place.trainer(&["eval", "runs/20.0/1", "--greedy", "--stochastic"]).expect(2, &["--greedy"]);
+    let replayed = place.trainer(&["replay", "runs/20.0/1", "--episodes", "1"]).expect(0, &[]).stdout;
+    assert!(replayed.contains("fall "), "{replayed}");
+
+    let compared = place.trainer(&["compare", "runs", "-o", "table.csv"]).expect(0, &[]).stdout;
+    assert!(compared.contains("cost fall") && compared.contains(" within 20"), "{compared}");
+    let table = text_at(&place, "table.csv");
+    let header = "cost_fall,cost_fall_low,cost_fall_high,limit_fall,within_limit_fall";
+    assert!(table.lines().next().is_some_and(|line| line.ends_with(header)), "{table}");
+    assert!(table.lines().any(|line| line.ends_with(",20,2")), "{table}");
+
+    place.trainer(&["plot", "runs", "-o", "front.svg", "--cost", "fall"]).expect(0, &[]);
+    let front = text_at(&place, "front.svg");
+    for text in ["mean cost of an episode: fall", "the most that is possible, exactly", "ppo"] {
+        assert!(front.contains(text), "no {text:?} in the picture");
+    }
+    let wrong = ["plot", "runs", "-o", "front.svg", "--cost", "fell"];
+    place.trainer(&wrong).expect(2, &["no finished run has the cost fell, did you mean `fall`?"]);
+    place.trainer(&["report", "runs"]).expect(0, &[]);
+    let page = text_at(&place, "report.html");
+    for text in ["aria-label=\"Return against cost\"", "<th scope=\"col\">Cost fall</th>", "\"costs\":[[\"fall\",["] {
+        assert!(page.contains(text), "no {text:?} on the page");
+    }
+
+    // Of another task the exact answer is another.
+    let set = ["--set", "env.parameters.gust_probability=0.1"];
+    let run = ["run", "gusty.toml", "--quiet", "--out", "calm"];
+    place.trainer(&[&run[..], &set].concat()).expect(0, &[]);
+    place.trainer(&["plot", "calm", "-o", "calm.svg", "--cost", "fall"]).expect(0, &[]);
+    assert!(!text_at(&place, "calm.svg").contains("exactly"));
+}
+
+#[test]
+fn the_best_checkpoint_keeps_the_limit() {
+    let place = Place::new();
+    place.write("gusty.toml", GUSTY);
+    let run = |limit: &str, out: &str| {
+        let set = format!("agent.constraint.limit={limit}");
+        place.trainer(&["run", "gusty.toml", "--quiet", "--out", out, "--set", &set]).expect(0, &[]);
+    };
+    run("0.0", "never");
+    let ended = place.trainer(&["eval", "never", "--checkpoint", "best"]);
+    ended.expect(2, &["there is no such checkpoint; there is: "]);
+    run("15.0", "often");
+    let (columns, rows) = metrics(&place, "often");
+    let at = |name: &str| columns.iter().position(|column| column == name).expect(name);
+    let [steps, earned, cost] = ["time/total_timesteps", "eval/mean_reward", "eval/mean_cost"].map(at);
+    let number = |cell: &String| cell.parse::<f64>().ok();
+    let evaluated = rows.iter().filter_map(|row| Some((&row[steps], number(&row[earned])?, number(&row[cost])?)));
+    let keep: Vec<_> = evaluated.clone().filter(|one| one.2 <= 15.0).collect();
+    assert!(!keep.is_empty() && keep.len() < evaluated.count(), "some evaluations keep the limit: {keep:?}");
+    let best = keep.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("one of them");
+    let played = place.trainer(&["eval", "often", "--checkpoint", "best", "--json"]).expect(0, &[]).stdout;
+    assert_eq!(json(&played)["mean_return"].as_f64(), Some(best.1), "{best:?}");
+}
+
+#[test]
+fn a_resumed_run_is_the_run_that_was_not_stopped() {
+    let place = Place::new();
+    for (algorithm, lines) in [
+        ("ppo", ""),
+        ("trpo", "max_kl = 0.01\ncritic_minibatch_size = 512\n"),
+        ("cpo", "max_kl = 0.01\ncritic_minibatch_size = 512\n"),
+    ] {
+        let text = match algorithm {
+            "ppo" => GUSTY.to_owned(),
+            _ => GUSTY
+                .replace("learning_rate = 0.02\nminibatch_size = 512\n", lines)
+                .replace("\"ppo\"", &format!("\"{algorithm}\"")),
+        };
+        place.write("gusty.toml", text);
+        let [whole, half] = ["whole", "half"].map(|name| format!("{algorithm}-{name}"));
+        let run = |out: &str, steps: &str| {
+            place.trainer(&["run", "gusty.toml", "--quiet", "--out", out, "--set", steps]).expect(0, &[]);
+        };
+        run(&whole, "total_steps=16384");
+        run(&half, "total_steps=8192");
+        let config = text_at(&place, &format!("{half}/config.toml"));
+        let longer = config.replace("total_steps = 8192", "total_steps = 16384");
+        place.write(&format!("{half}/config.toml"), &longer);
+        place.trainer(&["resume", &half, "--quiet"]).expect(0, &[]);
+        assert_eq!(metrics(&place, &half).0, metrics(&place, &whole).0);
+        let rows = [&half, &whole].map(|run| metrics(&place, run).1);
+        assert_eq!(rows[0], rows[1], "{algorithm}");
+        // What gives the critics of a constraint their meaning stays.
+        let other = longer.replace("cost_gamma = 1.0", "cost_gamma = 0.5");
+        assert_ne!(other, longer);
+        place.write(&format!("{half}/config.toml"), other);
+        let expected = "agent.constraint.cost_gamma is 1.0 there and 0.5 here";
+        place.trainer(&["eval", &half]).expect(2, &[expected]);
+    }
+}
+
+#[test]
+fn a_file_to_start_from_has_the_constraint_that_cpo_needs() {
+    let place = Place::new();
+    let error = "cartpole has no cost with its default parameters, and CPO keeps a limit on one";
+    place.trainer(&["init", "cartpole", "cpo"]).expect(2, &[error]);
+    place.trainer(&["init", "gusty", "cpo"]).expect(0, &[]);
+    place.trainer(&["check", "cpo_gusty.toml"]).expect(0, &[]);
 }

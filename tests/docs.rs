@@ -166,18 +166,20 @@ fn parse(text: &str) -> Result<Experiment, trainer::Error> {
 
 /// The least configuration of an algorithm, with more lines at its end.
 fn configuration(algorithm: &str, table: &str, line: &str) -> String {
-    let parts = ["env", "agent", "network", "eval", "checkpoint", "agent.kl_penalty"].map(|name| {
+    let tables = ["env", "agent", "network", "eval", "checkpoint", "agent.kl_penalty"];
+    let parts = tables.iter().chain(&["agent.constraint"]).map(|&name| {
         let header = format!("[{name}]\n");
         let own = match name {
             "env" => "name = \"cartpole\"\n".to_owned(),
             "agent" => format!("algorithm = \"{algorithm}\"\n"),
             _ if name != table => return String::new(),
+            "agent.constraint" => "cost = \"track\"\nlimit = 1.0\n".to_owned(),
             _ => String::new(),
         };
         let more = if name == table { line } else { "" };
         format!("{header}{own}{more}\n")
     });
-    format!("{}\n{}", if table.is_empty() { line } else { "" }, parts.concat())
+    format!("{}\n{}", if table.is_empty() { line } else { "" }, parts.collect::<String>())
 }
 
 /// The keys that the trainer takes in a table, as it lists them when it meets one that it does not
@@ -191,13 +193,14 @@ fn known_keys(algorithm: &str, table: &str) -> BTreeSet<String> {
 }
 
 /// A section of `configuration.md` with the table of the configuration that it documents.
-const SECTIONS: [(&str, &str, &str); 8] = [
+const SECTIONS: [(&str, &str, &str); 9] = [
     ("At the top of the file", "ppo", ""),
     ("`[env]`", "ppo", "env"),
     ("`[network]`", "ppo", "network"),
     ("`[agent]` with PPO", "ppo", "agent"),
     ("`[agent.kl_penalty]`", "ppo", "agent.kl_penalty"),
     ("`[agent]` with TRPO", "trpo", "agent"),
+    ("`[agent.constraint]`", "ppo", "agent.constraint"),
     ("`[eval]`", "ppo", "eval"),
     ("`[checkpoint]`", "ppo", "checkpoint"),
 ];
@@ -319,6 +322,7 @@ fn the_schema_has_every_documented_key_and_default() {
             ("agent", "ppo") => &ppo["properties"],
             ("agent", _) => &top["agent"]["anyOf"][1]["properties"],
             ("agent.kl_penalty", _) => &ppo["properties"]["kl_penalty"]["properties"],
+            ("agent.constraint", _) => &ppo["properties"]["constraint"]["anyOf"][0]["properties"],
             (table, _) => &top[table]["properties"],
         };
         let known = properties.as_object().expect("a table of keys");
@@ -334,7 +338,8 @@ fn the_schema_has_every_documented_key_and_default() {
     }
 }
 
-/// The names that short updates of every algorithm report, with and without the KL penalty.
+/// The names that short updates of every algorithm report, with a constraint, with and without the KL
+/// penalty.
 fn metrics_of_updates() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     let registry = Registry::default();
@@ -342,7 +347,9 @@ fn metrics_of_updates() -> BTreeSet<String> {
     let agents = names.map(|name| format!("algorithm = '{name}'"));
     let penalised = "algorithm = 'ppo'\nkl_penalty = {}".to_owned();
     for agent in agents.chain([penalised]) {
-        let text = format!("env.name = 'cartpole'\n[agent]\nrollout_steps = 32\n{agent}");
+        let constraint = "constraint = { cost = 'fall', limit = 1 }";
+        let text =
+            format!("env.name = 'gusty'\n[agent]\nrollout_steps = 32\n{constraint}\n{agent}");
         let source = Source::new(Path::new("metrics.toml"), text, &[]);
         let experiment = Experiment::parse(&source, &registry).expect("a configuration");
         let mut session = Session::begin(experiment, &source, &registry).expect("a session");

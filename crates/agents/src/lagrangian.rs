@@ -20,15 +20,15 @@ use std::borrow::Cow;
 ///
 /// let constraint = Constraint::on("fall", 0.5);
 /// let mut controller = Controller::default();
-/// // Three times the limit: e = 2, so that I = 0.05 * 2 and lambda = 1 * 2 + 0.1.
-/// controller.update(&constraint, Some(1.5));
-/// assert!((controller.multiplier() - 2.1).abs() < 1e-12);
+/// // Half above the limit: e = 0.5, so that I = 0.05 * 0.5 and lambda = 1 * 0.5 + 0.025.
+/// controller.update(&constraint, Some(0.75));
+/// assert!((controller.multiplier() - 0.525).abs() < 1e-12);
 /// // No episode has ended: nothing is known.
 /// controller.update(&constraint, None);
-/// assert!((controller.multiplier() - 2.1).abs() < 1e-12);
+/// assert!((controller.multiplier() - 0.525).abs() < 1e-12);
 /// // At the limit only the integral is left, and far below it nothing.
 /// controller.update(&constraint, Some(0.5));
-/// assert!((controller.multiplier() - 0.1).abs() < 1e-12);
+/// assert!((controller.multiplier() - 0.025).abs() < 1e-12);
 /// controller.update(&constraint, Some(0.0));
 /// assert_eq!(controller.multiplier(), 0.0);
 /// ```
@@ -50,7 +50,9 @@ impl Controller {
     ///
     /// With `e = (J - d) / d`, or `J - d` where the limit `d` is 0: `I = max(0, I + ki e)` and
     /// `lambda = max(0, kp e + I + kd max(0, rise of J))`. The integral finds the multiplier, the
-    /// proportional part damps what would swing around the limit for ever without it.
+    /// proportional part damps what would swing around the limit for ever without it. `e` is 1 at most: a
+    /// cost can be many times its limit, and can't be less than nothing, so that an integral wound up by a
+    /// policy's first steps would take most of a run to unwind.
     pub fn update(&mut self, constraint: &Constraint, cost: Option<f64>) {
         let (limit, cost) = match (constraint.multiplier, constraint.limit, cost) {
             (Some(fixed), _, _) => {
@@ -61,8 +63,7 @@ impl Controller {
             _ => return,
         };
         let [kp, ki, kd] = constraint.gains();
-        let unit = if limit > 0.0 { limit } else { 1.0 };
-        let error = ((cost - limit) / unit).min(1.0);
+        let error = ((cost - limit) / if limit > 0.0 { limit } else { 1.0 }).min(1.0);
         let rise = self.last_cost.map_or(0.0, |last| cost - last);
         self.integral = (self.integral + ki * error).max(0.0);
         self.multiplier = (kp * error + self.integral + kd * rise.max(0.0)).max(0.0);
@@ -213,7 +214,14 @@ mod tests {
     #[test]
     fn a_limit_of_zero_has_no_unit_to_count_in() {
         let constraint = Constraint::on("fall", 0.0);
-        assert_near(&steered(&constraint, &[2.0, 0.0]), &[2.1, 0.1]);
+        assert_near(&steered(&constraint, &[0.8, 0.0]), &[0.84, 0.04]);
+    }
+
+    #[test]
+    fn a_cost_far_above_its_limit_does_not_wind_up_the_integral() {
+        let constraint = Constraint::on("fall", 0.5);
+        let found = steered(&constraint, &[28.0, 28.0, 0.5]);
+        assert_near(&found, &[1.05, 1.1, 0.1]);
     }
 
     #[test]
@@ -234,7 +242,7 @@ mod tests {
         batch.signals[1].advantages = vec![0.5, 1.0];
         batch.signals[1].returns = vec![1.0, 0.0];
         batch.signals[2].advantages = vec![0.0, 4.0];
-        batch.signals[1].episode_sum = Some(3.0);
+        batch.signals[1].episode_sum = Some(2.0);
         batch.reward_scale = 2.0;
         let none = Lagrangian::new(&[]);
         assert!(matches!(none.objective(&batch), Cow::Borrowed(signal) if signal == batch.reward()));
@@ -242,14 +250,14 @@ mod tests {
         let constraints = [Constraint::on("a", 1.0), price];
         let mut lagrangian = Lagrangian::new(&constraints);
         lagrangian.update(&constraints, &batch);
-        // e = 2: 2.1 and 3, in normalised rewards 1.05 and 1.5.
+        // e = 1: 1.05 and 3, in normalised rewards 0.525 and 1.5.
         let objective = lagrangian.objective(&batch);
         let widened = |numbers: &[f32]| numbers.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         let near = |found: &[f32], expected: [f64; 2]| {
             widened(found).iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6)
         };
-        assert!(near(&objective.advantages, [1.0 - 0.525, -2.0 - 1.05 - 6.0]), "{objective:?}");
-        assert!(near(&objective.returns, [4.0 - 1.05, 5.0]), "{objective:?}");
+        assert!(near(&objective.advantages, [1.0 - 0.2625, -2.0 - 0.525 - 6.0]), "{objective:?}");
+        assert!(near(&objective.returns, [4.0 - 0.525, 5.0]), "{objective:?}");
         lagrangian.check(2).expect("its own");
         lagrangian.check(1).expect_err("a constraint too many");
     }

@@ -215,22 +215,22 @@ impl EvalSummary {
             let _ = writeln!(table, "  reward      {terms} a step");
         }
         for (name, cost) in &self.costs {
-            let _ = writeln!(table, "  cost        {cost} of {name}");
+            let _ = writeln!(table, "  cost        {name} {cost}");
         }
         table
     }
 }
 
 impl fmt::Display for CostSummary {
-    /// `0.48 +/- 0.03, within the limit of 0.5`; what follows the sign is the standard error.
+    /// `0.480 +/- 0.030, within the limit of 0.5`; what follows the sign is the standard error.
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         write!(formatter, "{:.3}", self.mean)?;
         if let Some(error) = self.standard_error {
             write!(formatter, " +/- {error:.3}")?;
         }
         if let Some(limit) = self.limit {
-            let place = if self.holds == Some(true) { "within" } else { "ABOVE" };
-            write!(formatter, ", {place} the limit of {limit},")?;
+            let place = if self.holds == Some(true) { "within" } else { "above" };
+            write!(formatter, ", {place} the limit of {limit}")?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::experiment::run_dir::{POLICIES, RunDir, Which};
 use crate::experiment::session::Trained;
 use crate::files;
 use crate::registry::Registry;
-use crate::terminal::{Align, columns, say};
+use crate::terminal::{Align, columns, command, hint, say};
 use agents::{Decision, GreedyPolicy};
 use std::path::{Path, PathBuf};
 
@@ -73,6 +73,10 @@ pub fn export(
         format.encode(&policy, &known(&trained)).map_err(Error::io("can't be written", &output))?;
     files::write_atomically(&output, &[&content])?;
     say(&summary(format, &output, content.len(), &trained.checkpoint, &policy));
+    if !trained.experiment.evaluates_greedily() {
+        let eval = command("eval", run.path());
+        hint(&format!("the run's constraint is on sampled actions; `{eval} --greedy` says what the greedy policy costs"));
+    }
     Ok(())
 }
 

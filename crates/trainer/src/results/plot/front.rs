@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 /// Of what is exact.
 const EXACT_COLOR: &str = "#777777";
 
-/// The best policies of `gusty`, as `(cost, return)`: where they meet the straight lines that the front is
-/// made of. By linear programming; `tests/constraints.rs` computes them again.
+/// The best policies of `gusty`, as `(cost, return)`: the corners of the straight lines that the front is
+/// made of. By linear programming; `tests/costs.rs` computes them again.
 const GUSTY: [(f64, f64); 11] = [
     (0.000000, -17.222000),
     (0.050000, -16.887600),
