@@ -4,11 +4,17 @@
 
 use agents::conjugate_gradient::dot;
 use agents::cpo::subproblem::{self, Case};
+use agents::lagrangian::Controller;
+use agents::{
+    Agent, AgentConfig, AgentState, Collector, Constraint, Constraints, CpoConfig, NetworkConfig,
+    TrpoConfig,
+};
 use backburn_tests::exact::{
     ACTIONS, Linear, STATES, Table, Walk, best_within, dual_optimum, pairs, softmax_policy,
 };
 use backburn_tests::{assert_match, textbook};
-use envs::{Cliff, Rng, Stream, stream};
+use burn::tensor::Device;
+use envs::{Cliff, Environment, Environments, Gusty, Rng, Stream, TaskConfig, VectorEnv, stream};
 use rand::RngExt;
 
 /// Limit, best return, multiplier: by linear programming with HiGHS, an implementation that is not ours.
@@ -205,6 +211,99 @@ fn an_exact_step_changes_the_cost_as_its_slope_says() {
     }
 }
 
+/// Exact natural gradient ascent on the Lagrangian, its multiplier steered with this proportional gain:
+/// cost and multiplier in the last 300 of 2000 steps.
+fn steered(kp: f64) -> Vec<(f64, f64)> {
+    let constraint = Constraint { kp: Some(kp), ..Constraint::on("fall", 0.5) };
+    let mut controller = Controller::default();
+    let mut logits: Table = vec![[0.0; ACTIONS]; STATES];
+    let step = |_| {
+        let walk = Walk::new(softmax_policy(&logits));
+        controller.update(&constraint, Some(walk.cost));
+        let lambda = controller.multiplier();
+        // The natural gradient of a table is its advantages (Kakade 2001).
+        for (state, action) in pairs() {
+            let (reward, cost) = (walk.advantages[state], walk.cost_advantages[state]);
+            logits[state][action] += reward[action] - lambda * cost[action];
+        }
+        // An action that has become impossible takes for ever to come back.
+        for row in &mut logits {
+            let largest = row.iter().fold(f64::NEG_INFINITY, |largest, z| largest.max(*z));
+            row.iter_mut().for_each(|z| *z = z.max(largest - 12.0));
+        }
+        (walk.cost, lambda)
+    };
+    (0..2000).map(step).skip(1700).collect()
+}
+
+#[test]
+fn the_controller_finds_the_multiplier_of_the_dual() {
+    let (_, _, lambda) = OPTIMA[1];
+    for (cost, multiplier) in steered(Constraint::KP) {
+        assert!((multiplier - lambda).abs() < 1e-3, "{multiplier} is not {lambda}");
+        assert!((cost - 0.5).abs() < 1e-3, "{cost}");
+    }
+    // Without its proportional part it goes around the multiplier for ever.
+    let around = steered(0.0);
+    let most = around.iter().fold(0.0_f64, |most, (_, multiplier)| most.max(*multiplier));
+    let least = around.iter().fold(9.0_f64, |least, (_, multiplier)| least.min(*multiplier));
+    assert!(least < lambda - 0.1 && most > lambda + 0.1, "from {least} to {most}");
+}
+
+/// An update of CPO on a batch of 2^17 steps takes the exact cost to the limit, from above and from below it.
+#[test]
+fn an_update_of_cpo_ends_at_the_limit() {
+    let near_best = logits_of(&walk_of(best_within(0.1)).policy, 1e-3).concat();
+    let noise = random_table(0.3, &mut stream(5, Stream::Sampling(0))).concat();
+    let logits: Vec<f32> = near_best.iter().zip(&noise).map(|(z, n)| (z + n) as f32).collect();
+    let walk_at = |params: &[f32]| {
+        let rows = params[..STATES * ACTIONS].as_chunks().0.iter();
+        Walk::new(softmax_policy(&rows.map(|row| row.map(f64::from)).collect()))
+    };
+    let old = walk_at(&logits);
+    for shift in [0.05, -0.02] {
+        let limit = old.cost - shift;
+        let config = CpoConfig {
+            trpo: TrpoConfig {
+                rollout_steps: 2048,
+                gamma: 1.0,
+                gae_lambda: 1.0,
+                damping: 1e-4,
+                cg_iterations: 100,
+                cg_tolerance: 1e-16,
+                constraint: Some(Constraints::new(vec![Constraint::on("fall", limit)])),
+                ..TrpoConfig::default()
+            },
+        };
+        let network = NetworkConfig { hidden: Vec::new(), ..NetworkConfig::default() };
+        let config = AgentConfig::new(config);
+        let spec = Gusty::default().spec();
+        let mut agent =
+            Agent::new(&config, &network, false, &spec, 1, Device::flex()).expect("an agent");
+        let mut policy = logits.clone();
+        policy.resize(Cliff::CELLS * ACTIONS + ACTIONS, 0.0);
+        agent.set_state(AgentState { policy, ..agent.state().expect("a state") }).expect("it fits");
+        let entry = Environments::default().get("gusty").expect("it is built in");
+        let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).expect("a task"), 1, 0, 64);
+        let mut collector = Collector::new(envs, &mut agent, false, 1).expect("a collector");
+        collector.collect(&mut agent).expect("a rollout");
+        agent.update(collector.batch(&agent).expect("a batch"), 0.0).expect("an update");
+        let params = agent.actor().params();
+        // The biases belong to every state.
+        let (table, bias) = params.split_at(Cliff::CELLS * ACTIONS);
+        let moved: Vec<f32> =
+            table.iter().zip(bias.iter().cycle()).map(|(z, bias)| z + bias).collect();
+        let new = walk_at(&moved);
+        println!("C {} to {} with d = {limit}; J {} to {}", old.cost, new.cost, old.performance, new.performance);
+        assert!(
+            (new.cost - limit).abs() < 0.4 * shift.abs(),
+            "from {} to {} with a limit of {limit}",
+            old.cost,
+            new.cost
+        );
+    }
+}
+
 #[test]
 fn the_riccati_equation_gives_the_best_policy_within_a_budget() {
     for (limit, performance, multiplier, gains) in [
@@ -247,7 +346,7 @@ fn noise_costs_energy() {
 /// Walks of the environment itself, against the exact cost and return.
 #[test]
 fn episodes_of_gusty_earn_and_cost_what_the_judge_says() {
-    use envs::{Action, Environment, Gusty};
+    use envs::Action;
     let logits = logits_of(&walk_of(best_within(0.5)).policy, 0.01);
     let exact = Walk::new(softmax_policy(&logits));
     let mut rng = stream(7, Stream::Environment(0));
