@@ -4,11 +4,13 @@
 
 mod support;
 
+use agents::adam::AdamState;
 use agents::lagrangian::Lagrangian;
-use agents::{AgentState, Batch, Constraint, Evaluation, Signal, evaluate, record};
+use agents::{AgentState, AlgorithmState, Batch, Constraint, Evaluation, Signal, evaluate, record};
 use backburn_tests::exact::{Linear, Walk};
 use envs::{
-    Action, Entry, Environment, ParameterError, Parametric, Rng, Space, Spec, StateError, Step,
+    Action, Entry, Environment, ParameterError, Parametric, Rng, RunningMeanStd, Space, Spec,
+    StateError, Step,
 };
 use rand::RngExt;
 use schemars::JsonSchema;
@@ -259,6 +261,35 @@ fn a_state_of_other_constraints_is_refused() {
         let error = with.agent.set_state(mixed).expect_err("a multiplier is missing").to_string();
         assert!(error.contains("list of multipliers"), "{error}");
         with.agent.set_state(own).expect("its own");
+    }
+}
+
+/// What PPO keeps, where names don't count: Adam of the policy, the KL coefficient, the stream of the
+/// shuffles, what returns were like, and of each multiplier its integral, the last cost, and itself.
+type KeptByPpo = (AdamState, f64, Rng, RunningMeanStd, Vec<(f64, Option<f64>, f64)>);
+
+#[test]
+fn a_crafted_state_of_a_multiplier_is_refused() {
+    let mut session = session(&format!("{PPO}{LIMIT}"), 1).expect("a session");
+    session.iterate().expect("finite numbers");
+    let good = session.agent.state().expect("a state");
+    let mut set = |change: &dyn Fn(&mut (f64, Option<f64>, f64))| {
+        let mut kept: KeptByPpo = good.algorithm.read("ppo").expect("its own");
+        change(&mut kept.4[0]);
+        let algorithm = AlgorithmState::new("ppo", &kept).expect("a state");
+        session.agent.set_state(AgentState { algorithm, ..good.clone() })
+    };
+    set(&|_| ()).expect("the way of crafting is exact");
+    for bad in [f64::NAN, f64::INFINITY, -1.0] {
+        for place in 0..3 {
+            let changed = set(&|(integral, last_cost, multiplier)| match place {
+                0 => *integral = bad,
+                1 => *last_cost = Some(bad),
+                _ => *multiplier = bad,
+            });
+            let error = changed.expect_err("no run can have it").to_string();
+            assert!(error.contains("multiplier's controller"), "{error}");
+        }
     }
 }
 
