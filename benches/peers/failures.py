@@ -6,7 +6,7 @@ them? Ten seeds of each beside ours, with the same number of steps and the same 
 The hyperparameters are read from the files of the package rl-zoo3; only `n_timesteps` is another one: the budget below,
 rounded up to whole rollouts, where theirs is 100,000. Linear schedules end with the run. What each of these runs came
 to is left below runs/failures as `trainer` leaves it, so its verbs work on it, and a run that is there is not
-repeated. All of them took 36 minutes on two busy cores.
+repeated. All of them took 34 minutes on two busy cores.
 """
 
 import argparse
