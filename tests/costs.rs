@@ -266,14 +266,15 @@ fn a_state_of_other_constraints_is_refused() {
 
 /// What PPO keeps, where names don't count: Adam of the policy, the KL coefficient, the stream of the
 /// shuffles, what returns were like, and of each multiplier its integral, the last cost, and itself.
-type KeptByPpo = (AdamState, f64, Rng, RunningMeanStd, Vec<(f64, Option<f64>, f64)>);
+type KeptByPpo = (AdamState, f64, Rng, RunningMeanStd, Vec<Multiplier>);
+type Multiplier = (f64, Option<f64>, f64);
 
 #[test]
 fn a_crafted_state_of_a_multiplier_is_refused() {
     let mut session = session(&format!("{PPO}{LIMIT}"), 1).expect("a session");
     session.iterate().expect("finite numbers");
     let good = session.agent.state().expect("a state");
-    let mut set = |change: &dyn Fn(&mut (f64, Option<f64>, f64))| {
+    let mut set = |change: &dyn Fn(&mut Multiplier)| {
         let mut kept: KeptByPpo = good.algorithm.read("ppo").expect("its own");
         change(&mut kept.4[0]);
         let algorithm = AlgorithmState::new("ppo", &kept).expect("a state");
