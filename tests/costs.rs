@@ -172,6 +172,24 @@ fn every_method_finds_the_constrained_optimum_and_its_multiplier() {
     }
 }
 
+/// Episodes cost 5 at first. A step of CPO takes off what is above the limit, and no more: it knows that the
+/// cost of an episode is ten times that of a step.
+#[test]
+fn a_step_of_cpo_ends_at_the_limit() {
+    let agent =
+        format!("{CPO}{LIMIT}").replace("3e-3", "1e-2").replace("limit = 3.0", "limit = 4.7");
+    let mut session = session(&agent, 1).expect("a session");
+    let (_, before) = exact(&session);
+    let metrics = session.iterate().expect("finite numbers").update;
+    let (_, after) = exact(&session);
+    let batch = session.collector.batch(&session.agent).expect("finite numbers");
+    let measured = batch.costs()[0].episode_sum.expect("episodes ended");
+    assert!((before - 5.0).abs() < 0.1 && measured > 4.8, "{before} {measured}");
+    assert_eq!(metrics.get("train/recovery"), Some(0.0));
+    let (change, asked) = (before - after, measured - 4.7);
+    assert!((change - asked).abs() < 0.2 * asked, "{change} where {asked} was asked for");
+}
+
 /// With normalised rewards the multiplier is still in units of the environment's own.
 #[test]
 fn a_multiplier_is_in_the_rewards_own_unit_however_they_are_normalised() {
