@@ -22,7 +22,7 @@ use crate::gae::explained_variance;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, Surrogate, standardized};
+use crate::ops::{Gradient, Surrogate, ValueGradients, standardized};
 use crate::policy::{Fisher, Policy};
 use crate::stakes::Stakes;
 use crate::threads::join;
@@ -249,18 +249,18 @@ impl Trpo {
         let mut shuffling = self.state.shuffling.clone();
         let mut adams: Vec<Adam> =
             critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
-        let whole = Tensor::ones([1], device);
+        let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets))
+            .map(|(critic, target)| critic.gradients(&samples.observations, target, None, 1.0))
+            .collect();
+        let whole = Tensor::<1>::ones([1], device).into();
         let mut losses = Vec::new();
         for _ in 0..config.critic_epochs {
-            for indices in samples.shuffled(config.critic_minibatch_size, &mut shuffling) {
-                let critics = critics.iter().zip(&mut adams).zip(&samples.targets);
-                for (index, ((critic, adam), target)) in critics.enumerate() {
-                    let (params, observations) = (adam.params(), &samples.observations);
-                    let Gradient { metrics, gradient, .. } =
-                        critic.gradient(params, observations, target, &indices, None, 1.0);
+            for indices in samples.shuffled(&mut shuffling).chunks(config.critic_minibatch_size) {
+                for (index, (gradients, adam)) in gradients.iter().zip(&mut adams).enumerate() {
+                    let Gradient { gradient, report } = gradients.at(adam.params(), indices);
                     adam.step(gradient, &whole, learning_rate);
                     if index == 0 {
-                        losses.push(metrics);
+                        losses.push(report.tensor::<1>().slice_dim(0, 0..1));
                     }
                 }
             }

@@ -8,27 +8,27 @@ use crate::ops::kernel::vectorized;
 use crate::ops::lanes::{LANES, Lanes, Total, each, exp, ln, load, store};
 
 /// What the policy that acted did, a number or row per sample.
-pub(super) struct Columns<'a> {
-    pub(super) actions: &'a [f32],
-    pub(super) log_probs: &'a [f32],
-    pub(super) advantages: &'a [f32],
-    pub(super) old_outputs: &'a [f32],
+pub struct Columns<'a> {
+    pub actions: &'a [f32],
+    pub log_probs: &'a [f32],
+    pub advantages: &'a [f32],
+    pub old_outputs: &'a [f32],
 }
 
 /// What a chunk reads: network outputs, actions, old outputs, log-probabilities, advantages; and writes:
 /// the derivative with respect to the network's outputs.
 type Chunk<'a> = Samples<'a, 5, 1>;
 
-/// Metrics for network outputs `[samples][out]`, and the loss's derivative with respect to the log standard
-/// deviations, of which the new and the old ones are given; writes the derivative with respect to the
-/// outputs.
-pub(super) fn loss(
+/// Metrics for network outputs `[samples][out]`, where the new and the old log standard deviations are these;
+/// writes the loss's derivatives with respect to the outputs and to the log standard deviations.
+pub fn loss(
     terms: LossTerms,
     [log_std, old_log_std]: [&[f32]; 2],
     outputs: &[f32],
     columns: &Columns<'_>,
     derivative: &mut [f32],
-) -> ([f32; PolicyMetrics::COUNT], Vec<f32>) {
+    along_log_std: &mut [f32],
+) -> [f32; PolicyMetrics::COUNT] {
     let Columns { actions, log_probs, advantages, old_outputs } = columns;
     let size = advantages.len();
     let width = outputs.len() / size;
@@ -45,7 +45,7 @@ pub(super) fn loss(
         [(derivative, width)],
     );
     let scale = 1.0 / size as f32;
-    let mut sums = vec![0.0; Sums::COUNT + log_std.len().max(1)];
+    let mut sums = vec![0.0; Sums::COUNT + log_std.len()];
     match terms.family {
         Family::Categorical => sum(samples, &mut sums, &|chunk, sums| {
             categorical(chunk, terms, scale, sums);
@@ -55,9 +55,11 @@ pub(super) fn loss(
             sum(samples, &mut sums, &|chunk, sums| gaussian(chunk, &common, sums));
         }
     }
-    let (sums, along_log_std) = sums.split_at(Sums::COUNT);
-    let log_std = along_log_std.iter().map(|&total| total as f32 * scale).collect();
-    (Sums::metrics(sums, size, terms.surrogate.kl_coef()), log_std)
+    let (sums, along) = sums.split_at(Sums::COUNT);
+    for (along_log_std, total) in along_log_std.iter_mut().zip(along) {
+        *along_log_std = *total as f32 * scale;
+    }
+    Sums::metrics(sums, size, terms.surrogate.kl_coef())
 }
 
 /// Sums over samples.
