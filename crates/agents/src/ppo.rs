@@ -134,7 +134,7 @@ impl Algorithm for Ppo {
         let critics = learner.critics.iter();
         let mut critic_adams: Vec<Adam> =
             critics.map(|critic| critic.adam(epsilon, device)).collect();
-        let old_params = Tensor::from_floats(actor.params.as_slice(), device);
+        let old_params = actor_adam.params().tensor();
         let samples = Minibatch::upload(batch, &self.advantages(batch), device);
         let standardize = config.normalize_advantages;
         let policy_gradients =

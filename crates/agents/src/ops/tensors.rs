@@ -24,6 +24,15 @@ impl Handle {
         Tensor::from_dispatch(DispatchTensor::clone(&self.0))
     }
 
+    /// The tensor itself, where nobody else holds it.
+    ///
+    /// # Panics
+    /// When it has another number of dimensions.
+    #[must_use]
+    pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
+        Tensor::from_dispatch(self.take())
+    }
+
     pub(super) fn of(tensor: DispatchTensor) -> Handle {
         Handle(Arc::new(tensor))
     }
