@@ -368,9 +368,9 @@ impl Actor {
             let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let total: f32 = outputs.iter().map(|logit| (logit - max).exp()).sum();
             let mut left = rng.random::<f32>() * total;
-            // Rounding can leave a rest behind the last choice, which then takes it.
+            // What the others leave is the last choice's, with what rounding leaves.
             let mut choice = outputs.len() - 1;
-            for (index, logit) in outputs.iter().enumerate() {
+            for (index, logit) in outputs[..choice].iter().enumerate() {
                 left -= (logit - max).exp();
                 if left < 0.0 {
                     choice = index;
