@@ -4,10 +4,12 @@
 
 use agents::adam::{Adam, AdamState, clip};
 use agents::distribution::Distribution;
+use agents::minibatch::Target;
 use agents::network::Mlp;
 use agents::ops::{
-    AdamStep, Bounds, Family, LossTerms, Surrogate, SurrogateLoss, adam, standardized,
-    sum_of_squares, surrogate_loss, take_rows, value_loss,
+    AdamStep, Bounds, Family, Gradient, Handle, LossTerms, PolicyGradients, Surrogate,
+    SurrogateLoss, ValueGradients, adam, standardized, sum_of_squares, surrogate_loss, together,
+    value_loss,
 };
 use agents::{Activation, Backend, Minibatch, NetworkConfig, PolicyMetrics};
 use backburn_tests::textbook::{self, gradient};
@@ -239,7 +241,7 @@ fn a_number_that_is_not_finite_shows_in_the_metrics_and_in_the_norm() {
                 let slope = found.outputs.reshape([-1]);
                 let (norm, scale) = clip(&[&slope], 0.5);
                 assert!(numbers(norm)[0].is_nan(), "{}", place("norm"));
-                assert!(numbers(scale.clone())[0].is_nan(), "{}", place("scale"));
+                assert!(numbers(scale.tensor::<1>())[0].is_nan(), "{}", place("scale"));
                 let params = vec![0.0; SIZE * case.width];
                 let mut adam = Adam::new(
                     &params,
@@ -248,8 +250,12 @@ fn a_number_that_is_not_finite_shows_in_the_metrics_and_in_the_norm() {
                     Some(Bounds { first: 1, low: -1.0, high: 1.0 }),
                     &device,
                 );
-                adam.step(slope, &scale, 0.1);
-                assert!(numbers(adam.params().clone())[0].is_nan(), "{}", place("parameters"));
+                adam.step(slope.into(), &scale, 0.1);
+                assert!(
+                    numbers(adam.params().tensor::<1>())[0].is_nan(),
+                    "{}",
+                    place("parameters")
+                );
             }
         }
     }
@@ -292,26 +298,112 @@ fn the_value_loss_is_the_textbooks_with_its_derivative() {
     }
 }
 
+/// A minibatch's gradient is one operation, and for `flex` written anew: here it is the composed one.
 #[test]
-fn rows_are_taken_by_their_indices() {
+fn a_minibatchs_gradient_is_that_of_its_rows() {
     let mut rng = stream(5, Stream::Sampling(0));
-    for width in [1, 2, 7] {
-        let matrix = random(SIZE * width, 1.0, &mut rng);
-        let indices: Vec<i32> = (0..25).map(|_| rng.random_range(0..SIZE as i32)).collect();
-        let row = |&index: &i32| &matrix[index as usize * width..][..width];
-        let expected: Vec<f32> = indices.iter().flat_map(row).copied().collect();
-        for (backend, device) in devices() {
-            let data = TensorData::new(indices.clone(), [indices.len()]);
-            let indices = Tensor::<1, Int>::from_data(data, &device);
-            let found = take_rows(&rows(&matrix, width, &device), &indices);
-            assert_eq!(found.dims(), [25, width], "{backend}");
-            let place = format!("{width} columns on {backend}");
-            assert_match(&numbers(found), &widened(&expected), 0.0, place);
-            // Some of the indices only, which are no longer a tensor of their own.
-            let found = take_rows(&rows(&matrix, width, &device), &indices.slice_dim(0, 20..25));
-            let place = format!("{width} columns on {backend}, the last five");
-            assert_match(&numbers(found), &widened(&expected[20 * width..]), 0.0, place);
+    for case in cases() {
+        // As many observed numbers as there is a way to gather them, and one more.
+        for inputs in 1..=5 {
+            let network = Mlp::new(
+                inputs,
+                case.width,
+                &NetworkConfig { hidden: vec![20], ..NetworkConfig::default() },
+            );
+            let log_stds = case.params.len() - Case::LOG_STD;
+            let count = network.num_params() + log_stds;
+            let [params, old_params] = [(); 2].map(|()| random(count, 0.5, &mut rng));
+            let observations = random(SIZE * inputs, 1.0, &mut rng);
+            let terms = LossTerms {
+                family: case.family,
+                log_std: network.num_params(),
+                surrogate: Surrogate::Clipped { range: 0.2 },
+                entropy_coef: 0.01,
+            };
+            // In no order, one of them twice, so many that they are no whole registers.
+            let indices: Vec<i32> = (0..35).map(|_| rng.random_range(0..SIZE as i32)).collect();
+            for (backend, device) in devices() {
+                let place = |what| format!("{}, {inputs} inputs, {backend}: {what}", case.name);
+                let mut samples = case.minibatch(&device);
+                samples.observations = rows(&observations, inputs, &device);
+                let [params, old_params] =
+                    [&params, &old_params].map(|params| vector(params, &device));
+                for standardize in [false, true] {
+                    let data = TensorData::new(indices.clone(), [indices.len()]);
+                    let chosen = Tensor::<1, Int>::from_data(data, &device);
+                    let rows_of = |column: &Tensor<2>| column.clone().select(0, chosen.clone());
+                    let advantages = rows_of(&samples.advantages);
+                    let advantages =
+                        if standardize { standardized(advantages) } else { advantages };
+                    let network_there =
+                        network.linearize(params.clone(), rows_of(&samples.observations));
+                    let loss = surrogate_loss(
+                        network_there.outputs(),
+                        &params,
+                        &old_params,
+                        &rows_of(&samples.outputs),
+                        &rows_of(&samples.actions),
+                        &rows_of(&samples.log_probs),
+                        &advantages,
+                        terms,
+                    );
+                    let mut expected = numbers(network_there.vjp(loss.outputs));
+                    if log_stds > 0 {
+                        expected.extend(numbers(loss.log_std));
+                    }
+                    let mut report = numbers(loss.metrics);
+                    report.push(expected.iter().map(|x| x * x).sum());
+
+                    let gradients =
+                        PolicyGradients::new(&network, &old_params, &samples, terms, standardize);
+                    let found = gradients.at(&params.clone().into(), &indices);
+                    let Gradient { gradient, report: found } = found;
+                    assert_match(
+                        &numbers(gradient.tensor::<1>()),
+                        &expected,
+                        1e-5,
+                        place("gradient"),
+                    );
+                    assert_match(&numbers(found.tensor::<1>()), &report, 1e-5, place("report"));
+                }
+            }
         }
+    }
+}
+
+#[test]
+fn a_critics_gradient_is_that_of_its_rows_and_reports_are_put_together() {
+    let mut rng = stream(13, Stream::Sampling(0));
+    let network = Mlp::new(6, 1, &NetworkConfig { hidden: vec![20], ..NetworkConfig::default() });
+    let params = random(network.num_params(), 0.5, &mut rng);
+    let observations = random(SIZE * 6, 1.0, &mut rng);
+    let [returns, values] = [3.0, 1.0].map(|scale| random(SIZE, scale, &mut rng));
+    let indices: Vec<i32> = (0..35).map(|_| rng.random_range(0..SIZE as i32)).collect();
+    for (backend, device) in devices() {
+        let place = |what| format!("{backend}: {what}");
+        let data = TensorData::new(indices.clone(), [indices.len()]);
+        let chosen = Tensor::<1, Int>::from_data(data, &device);
+        let rows_of = |column: &Tensor<2>| column.clone().select(0, chosen.clone());
+        let observations = rows(&observations, 6, &device);
+        let target =
+            Target { returns: rows(&returns, 1, &device), values: rows(&values, 1, &device) };
+        let params = vector(&params, &device);
+        let there = network.linearize(params.clone(), rows_of(&observations));
+        let (at, old) = (rows_of(&target.returns), rows_of(&target.values));
+        let loss = value_loss(there.outputs(), &at, &old, Some(0.3), 0.5);
+        let expected = numbers(there.vjp(loss.derivative));
+        let mut report = numbers(loss.loss);
+        report.push(expected.iter().map(|x| x * x).sum());
+
+        let gradients = ValueGradients::new(&network, &observations, &target, Some(0.3), 0.5);
+        let Gradient { gradient, report: found } = gradients.at(&params.into(), &indices);
+        assert_match(&numbers(gradient.tensor::<1>()), &expected, 1e-5, place("gradient"));
+        assert_match(&numbers(found.tensor::<1>()), &report, 1e-5, place("report"));
+
+        let other = vector(&[7.0, 8.0, 0.5], &device).into();
+        let joined = numbers(together(&found, &other).tensor::<1>());
+        let expected = [report[0], 7.0, 8.0, report[1] + 0.5];
+        assert_match(&joined, &expected, 1e-5, place("both reports"));
     }
 }
 
@@ -348,7 +440,12 @@ fn the_norm_of_several_gradients_is_one() {
         for (max_norm, expected) in [(0.5, 0.5 / norm), (100.0, 1.0)] {
             let (found, scale) = clip(&[&first, &second], max_norm);
             assert_match(&numbers(found), &[norm], 1e-6, format!("norm on {backend}"));
-            assert_match(&numbers(scale), &[expected], 1e-6, format!("scale on {backend}"));
+            assert_match(
+                &numbers(scale.tensor::<1>()),
+                &[expected],
+                1e-6,
+                format!("scale on {backend}"),
+            );
         }
     }
 }
@@ -385,7 +482,8 @@ fn adam_is_the_papers() {
     for (backend, device) in devices() {
         let mut adam = Adam::new(&start, &AdamState::new(SIZE), EPSILON, Some(bounds), &device);
         for (gradient, scale) in gradients.iter().zip(scales) {
-            adam.step(vector(gradient, &device), &vector(&[scale as f32], &device), RATE);
+            let scale = vector(&[scale as f32], &device).into();
+            adam.step(vector(gradient, &device).into(), &scale, RATE);
         }
         let one = vector(&[1.0], &device);
         let (metrics, [(after, state)], _) =
@@ -404,14 +502,16 @@ fn adam_is_the_papers() {
 #[test]
 fn adam_leaves_what_others_hold() {
     for (backend, device) in devices() {
-        let [params, m, v] = [1.0, 2.0, 3.0].map(|x| vector(&[x; 20], &device));
+        let vector = |x: f32| Handle::from(vector(&[x; 20], &device));
+        let vectors = [1.0, 2.0, 3.0].map(vector);
         let step = AdamStep { betas: [0.9, 0.999], epsilon: 1e-5, rate: 0.1, bounds: None };
-        let held = [params.clone(), m.clone(), v.clone()];
-        let one = vector(&[1.0], &device);
-        let moved = adam([params, m, v], vector(&[1.0; 20], &device), one, step);
-        for ((held, moved), before) in held.into_iter().zip(moved).zip([1.0, 2.0, 3.0]) {
-            assert_eq!(numbers(held), [before; 20], "{backend}");
-            assert_ne!(numbers(moved), [before; 20], "{backend}");
+        // By a handle, and by a tensor.
+        for held in [vectors.clone(), vectors.clone().map(|held| held.tensor::<1>().into())] {
+            let moved = adam(vectors.clone(), vector(1.0), &vector(1.0), step);
+            for ((held, moved), before) in held.into_iter().zip(moved).zip([1.0, 2.0, 3.0]) {
+                assert_eq!(numbers(held.tensor::<1>()), [before; 20], "{backend}");
+                assert_ne!(numbers(moved.tensor::<1>()), [before; 20], "{backend}");
+            }
         }
     }
 }

@@ -115,7 +115,7 @@ impl Algorithm for Reinforce {
         // The policy: its loss is written down, and Burn's autodiff finds the gradient.
         let policy = actor.policy();
         let mut adam = Adam::new(actor.params(), &self.optimizer, EPSILON, policy.bounds(), device);
-        let params = adam.params().clone().autodiff().require_grad();
+        let params = adam.params().tensor::<1>().autodiff().require_grad();
         let distribution = policy.distribution(&params, all.observations.clone());
         let log_probs = distribution.log_prob(&all.actions);
         let loss = (log_probs * standardized(all.advantages.clone())).mean().neg();
@@ -123,18 +123,18 @@ impl Algorithm for Reinforce {
         let gradient =
             gradient.ok_or_else(|| AgentError::Fault("a loss of no parameter".into()))?;
         let (norm, scale) = clip(&[&gradient], MAX_GRAD_NORM);
-        adam.step(gradient, &scale, self.config.learning_rate.at(progress));
+        adam.step(gradient.into(), &scale, self.config.learning_rate.at(progress));
 
         // The baseline: forward, loss with its derivative, backward, step. Faster, for many steps.
         let target = &all.targets[0];
         let mut baseline = critic.adam(EPSILON, device);
-        let whole = Tensor::ones([1], device);
+        let whole = Tensor::<1>::ones([1], device).into();
         let mut value_losses = Vec::new();
         for _ in 0..self.config.baseline_steps {
-            let network = critic.forward(baseline.params(), &all.observations);
+            let network = critic.forward(&baseline.params().tensor(), &all.observations);
             let loss = value_loss(network.outputs(), &target.returns, &target.values, None, 1.0);
             let rate = self.config.baseline_learning_rate.at(progress);
-            baseline.step(network.vjp(loss.derivative), &whole, rate);
+            baseline.step(network.vjp(loss.derivative).into(), &whole, rate);
             value_losses.push(loss.loss);
         }
 

@@ -159,15 +159,16 @@ pub(crate) fn report(
     }
 }
 
-/// The mean loss of each of so many critics, of minibatches `[minibatch][critic]`.
+/// The mean loss of each of so many critics, from the reports of minibatches `[minibatch][critic]`: each a loss
+/// and the sum of its gradient's squares.
 ///
 /// # Errors
 /// When one is not finite.
-pub(crate) fn mean_losses(losses: &[f32], critics: usize) -> Result<Vec<f64>, AgentError> {
+pub(crate) fn mean_losses(reports: &[f32], critics: usize) -> Result<Vec<f64>, AgentError> {
     let mean = |critic: usize| {
-        let of_it = losses.iter().skip(critic).step_by(critics);
-        let count = (losses.len() / critics) as f64;
-        let mean = of_it.copied().map(f64::from).sum::<f64>() / count;
+        let losses = reports.iter().skip(2 * critic).step_by(2 * critics);
+        let count = (reports.len() / (2 * critics)) as f64;
+        let mean = losses.copied().map(f64::from).sum::<f64>() / count;
         AgentError::check_finite("cost's value loss", mean)?;
         Ok(mean)
     };

@@ -5,10 +5,10 @@ use crate::config::NetworkConfig;
 use crate::error::AgentError;
 use crate::minibatch::Target;
 use crate::network::{Linearized, Mlp};
-use crate::ops::{Gradient, value_gradient};
+use crate::ops::ValueGradients;
 use crate::policy::Actor;
 use crate::threads::Threads;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -85,19 +85,17 @@ impl Critic {
         Adam::new(&self.state.params, &self.state.optimizer, epsilon, None, device)
     }
 
-    /// The gradient of the critic's loss ([`crate::ops::value_loss`]) on the samples with these indices
-    /// `[n]` of `observations [batch, in]`.
+    /// The gradients of `coef` times the critic's loss ([`crate::ops::value_loss`]) on minibatches of
+    /// `observations [batch, in]`.
     #[must_use]
-    pub fn gradient(
+    pub fn gradients(
         &self,
-        params: &Tensor<1>,
         observations: &Tensor<2>,
         target: &Target,
-        indices: &Tensor<1, Int>,
         clip_range: Option<f64>,
         coef: f64,
-    ) -> Gradient {
-        value_gradient(&self.network, params, observations, target, indices, clip_range, coef)
+    ) -> ValueGradients {
+        ValueGradients::new(&self.network, observations, target, clip_range, coef)
     }
 
     /// The network at `params [params]` for `observations [batch, in]`: its values, and what their

@@ -128,14 +128,14 @@ impl PolicyMetrics {
         PolicyMetrics { policy_loss, entropy, clip_fraction, kl, approx_kl }
     }
 
-    /// Reads a row `[5]` from the device.
+    /// Reads a row from the device, or a vector that begins with one.
     ///
     /// # Errors
     /// When the device fails.
     pub fn read(row: Tensor<1>) -> Result<PolicyMetrics, AgentError> {
-        match read([row])?.concat().try_into() {
-            Ok::<[f32; Self::COUNT], _>(row) => Ok(PolicyMetrics::from_row(row.map(f64::from))),
-            Err(_) => Err(AgentError::Device("a transfer came back incomplete".into())),
+        match read([row])?.concat().first_chunk::<{ Self::COUNT }>() {
+            Some(row) => Ok(PolicyMetrics::from_row(row.map(f64::from))),
+            None => Err(AgentError::Device("a transfer came back incomplete".into())),
         }
     }
 }

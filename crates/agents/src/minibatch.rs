@@ -1,7 +1,7 @@
 //! A batch on the device.
 
 use crate::batch::Batch;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use envs::Rng;
 use rand::seq::SliceRandom;
 
@@ -100,17 +100,11 @@ impl Minibatch {
         (0..count).step_by(size).map(part).collect()
     }
 
-    /// Indices `[size]` of minibatches that take each sample once, in random order; the last may be smaller.
-    pub fn shuffled(&self, size: usize, rng: &mut Rng) -> impl Iterator<Item = Tensor<1, Int>> {
+    /// The indices of all samples in random order: those of the minibatches, one after the other.
+    #[must_use]
+    pub fn shuffled(&self, rng: &mut Rng) -> Vec<i32> {
         let mut order: Vec<i32> = (0..self.len() as i32).collect();
         order.shuffle(rng);
-        let device = self.observations.device();
-        let mut start = 0;
-        std::iter::from_fn(move || {
-            let indices = &order[start..order.len().min(start + size)];
-            start += indices.len();
-            let data = || TensorData::new(indices.to_vec(), [indices.len()]);
-            (!indices.is_empty()).then(|| Tensor::from_data(data(), &device))
-        })
+        order
     }
 }

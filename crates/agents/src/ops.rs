@@ -4,9 +4,9 @@
 //! backend, and for Burn's CPU backend `flex` loops over plain slices. Which of them runs is decided by
 //! the tensors' type. A tensor's numbers are `f32`.
 //!
-//! An algorithm's minibatch is a gradient ([`policy_gradient`], [`value_gradient`]), which is [`take_rows`],
+//! An algorithm's minibatch is a gradient ([`PolicyGradients`], [`ValueGradients`]), which is gathering,
 //! [`forward`], a loss ([`surrogate_loss`], [`value_loss`]) that gives its derivative with respect to the
-//! outputs, and [`backward`]; then [`sum_of_squares`], [`norm_and_scale`], [`adam`]. Losses carry their derivatives in closed form because
+//! outputs, and [`backward`]; then [`clip_scale`], [`adam`]. Losses carry their derivatives in closed form because
 //! recording them took too long; autodiff judges them in the tests (see `docs/architecture.md`).
 
 #![allow(deprecated)] // `ndarray` is kept because users know it.
@@ -21,12 +21,13 @@ mod tensors;
 mod value;
 mod vector;
 
-pub use gradient::{Gradient, policy_gradient, value_gradient};
+pub use gradient::{Gradient, PolicyGradients, ValueGradients, together};
 pub use kernel::{AdamStep, Bounds};
 pub use network::{backward, forward, jvp};
 pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
+pub use tensors::Handle;
 pub use value::{ValueLoss, value_loss};
-pub use vector::{adam, norm_and_scale, standardized, sum_of_squares, take_rows};
+pub use vector::{adam, clip_scale, standardized, sum_of_squares};
 
 #[cfg(test)]
 pub(crate) use tensors::ran;

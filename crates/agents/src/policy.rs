@@ -10,9 +10,9 @@ use crate::metrics::PolicyMetrics;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
 use crate::ops::{
-    Bounds, Family, Gradient, LossTerms, Surrogate, SurrogateLoss, policy_gradient, surrogate_loss,
+    Bounds, Family, LossTerms, PolicyGradients, Surrogate, SurrogateLoss, surrogate_loss,
 };
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use envs::{ObservationNormalizer, Rng, Space};
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -245,23 +245,19 @@ impl Policy {
         Ok(PolicyMetrics::from_row(sums.map(|sum| sum / size)))
     }
 
-    /// The gradient of [`Policy::loss`] on the samples with these indices `[n]`; with `standardize` the
-    /// samples' advantages are standardised first.
+    /// The gradients of [`Policy::loss`] on minibatches of these samples; with `standardize` a minibatch's
+    /// advantages are standardised first.
     #[must_use]
-    #[allow(clippy::too_many_arguments)]
-    pub fn gradient(
+    pub fn gradients(
         &self,
-        params: &Tensor<1>,
         old_params: &Tensor<1>,
         samples: &Minibatch,
-        indices: &Tensor<1, Int>,
         surrogate: Surrogate,
         entropy_coef: f64,
         standardize: bool,
-    ) -> Gradient {
+    ) -> PolicyGradients {
         let terms = self.loss_terms(surrogate, entropy_coef);
-        let params = [params, old_params];
-        policy_gradient(&self.network, params, samples, indices, terms, standardize)
+        PolicyGradients::new(&self.network, old_params, samples, terms, standardize)
     }
 
     /// The gradient `[params]` of a loss.
@@ -372,9 +368,9 @@ impl Actor {
             let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let total: f32 = outputs.iter().map(|logit| (logit - max).exp()).sum();
             let mut left = rng.random::<f32>() * total;
-            // Rounding can leave a rest behind the last choice, which then takes it.
+            // What the others leave is the last choice's, with what rounding leaves.
             let mut choice = outputs.len() - 1;
-            for (index, logit) in outputs.iter().enumerate() {
+            for (index, logit) in outputs[..choice].iter().enumerate() {
                 left -= (logit - max).exp();
                 if left < 0.0 {
                     choice = index;

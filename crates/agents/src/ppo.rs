@@ -24,10 +24,10 @@ use crate::lagrangian::{Lagrangian, mean_losses};
 use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, Surrogate, norm_and_scale};
+use crate::ops::{Gradient, Handle, Surrogate, ValueGradients, clip_scale, together};
 use crate::stakes::Stakes;
 use crate::threads::join;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -114,52 +114,6 @@ impl Ppo {
     }
 }
 
-/// What stays the same during the epochs of an update.
-struct Update<'a> {
-    config: &'a PpoConfig,
-    learner: &'a Learner,
-    /// The policy that acted.
-    old_params: Tensor<1>,
-    /// What it did.
-    samples: Minibatch,
-    surrogate: Surrogate,
-    entropy_coef: f64,
-}
-
-impl Update<'_> {
-    /// Gradients of the actor and the critics on the minibatch with these indices.
-    fn gradients(
-        &self,
-        indices: &Tensor<1, Int>,
-        actor: &mut Adam,
-        critics: &mut [Adam],
-    ) -> (Gradient, Vec<Gradient>) {
-        let Update { config, learner, old_params, samples, surrogate, entropy_coef } = self;
-        join(
-            || {
-                learner.actor.policy().gradient(
-                    actor.params(),
-                    old_params,
-                    samples,
-                    indices,
-                    *surrogate,
-                    *entropy_coef,
-                    config.normalize_advantages,
-                )
-            },
-            || {
-                let critics = learner.critics.iter().zip(critics).zip(&samples.targets);
-                let gradients = critics.map(|((critic, adam), target)| {
-                    let (range, coef) = (config.value_clip_range, config.value_coef);
-                    let observations = &samples.observations;
-                    critic.gradient(adam.params(), observations, target, indices, range, coef)
-                });
-                gradients.collect()
-            },
-        )
-    }
-}
-
 impl Algorithm for Ppo {
     /// Some epochs of shuffled minibatches.
     fn update(
@@ -188,34 +142,45 @@ impl Algorithm for Ppo {
         let critics = learner.critics.iter();
         let mut critic_adams: Vec<Adam> =
             critics.map(|critic| critic.adam(epsilon, device)).collect();
-        let old_params = Tensor::from_floats(actor.params.as_slice(), device);
+        let old_params = actor_adam.params().tensor();
         let samples = Minibatch::upload(batch, &objective.advantages, device);
-        let update = Update { config, learner, old_params, samples, surrogate, entropy_coef };
+        let standardize = config.normalize_advantages;
+        let policy_gradients =
+            policy.gradients(&old_params, &samples, surrogate, entropy_coef, standardize);
+        let (clip_range, coef) = (config.value_clip_range, config.value_coef);
+        let value_gradients: Vec<ValueGradients> = (learner.critics.iter().zip(&samples.targets))
+            .map(|(critic, target)| {
+                critic.gradients(&samples.observations, target, clip_range, coef)
+            })
+            .collect();
         let mut shuffling = self.state.shuffling.clone();
-        let (mut metrics, mut cost_losses) = (Vec::new(), Vec::new());
-        let (mut epochs, mut minibatches, mut last_epoch) = (0_u32, 0, 0);
+        let (mut reports, mut cost_reports) = (Vec::new(), Vec::new());
+        let (mut epochs, mut last_epoch) = (0_u32, 0);
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
-            last_epoch = minibatches;
-            for indices in update.samples.shuffled(config.minibatch_size, &mut shuffling) {
-                minibatches += 1;
-                let (policy, critics) =
-                    update.gradients(&indices, &mut actor_adam, &mut critic_adams);
+            last_epoch = reports.len();
+            for indices in samples.shuffled(&mut shuffling).chunks(config.minibatch_size) {
+                let (policy, critics) = join(
+                    || policy_gradients.at(actor_adam.params(), indices),
+                    || -> Vec<Gradient> {
+                        let critics = value_gradients.iter().zip(&mut critic_adams);
+                        critics.map(|(of, adam)| of.at(adam.params(), indices)).collect()
+                    },
+                );
                 // The rewards' critic comes first. All parameters of actor and critic are clipped together.
-                let squares = policy.squares.add(critics[0].squares.clone());
-                let (norm, scale) = norm_and_scale(squares, config.max_grad_norm);
-                metrics.extend([policy.metrics.clone(), critics[0].metrics.clone(), norm]);
-                cost_losses.extend(critics[1..].iter().map(|critic| critic.metrics.clone()));
+                let report = together(&policy.report, &critics[0].report);
+                let scale = clip_scale(&report, config.max_grad_norm);
+                reports.push(report.clone());
+                cost_reports.extend(critics[1..].iter().map(|critic| critic.report.clone()));
                 if let Some(target) = config.target_kl
-                    && PolicyMetrics::read(policy.metrics)?.approx_kl > EARLY_STOP * target
+                    && PolicyMetrics::read(report.tensor())?.approx_kl > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
                 actor_adam.step(policy.gradient, &scale, actor_rate);
                 for (index, (adam, critic)) in critic_adams.iter_mut().zip(critics).enumerate() {
                     // A cost has a unit of its own, so its critic is clipped by itself.
-                    let own =
-                        (index > 0).then(|| norm_and_scale(critic.squares, config.max_grad_norm).1);
+                    let own = (index > 0).then(|| clip_scale(&critic.report, config.max_grad_norm));
                     adam.step(critic.gradient, own.as_ref().unwrap_or(&scale), critic_rate);
                 }
             }
@@ -224,21 +189,20 @@ impl Algorithm for Ppo {
         let mut kl_coef = self.state.kl_coef;
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
-            let Update { samples, old_params, .. } = &update;
-            let (params, parts) = (actor_adam.params(), samples.parts());
-            let kl = policy.metrics(params, old_params, &parts, surrogate)?.kl;
+            let (params, parts) = (actor_adam.params().tensor(), samples.parts());
+            let kl = policy.metrics(&params, &old_params, &parts, surrogate)?.kl;
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
-        metrics.extend(cost_losses);
-        let (metrics, [(params, policy_optimizer)], fitted) =
-            Adam::read_all(Tensor::cat(metrics, 0), [("policy", actor_adam)], critic_adams)?;
-        let (rows, cost_losses) = metrics.split_at(minibatches * MinibatchMetrics::COUNT);
-        let (rows, _) = rows.as_chunks();
+        let whole = reports.len() * MinibatchMetrics::COUNT;
+        let reports = reports.iter().chain(&cost_reports).map(Handle::tensor).collect();
+        let (reports, [(params, policy_optimizer)], fitted) =
+            Adam::read_all(Tensor::cat(reports, 0), [("policy", actor_adam)], critic_adams)?;
+        let (reports, cost_reports) = reports.split_at(whole);
         let MinibatchMetrics { policy, value_loss, gradient_norm } =
-            MinibatchMetrics::means(rows, last_epoch)?;
-        let cost_losses = mean_losses(cost_losses, batch.costs().len())?;
+            MinibatchMetrics::means(reports, last_epoch)?;
+        let cost_losses = mean_losses(cost_reports, batch.costs().len())?;
 
         learner.actor.params = params;
         self.state = PpoState { policy_optimizer, kl_coef, shuffling, stakes, lagrangian };
@@ -302,17 +266,24 @@ impl MinibatchMetrics {
     /// How many numbers they are.
     const COUNT: usize = PolicyMetrics::COUNT + 2;
 
-    /// Means over the minibatches; of both KLs, over those from `last_epoch` on.
-    fn means(
-        minibatches: &[[f32; Self::COUNT]],
-        last_epoch: usize,
-    ) -> Result<MinibatchMetrics, AgentError> {
+    /// Means over the minibatches with these reports: metrics of the policy, the loss of the rewards' critic,
+    /// and the sum of all squares. Of both KLs, means over the minibatches from `last_epoch` on.
+    fn means(reports: &[f32], last_epoch: usize) -> Result<MinibatchMetrics, AgentError> {
+        let reports = reports.chunks_exact(Self::COUNT);
+        let minibatches: Vec<[f32; Self::COUNT]> = reports
+            .map(|report| {
+                let norm = f64::from(report[report.len() - 1]).sqrt() as f32;
+                std::array::from_fn(
+                    |index| if index + 1 < Self::COUNT { report[index] } else { norm },
+                )
+            })
+            .collect();
         let mean = |rows: &[[f32; Self::COUNT]]| -> [f64; Self::COUNT] {
             std::array::from_fn(|index| {
                 rows.iter().map(|row| f64::from(row[index])).sum::<f64>() / rows.len() as f64
             })
         };
-        let [all @ .., value_loss, gradient_norm] = mean(minibatches);
+        let [all @ .., value_loss, gradient_norm] = mean(&minibatches);
         let [last @ .., _, _] = mean(&minibatches[last_epoch..]);
         let last = PolicyMetrics::from_row(last);
         let policy = PolicyMetrics {

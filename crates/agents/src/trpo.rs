@@ -24,7 +24,7 @@ use crate::lagrangian::Lagrangian;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, Surrogate, standardized};
+use crate::ops::{Gradient, Surrogate, ValueGradients, standardized};
 use crate::policy::{Fisher, Policy};
 use crate::stakes::Stakes;
 use crate::threads::join;
@@ -330,17 +330,17 @@ pub(crate) fn fit(
 ) -> Result<Fit, AgentError> {
     let mut adams: Vec<Adam> =
         critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
-    let whole = Tensor::ones([1], device);
+    let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets))
+        .map(|(critic, target)| critic.gradients(&samples.observations, target, None, 1.0))
+        .collect();
+    let whole = Tensor::<1>::ones([1], device).into();
     let mut losses = vec![Vec::new(); critics.len()];
     for _ in 0..config.critic_epochs {
-        for indices in samples.shuffled(config.critic_minibatch_size, &mut shuffling) {
-            let critics = critics.iter().zip(&mut adams).zip(&samples.targets);
-            for (((critic, adam), target), losses) in critics.zip(&mut losses) {
-                let (params, observations) = (adam.params(), &samples.observations);
-                let Gradient { metrics, gradient, .. } =
-                    critic.gradient(params, observations, target, &indices, None, 1.0);
+        for indices in samples.shuffled(&mut shuffling).chunks(config.critic_minibatch_size) {
+            for ((gradients, adam), losses) in gradients.iter().zip(&mut adams).zip(&mut losses) {
+                let Gradient { gradient, report } = gradients.at(adam.params(), indices);
                 adam.step(gradient, &whole, learning_rate);
-                losses.push(metrics);
+                losses.push(report.tensor::<1>().slice_dim(0, 0..1));
             }
         }
     }

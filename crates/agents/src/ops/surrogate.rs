@@ -1,6 +1,6 @@
 //! The policy's loss: a surrogate of the return around the policy that acted, with its derivative.
 
-mod flex;
+pub(super) mod flex;
 
 use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use crate::distribution::LN_2PI;
@@ -329,15 +329,14 @@ impl SurrogateOps for Flex {
             .map(contiguous);
         let [outputs, params, old_params, old_outputs, actions, log_probs, advantages] =
             arrays.each_ref().map(slice_of);
-        let log_stds = match terms.family {
-            Family::Categorical => [&[][..]; 2],
-            Family::Gaussian | Family::SquashedGaussian { .. } => {
-                [params, old_params].map(|params| &params[terms.log_std..])
-            }
-        };
+        let log_stds = terms.log_stds([params, old_params]);
         let columns = Columns { actions, log_probs, advantages, old_outputs };
         let mut derivative = vec![0.0; outputs.len()];
-        let (metrics, log_std) = flex::loss(terms, log_stds, outputs, &columns, &mut derivative);
+        let mut log_std = vec![0.0; log_stds[0].len()];
+        let metrics = flex::loss(terms, log_stds, outputs, &columns, &mut derivative, &mut log_std);
+        if log_std.is_empty() {
+            log_std.push(0.0);
+        }
         let width = log_std.len();
         let shape = [advantages.len(), outputs.len() / advantages.len()];
         (
@@ -345,5 +344,17 @@ impl SurrogateOps for Flex {
             tensor_of(derivative, shape),
             tensor_of(log_std, [width]),
         )
+    }
+}
+
+impl LossTerms {
+    /// The log standard deviations of these parameters; none of a categorical policy.
+    pub(super) fn log_stds(self, params: [&[f32]; 2]) -> [&[f32]; 2] {
+        match self.family {
+            Family::Categorical => [&[]; 2],
+            Family::Gaussian | Family::SquashedGaussian { .. } => {
+                params.map(|params| &params[self.log_std..])
+            }
+        }
     }
 }

@@ -2,10 +2,57 @@
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{BoolTensor, FloatTensor};
-use burn::backend::{Backend, Flex, TensorMetadata};
-use burn::tensor::{Shape, Slice, TensorData};
+use burn::backend::{Backend, DispatchTensor, Flex, TensorMetadata};
+use burn::tensor::{Shape, Slice, Tensor, TensorData};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::{Add, Mul, Neg, Sub};
+use std::sync::Arc;
+
+/// A tensor behind a pointer, for what a minibatch passes on: a [`Tensor`] has 600 bytes, which each call
+/// copies several times.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<DispatchTensor>);
+
+impl Handle {
+    /// The tensor.
+    ///
+    /// # Panics
+    /// When it has another number of dimensions.
+    #[must_use]
+    pub fn tensor<const D: usize>(&self) -> Tensor<D> {
+        Tensor::from_dispatch(DispatchTensor::clone(&self.0))
+    }
+
+    /// The tensor itself, where nobody else holds it.
+    ///
+    /// # Panics
+    /// When it has another number of dimensions.
+    #[must_use]
+    pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
+        Tensor::from_dispatch(self.take())
+    }
+
+    pub(super) fn of(tensor: DispatchTensor) -> Handle {
+        Handle(Arc::new(tensor))
+    }
+
+    /// What an operation reads.
+    pub(super) fn read(&self) -> &DispatchTensor {
+        &self.0
+    }
+
+    /// What an operation may change in place, where nobody else holds it.
+    pub(super) fn take(self) -> DispatchTensor {
+        Arc::unwrap_or_clone(self.0)
+    }
+}
+
+impl<const D: usize> From<Tensor<D>> for Handle {
+    fn from(tensor: Tensor<D>) -> Handle {
+        Handle::of(tensor.into_dispatch())
+    }
+}
 
 /// A tensor on `flex`.
 pub(super) type Array = FloatTensor<Flex>;
@@ -19,6 +66,14 @@ pub(super) fn slice_of(tensor: &Array) -> &[f32] {
         unreachable!("a contiguous tensor of f32 is expected")
     };
     numbers
+}
+
+/// The same of a tensor in any order; a copy only where it is not in that one.
+pub(super) fn numbers_of(tensor: &Array) -> Cow<'_, [f32]> {
+    match tensor.as_slice() {
+        Some(numbers) => Cow::Borrowed(numbers),
+        None => Cow::Owned(slice_of(&tensor.to_contiguous()).to_vec()),
+    }
 }
 
 /// The tensor in row-major order; a copy only where it is not yet.

@@ -95,33 +95,44 @@ impl ValueOps for Flex {
     ) -> (Array, Array) {
         flex_body!("value_loss");
         let [values, returns, old_values] = [values, returns, old_values].map(contiguous);
-        let (values, returns) = (slice_of(&values), slice_of(&returns));
-        let old_values = slice_of(&old_values);
+        let [values, returns, old_values] = [&values, &returns, &old_values].map(slice_of);
         let size = values.len();
-        let scale = (2.0 * coef / size as f64) as f32;
         let mut derivative = vec![0.0; size];
-        let mut total = [0.0];
-        let read = [(values, 1), (returns, 1), (old_values, 1)];
-        sum(Samples::new(size, 1, read, [(&mut derivative, 1)]), &mut total, &|chunk, total| {
-            let [(values, _), (returns, _), (old_values, _)] = chunk.read;
-            let [(derivative, _)] = chunk.written;
-            for (i, derivative) in derivative.iter_mut().enumerate() {
-                let mut error = values[i] - returns[i];
-                let mut slope = error;
-                if let Some(range) = clip_range {
-                    let moved = values[i] - old_values[i];
-                    let kept = moved.clamp(-range as f32, range as f32);
-                    let clipped = old_values[i] + kept - returns[i];
-                    if clipped * clipped > error * error {
-                        error = clipped;
-                        slope = if kept == moved { clipped } else { 0.0 };
-                    }
-                }
-                total[0] += f64::from(error * error);
-                *derivative = scale * slope;
-            }
-        });
-        let loss = (total[0] / size as f64) as f32;
+        let loss = loss(values, [returns, old_values], clip_range, coef, &mut derivative);
         (tensor_of(vec![loss], [1]), tensor_of(derivative, [size, 1]))
     }
+}
+
+/// The loss of `values` against returns, with the old values, on plain slices; writes its derivative.
+pub(super) fn loss(
+    values: &[f32],
+    [returns, old_values]: [&[f32]; 2],
+    clip_range: Option<f64>,
+    coef: f64,
+    derivative: &mut [f32],
+) -> f32 {
+    let size = values.len();
+    let scale = (2.0 * coef / size as f64) as f32;
+    let mut total = [0.0];
+    let read = [(values, 1), (returns, 1), (old_values, 1)];
+    sum(Samples::new(size, 1, read, [(derivative, 1)]), &mut total, &|chunk, total| {
+        let [(values, _), (returns, _), (old_values, _)] = chunk.read;
+        let [(derivative, _)] = chunk.written;
+        for (i, derivative) in derivative.iter_mut().enumerate() {
+            let mut error = values[i] - returns[i];
+            let mut slope = error;
+            if let Some(range) = clip_range {
+                let moved = values[i] - old_values[i];
+                let kept = moved.clamp(-range as f32, range as f32);
+                let clipped = old_values[i] + kept - returns[i];
+                if clipped * clipped > error * error {
+                    error = clipped;
+                    slope = if kept == moved { clipped } else { 0.0 };
+                }
+            }
+            total[0] += f64::from(error * error);
+            *derivative = scale * slope;
+        }
+    });
+    (total[0] / size as f64) as f32
 }

@@ -224,6 +224,28 @@ pub(super) fn turn_narrow<const O: usize>(matrix: &[f32], columns: usize, packed
     }
 }
 
+/// The way back: reads `matrix [inputs][columns]` out of panels that [`turn_narrow`] wrote.
+#[inline(always)]
+fn turn_narrow_back<const O: usize>(packed: &[Row], matrix: &mut [f32], columns: usize) {
+    let panels = packed.as_chunks::<O>().0;
+    for (inputs, packed) in matrix.chunks_mut(PANEL * columns).zip(panels) {
+        let mut block = [[0.0; O]; PANEL];
+        for (o, row) in packed.iter().enumerate() {
+            for i in 0..PANEL {
+                block[i][o] = row[i];
+            }
+        }
+        match inputs.as_chunks_mut().0.first_chunk_mut() {
+            Some(whole) if columns == O => *whole = block,
+            _ => {
+                for (to, from) in inputs.chunks_exact_mut(columns).zip(&block) {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                }
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn pack_turned_body<V: Vector, const R: usize>(
     layers: &[Layer],
@@ -275,14 +297,8 @@ fn unpack_body<V: Vector, const R: usize>(layers: &[Layer], packed: &[Row], grad
         rest = after;
         let to = &mut gradient[layer.weights..layer.biases + layer.outputs];
         let (weights, to) = to.split_at_mut(layer.biases - layer.weights);
-        if place.few_outputs().is_some() {
-            let columns = layer.outputs;
-            let panels = from.chunks_exact(place.depth());
-            for (inputs, panel) in weights.chunks_mut(PANEL * columns).zip(panels) {
-                for (i, input) in inputs.chunks_exact_mut(columns).enumerate().take(PANEL) {
-                    input.iter_mut().zip(panel).for_each(|(x, row)| *x = row[i]);
-                }
-            }
+        if let Some(few) = place.few_outputs() {
+            with_outputs!(few, O => turn_narrow_back::<O>(from, weights, layer.outputs));
         } else {
             unpack_columns::<V>(from, place.depth(), weights, layer.outputs);
         }

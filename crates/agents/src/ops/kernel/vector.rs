@@ -196,7 +196,36 @@ mod x86 {
 
         #[inline(always)]
         fn transpose(from: &[&Row; PANEL], to: &mut [Row; PANEL]) {
-            Avx2::transpose(from, to);
+            for j in [0, 4, 8, 12] {
+                unsafe { transpose_sixteen_by_four(from, j, to) }
+            }
+        }
+    }
+
+    /// Columns `j..j + 4`.
+    #[inline(always)]
+    unsafe fn transpose_sixteen_by_four(from: &[&Row; PANEL], j: usize, to: &mut [Row; PANEL]) {
+        unsafe {
+            // Lane `l` has rows from `4 l` on.
+            let mut rows = [_mm512_setzero_ps(); 4];
+            for r in 0..4 {
+                let row = _mm512_castps128_ps512(four(from[r], j));
+                let row = _mm512_insertf32x4::<1>(row, four(from[r + 4], j));
+                let row = _mm512_insertf32x4::<2>(row, four(from[r + 8], j));
+                rows[r] = _mm512_insertf32x4::<3>(row, four(from[r + 12], j));
+            }
+            let [a, b, c, d] = rows;
+            let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let columns = [
+                _mm512_shuffle_ps::<0x44>(ab_low, cd_low),
+                _mm512_shuffle_ps::<0xEE>(ab_low, cd_low),
+                _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+                _mm512_shuffle_ps::<0xEE>(ab_high, cd_high),
+            ];
+            for c in 0..4 {
+                _mm512_storeu_ps(to[j + c].as_mut_ptr(), columns[c]);
+            }
         }
     }
 
@@ -248,6 +277,12 @@ mod x86 {
         }
     }
 
+    /// Numbers `j..j + 4`.
+    #[inline(always)]
+    unsafe fn four(row: &Row, j: usize) -> __m128 {
+        unsafe { _mm_loadu_ps(row[j..j + 4].as_ptr()) }
+    }
+
     /// Columns `j..j + 4` of rows `i..i + 8`.
     #[inline(always)]
     unsafe fn transpose_eight_by_four(
@@ -260,8 +295,7 @@ mod x86 {
             // The first lane has rows from `i` on, the second from `i + 4` on.
             let mut rows = [_mm256_setzero_ps(); 4];
             for r in 0..4 {
-                let low = _mm_loadu_ps(from[i + r][j..j + 4].as_ptr());
-                let high = _mm_loadu_ps(from[i + r + 4][j..j + 4].as_ptr());
+                let (low, high) = (four(from[i + r], j), four(from[i + r + 4], j));
                 rows[r] = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high);
             }
             let [a, b, c, d] = rows;

@@ -8,27 +8,27 @@ use crate::ops::kernel::vectorized;
 use crate::ops::lanes::{LANES, Lanes, Total, each, exp, ln, load, store};
 
 /// What the policy that acted did, a number or row per sample.
-pub(super) struct Columns<'a> {
-    pub(super) actions: &'a [f32],
-    pub(super) log_probs: &'a [f32],
-    pub(super) advantages: &'a [f32],
-    pub(super) old_outputs: &'a [f32],
+pub struct Columns<'a> {
+    pub actions: &'a [f32],
+    pub log_probs: &'a [f32],
+    pub advantages: &'a [f32],
+    pub old_outputs: &'a [f32],
 }
 
 /// What a chunk reads: network outputs, actions, old outputs, log-probabilities, advantages; and writes:
 /// the derivative with respect to the network's outputs.
 type Chunk<'a> = Samples<'a, 5, 1>;
 
-/// Metrics for network outputs `[samples][out]`, and the loss's derivative with respect to the log standard
-/// deviations, of which the new and the old ones are given; writes the derivative with respect to the
-/// outputs.
-pub(super) fn loss(
+/// Metrics for network outputs `[samples][out]`, where the new and the old log standard deviations are these;
+/// writes the loss's derivatives with respect to the outputs and to the log standard deviations.
+pub fn loss(
     terms: LossTerms,
     [log_std, old_log_std]: [&[f32]; 2],
     outputs: &[f32],
     columns: &Columns<'_>,
     derivative: &mut [f32],
-) -> ([f32; PolicyMetrics::COUNT], Vec<f32>) {
+    along_log_std: &mut [f32],
+) -> [f32; PolicyMetrics::COUNT] {
     let Columns { actions, log_probs, advantages, old_outputs } = columns;
     let size = advantages.len();
     let width = outputs.len() / size;
@@ -45,7 +45,7 @@ pub(super) fn loss(
         [(derivative, width)],
     );
     let scale = 1.0 / size as f32;
-    let mut sums = vec![0.0; Sums::COUNT + log_std.len().max(1)];
+    let mut sums = vec![0.0; Sums::COUNT + log_std.len()];
     match terms.family {
         Family::Categorical => sum(samples, &mut sums, &|chunk, sums| {
             categorical(chunk, terms, scale, sums);
@@ -55,9 +55,11 @@ pub(super) fn loss(
             sum(samples, &mut sums, &|chunk, sums| gaussian(chunk, &common, sums));
         }
     }
-    let (sums, along_log_std) = sums.split_at(Sums::COUNT);
-    let log_std = along_log_std.iter().map(|&total| total as f32 * scale).collect();
-    (Sums::metrics(sums, size, terms.surrogate.kl_coef()), log_std)
+    let (sums, along) = sums.split_at(Sums::COUNT);
+    for (along_log_std, total) in along_log_std.iter_mut().zip(along) {
+        *along_log_std = *total as f32 * scale;
+    }
+    Sums::metrics(sums, size, terms.surrogate.kl_coef())
 }
 
 /// Sums over samples.
@@ -142,25 +144,43 @@ impl<'a> Few<'a> {
     fn of(chunk: &Chunk<'a>, first: usize) -> Few<'a> {
         let [outputs, actions, old_outputs, (log_probs, _), (advantages, _)] = chunk.read;
         let count = LANES.min(advantages.len() - first);
-        let rows = [outputs, actions, old_outputs]
-            .map(|(rows, width)| (&rows[first * width..(first + count) * width], width));
-        let [old_log_prob, advantage] =
-            [log_probs, advantages].map(|column| load(&column[first..first + count], 1, 0, count));
+        let rows = [
+            rows_from(outputs, first, count),
+            rows_from(actions, first, count),
+            rows_from(old_outputs, first, count),
+        ];
+        let old_log_prob = load(&log_probs[first..first + count], 1, 0, count);
+        let advantage = load(&advantages[first..first + count], 1, 0, count);
         Few { rows, old_log_prob, advantage, count }
     }
 }
 
 #[inline(always)]
+fn rows_from((rows, width): (&[f32], usize), first: usize, count: usize) -> (&[f32], usize) {
+    (&rows[first * width..(first + count) * width], width)
+}
+
+#[inline(always)]
 fn categorical_body(chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [f64]) {
+    // Loops over a number of choices that is known become a few instructions.
+    match chunk.read[0].1 {
+        2 => logits_of(2, chunk, terms, scale, sums),
+        3 => logits_of(3, chunk, terms, scale, sums),
+        4 => logits_of(4, chunk, terms, scale, sums),
+        width => logits_of(width, chunk, terms, scale, sums),
+    }
+}
+
+#[inline(always)]
+fn logits_of(width: usize, chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [f64]) {
     let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef() as f32, terms.entropy_coef as f32);
     let mut totals = Sums::default();
     let size = chunk.read[4].0.len();
     for first in (0..size).step_by(LANES) {
         let Few { rows, old_log_prob, advantage, count } = Few::of(&chunk, first);
-        let [(logits, width), (actions, _), (old_logits, _)] = rows;
-        let logit = |c: usize| load(logits, width, c, count);
-        let [log_total, old_log_total] =
-            [logits, old_logits].map(|rows| log_sum_exp(rows, width, count));
+        let [(logits, _), (actions, _), (old_logits, _)] = rows;
+        let log_total = log_sum_exp(logits, width, count);
+        let old_log_total = log_sum_exp(old_logits, width, count);
         let mut chosen = [0.0; LANES];
         for (l, row) in logits.chunks_exact(width).enumerate() {
             chosen[l] = row[actions[l] as usize];
@@ -171,7 +191,8 @@ fn categorical_body(chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [
         let derivative = &mut derivative[first * width..(first + count) * width];
         let (mut entropy, mut kl) = ([0.0; LANES], [0.0; LANES]);
         for c in 0..width {
-            let (logit, old) = (logit(c), load(old_logits, width, c, count));
+            let logit = load(logits, width, c, count);
+            let old = load(old_logits, width, c, count);
             let log_p = each(|l| logit[l] - log_total[l]);
             let old_log_p = each(|l| old[l] - old_log_total[l]);
             let (p, old_p) = (each(|l| exp(log_p[l])), each(|l| exp(old_log_p[l])));
@@ -186,7 +207,7 @@ fn categorical_body(chunk: Chunk<'_>, terms: LossTerms, scale: f32, sums: &mut [
         for c in 0..width {
             let mut along = load(derivative, width, c, count);
             if entropy_coef > 0.0 {
-                let logit = logit(c);
+                let logit = load(logits, width, c, count);
                 let log_p = each(|l| logit[l] - log_total[l]);
                 along = each(|l| along[l] + entropy_coef * exp(log_p[l]) * (log_p[l] + entropy[l]));
             }
@@ -216,6 +237,15 @@ fn log_sum_exp(rows: &[f32], width: usize, count: usize) -> Lanes {
 
 #[inline(always)]
 fn gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64]) {
+    match chunk.read[0].1 {
+        1 => means_of(1, chunk, common, sums),
+        2 => means_of(2, chunk, common, sums),
+        width => means_of(width, chunk, common, sums),
+    }
+}
+
+#[inline(always)]
+fn means_of(width: usize, chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64]) {
     let Gaussian { inverse, old_variance, .. } = common;
     let Gaussian { constant, shift, terms, ln_half_widths, scale, .. } = *common;
     let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef() as f32, terms.entropy_coef as f32);
@@ -224,12 +254,10 @@ fn gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64]) {
     let size = chunk.read[4].0.len();
     for first in (0..size).step_by(LANES) {
         let Few { rows, old_log_prob, advantage, count } = Few::of(&chunk, first);
-        let [(means, width), (actions, _), (old_means, _)] = rows;
-        let [mean, action, old_mean] =
-            [means, actions, old_means].map(|rows| move |d: usize| load(rows, width, d, count));
+        let [(means, _), (actions, _), (old_means, _)] = rows;
         let mut squares = [0.0; LANES];
         for (d, inverse) in inverse.iter().enumerate() {
-            let (mean, action) = (mean(d), action(d));
+            let (mean, action) = (load(means, width, d, count), load(actions, width, d, count));
             let noise = each(|l| (action[l] - mean[l]) * inverse);
             squares = each(|l| squares[l] + noise[l] * noise[l]);
         }
@@ -245,7 +273,8 @@ fn gaussian_body(chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64]) {
         let derivative = &mut *chunk.written[0].0;
         let derivative = &mut derivative[first * width..(first + count) * width];
         for d in 0..width {
-            let (mean, action, old_mean) = (mean(d), action(d), old_mean(d));
+            let (mean, action) = (load(means, width, d, count), load(actions, width, d, count));
+            let old_mean = load(old_means, width, d, count);
             let (inverse, old_variance) = (inverse[d], old_variance[d]);
             let precision = inverse * inverse;
             let distance = each(|l| action[l] - mean[l]);
