@@ -47,8 +47,7 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
         let config = AgentConfig::new(PpoConfig { rollout_steps: 512, ..PpoConfig::default() });
         let network = NetworkConfig::default();
         let device = Backend::Flex.open().unwrap();
-        let mut agent =
-            Agent::new(&config, &network, normalize, envs.spec(), 1, device).unwrap();
+        let mut agent = Agent::new(&config, &network, normalize, envs.spec(), 1, device).unwrap();
         let mut collector = Collector::new(envs, &mut agent, normalize, 1).unwrap();
         // The lists of ended episodes grow to the longest that was needed.
         for _ in 0..3 {

@@ -125,15 +125,7 @@ fn observations() -> Vec<f32> {
 fn agent(config: TrpoConfig, hidden: &[usize]) -> Agent {
     let network = NetworkConfig { hidden: hidden.to_vec(), ..NetworkConfig::default() };
     let spec = Cliff::default().spec();
-    Agent::new(
-        &AgentConfig::new(config),
-        &network,
-        false,
-        &spec,
-        1,
-        Device::flex(),
-    )
-    .unwrap()
+    Agent::new(&AgentConfig::new(config), &network, false, &spec, 1, Device::flex()).unwrap()
 }
 
 fn with_policy(mut agent: Agent, params: Vec<f32>) -> Agent {

@@ -294,7 +294,10 @@ fn an_update_of_cpo_ends_at_the_limit() {
         let moved: Vec<f32> =
             table.iter().zip(bias.iter().cycle()).map(|(z, bias)| z + bias).collect();
         let new = walk_at(&moved);
-        println!("C {} to {} with d = {limit}; J {} to {}", old.cost, new.cost, old.performance, new.performance);
+        println!(
+            "C {} to {} with d = {limit}; J {} to {}",
+            old.cost, new.cost, old.performance, new.performance
+        );
         assert!(
             (new.cost - limit).abs() < 0.4 * shift.abs(),
             "from {} to {} with a limit of {limit}",

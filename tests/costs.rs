@@ -55,10 +55,7 @@ impl Parametric for Offers {
 impl Environment for Offers {
     fn spec(&self) -> Spec {
         let spaces = (Space::symmetric_box(OFFERS, 1.0), Space::Discrete { n: 2 });
-        Spec {
-            costs: vec!["heat".into(), "noise".into()],
-            ..Spec::new(spaces.0, spaces.1, STEPS)
-        }
+        Spec { costs: vec!["heat".into(), "noise".into()], ..Spec::new(spaces.0, spaces.1, STEPS) }
     }
 
     fn reset(&mut self, rng: &mut Rng) {
@@ -98,7 +95,8 @@ fn worth(offer: usize) -> f64 {
 }
 
 fn registry() -> Registry {
-    Registry::default().with_environment(Entry::with_parameters::<Offers>("offers", "take or leave"))
+    Registry::default()
+        .with_environment(Entry::with_parameters::<Offers>("offers", "take or leave"))
 }
 
 fn parse(text: &str) -> Result<(Experiment, Source), String> {
@@ -117,7 +115,8 @@ fn session(agent: &str, seed: u64) -> Result<Session, String> {
     Session::begin(experiment, &source, &registry()).map_err(|error| error.to_string())
 }
 
-const PPO: &str = "algorithm = 'ppo'\nlearning_rate = { start = 2e-2, end = 0.0 }\nminibatch_size = 200\n";
+const PPO: &str =
+    "algorithm = 'ppo'\nlearning_rate = { start = 2e-2, end = 0.0 }\nminibatch_size = 200\n";
 const TRPO: &str = "algorithm = 'trpo'\nmax_kl = { start = 3e-3, end = 1e-5 }\n";
 const CPO: &str = "algorithm = 'cpo'\nmax_kl = { start = 3e-3, end = 1e-5 }\n";
 const LIMIT: &str = "constraint = { cost = 'heat', limit = 3.0 }\n";
@@ -161,7 +160,8 @@ fn every_method_finds_the_constrained_optimum_and_its_multiplier() {
             let mut session = session(&format!("{agent}{LIMIT}"), seed).expect("a session");
             let multiplier = train(&mut session);
             let (earned, heat) = exact(&session);
-            let found = format!("{agent} seed {seed}: {multiplier} {earned} {heat} {:?}", policy(&session));
+            let found =
+                format!("{agent} seed {seed}: {multiplier} {earned} {heat} {:?}", policy(&session));
             // CPO's is that of a step, which is 0 wherever the limit is slack there.
             assert!(agent == CPO || (multiplier - 0.8).abs() < 0.08, "the multiplier: {found}");
             assert!((heat - 3.0).abs() < 0.3, "the cost: {found}");
@@ -246,7 +246,8 @@ fn a_state_of_other_constraints_is_refused() {
         let mut without = session(agent, 1).expect("a session");
         let state = |session: &Session| session.agent.state().expect("a state");
         let (own, other) = (state(&with), state(&without));
-        let error = with.agent.set_state(other.clone()).expect_err("a critic is missing").to_string();
+        let error =
+            with.agent.set_state(other.clone()).expect_err("a critic is missing").to_string();
         assert!(error.contains("list of critics"), "{error}");
         without.agent.set_state(own.clone()).expect_err("a critic too many");
         // The critics of one, the algorithm's state of the other.
@@ -260,7 +261,8 @@ fn a_state_of_other_constraints_is_refused() {
 /// What rollouts say of costs: those of each step, and sums and lengths of the episodes that ended.
 #[test]
 fn a_batch_has_the_cost_of_every_constraint() {
-    let mut session = session(&format!("{PPO}{}", LIMIT.replace("heat", "noise")), 1).expect("a session");
+    let mut session =
+        session(&format!("{PPO}{}", LIMIT.replace("heat", "noise")), 1).expect("a session");
     session.collector.collect(&mut session.agent).expect("finite numbers");
     let costs = session.collector.episode_costs().to_vec();
     let episodes = session.collector.episodes().len();
@@ -315,8 +317,8 @@ fn evaluations_and_recordings_have_costs_with_their_standard_errors() {
     let evaluation = evaluated(&session, false);
     let sums: Vec<f64> = (0..50)
         .map(|episode| {
-            let recording =
-                record(session.agent.actor(), &session.task, 3, episode, false, 1000).expect("finite");
+            let recording = record(session.agent.actor(), &session.task, 3, episode, false, 1000)
+                .expect("finite");
             assert_eq!(recording.costs.len(), recording.rewards.len());
             assert_eq!(recording.end, Some(evaluation.episodes()[episode as usize]));
             recording.costs.iter().map(|costs| costs[0]).sum()
@@ -346,13 +348,15 @@ fn evaluations_and_recordings_have_costs_with_their_standard_errors() {
 
 #[test]
 fn a_cost_that_is_none_ends_the_run_with_its_name() {
-    let mut session = session(&format!("{PPO}{LIMIT}[env.parameters]\nheat = -1.0\n"), 1).expect("a session");
+    let mut session =
+        session(&format!("{PPO}{LIMIT}[env.parameters]\nheat = -1.0\n"), 1).expect("a session");
     let expected = "the cost `heat` of environment ";
     let error = session.iterate().expect_err("a negative cost").to_string();
     assert!(error.starts_with(expected) && error.contains("is -1; a cost is"), "{error}");
     let error = session.evaluate().expect_err("a negative cost").to_string();
     assert!(error.contains("the cost `heat` in an evaluation is -1"), "{error}");
-    let error = record(session.agent.actor(), &session.task, 3, 0, false, 1000).expect_err("the same");
+    let error =
+        record(session.agent.actor(), &session.task, 3, 0, false, 1000).expect_err("the same");
     assert!(error.to_string().contains("in a recording is -1"), "{error}");
 }
 
@@ -373,35 +377,56 @@ fn mistakes_in_a_constraint_are_explained() {
         (format!("{PPO}constraint = {{ cost = 'heat' }}\n"), "agent.constraint", "no `limit`"),
         (format!("{PPO}constraint = 3\n"), "agent.constraint", "a table like { cost = "),
         (format!("{PPO}constraint = []\n"), "agent.constraint", "is empty"),
-        (heat("limit = 1").replace("'heat'", "'dust'"), "agent.constraint.cost", "there is: heat, noise"),
         (
-            format!("{PPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
-                     'noise'\nlimit = -1\n"),
+            heat("limit = 1").replace("'heat'", "'dust'"),
+            "agent.constraint.cost",
+            "there is: heat, noise",
+        ),
+        (
+            format!(
+                "{PPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
+                     'noise'\nlimit = -1\n"
+            ),
             "agent.constraint",
             "number 2: limit: is -1",
         ),
         (
-            format!("{PPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
-                     'heat'\nlimit = 2\n"),
+            format!(
+                "{PPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
+                     'heat'\nlimit = 2\n"
+            ),
             "agent.constraint",
             "two on `heat`",
         ),
-        (CPO.to_owned(), "agent.constraint", "cpo keeps a limit on a cost: give [agent.constraint]"),
-        (format!("{CPO}constraint = {{ cost = 'heat', limit = 1, kp = 1 }}\n"), "agent.constraint.kp", "CPO"),
+        (
+            CPO.to_owned(),
+            "agent.constraint",
+            "cpo keeps a limit on a cost: give [agent.constraint]",
+        ),
+        (
+            format!("{CPO}constraint = {{ cost = 'heat', limit = 1, kp = 1 }}\n"),
+            "agent.constraint.kp",
+            "CPO",
+        ),
         (
             format!("{CPO}constraint = {{ cost = 'heat', multiplier = 1 }}\n"),
             "agent.constraint.multiplier",
             "CPO",
         ),
         (
-            format!("{CPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
-                     'noise'\nlimit = 1\n"),
+            format!(
+                "{CPO}[[agent.constraint]]\ncost = 'heat'\nlimit = 1\n[[agent.constraint]]\ncost = \
+                     'noise'\nlimit = 1\n"
+            ),
             "agent.constraint",
             "are 2; CPO keeps one",
         ),
     ] {
         let error = error(&agent);
-        assert!(error.contains(&format!("{key}: ")) || error.contains(&format!("{key} (")), "{key} {error}");
+        assert!(
+            error.contains(&format!("{key}: ")) || error.contains(&format!("{key} (")),
+            "{key} {error}"
+        );
         assert!(error.starts_with("x.toml") && error.contains(expected), "{expected} {error}");
     }
     let cartpole = format!("[env]\nname = 'cliff'\n[agent]\n{PPO}{LIMIT}");
@@ -430,7 +455,10 @@ fn the_fronts_that_are_drawn_are_exact() {
     for &(limit, earned) in trainer::exact_front("budget").expect("it is known") {
         let (best, _) = Linear::best_within(limit);
         let (found, cost) = best.evaluate();
-        assert!((cost - limit).abs() < 1e-5 && (found - earned).abs() < 1e-5, "{limit}: {found} {earned}");
+        assert!(
+            (cost - limit).abs() < 1e-5 && (found - earned).abs() < 1e-5,
+            "{limit}: {found} {earned}"
+        );
     }
     assert_eq!(trainer::exact_front("cartpole"), None);
 }
@@ -482,11 +510,14 @@ fn a_run_says_everywhere_what_it_costs() {
     for (limit, seed) in [("5.0", "1"), ("5.0", "2"), ("20.0", "1"), ("20.0", "2")] {
         let out = format!("runs/{limit}/{seed}");
         let set = format!("agent.constraint.limit={limit}");
-        let arguments = ["run", "gusty.toml", "--quiet", "--seed", seed, "--out", &out, "--set", &set];
+        let arguments =
+            ["run", "gusty.toml", "--quiet", "--seed", seed, "--out", &out, "--set", &set];
         place.trainer(&arguments).expect(0, &[]);
     }
     let (columns, rows) = metrics(&place, "runs/20.0/1");
-    for column in ["rollout/ep_cost_mean", "train/multiplier", "train/cost_value_loss", "eval/mean_cost"] {
+    for column in
+        ["rollout/ep_cost_mean", "train/multiplier", "train/cost_value_loss", "eval/mean_cost"]
+    {
         let index = columns.iter().position(|name| name == column).expect(column);
         let last: f64 = rows.last().expect("rows")[index].parse().expect(column);
         assert!(last >= 0.0, "{column}: {last}");
@@ -505,7 +536,8 @@ fn a_run_says_everywhere_what_it_costs() {
     let greedy = place.trainer(&["eval", "runs/20.0/1", "--greedy"]).expect(0, &[]).stdout;
     assert!(greedy.contains("greedy actions") && !greedy.contains(&line), "{greedy}");
     place.trainer(&["eval", "runs/20.0/1", "--greedy", "--stochastic"]).expect(2, &["--greedy"]);
-    let replayed = place.trainer(&["replay", "runs/20.0/1", "--episodes", "1"]).expect(0, &[]).stdout;
+    let replayed =
+        place.trainer(&["replay", "runs/20.0/1", "--episodes", "1"]).expect(0, &[]).stdout;
     assert!(replayed.contains("fall "), "{replayed}");
 
     let compared = place.trainer(&["compare", "runs", "-o", "table.csv"]).expect(0, &[]).stdout;
@@ -524,7 +556,11 @@ fn a_run_says_everywhere_what_it_costs() {
     place.trainer(&wrong).expect(2, &["no finished run has the cost fell, did you mean `fall`?"]);
     place.trainer(&["report", "runs"]).expect(0, &[]);
     let page = text_at(&place, "report.html");
-    for text in ["aria-label=\"Return against cost\"", "<th scope=\"col\">Cost fall</th>", "\"costs\":[[\"fall\",["] {
+    for text in [
+        "aria-label=\"Return against cost\"",
+        "<th scope=\"col\">Cost fall</th>",
+        "\"costs\":[[\"fall\",[",
+    ] {
         assert!(page.contains(text), "no {text:?} on the page");
     }
 
@@ -542,7 +578,9 @@ fn the_best_checkpoint_keeps_the_limit() {
     place.write("gusty.toml", GUSTY);
     let run = |limit: &str, out: &str| {
         let set = format!("agent.constraint.limit={limit}");
-        place.trainer(&["run", "gusty.toml", "--quiet", "--out", out, "--set", &set]).expect(0, &[]);
+        place
+            .trainer(&["run", "gusty.toml", "--quiet", "--out", out, "--set", &set])
+            .expect(0, &[]);
     };
     run("0.0", "never");
     let ended = place.trainer(&["eval", "never", "--checkpoint", "best"]);
@@ -550,13 +588,20 @@ fn the_best_checkpoint_keeps_the_limit() {
     run("15.0", "often");
     let (columns, rows) = metrics(&place, "often");
     let at = |name: &str| columns.iter().position(|column| column == name).expect(name);
-    let [steps, earned, cost] = ["time/total_timesteps", "eval/mean_reward", "eval/mean_cost"].map(at);
+    let [steps, earned, cost] =
+        ["time/total_timesteps", "eval/mean_reward", "eval/mean_cost"].map(at);
     let number = |cell: &String| cell.parse::<f64>().ok();
-    let evaluated = rows.iter().filter_map(|row| Some((&row[steps], number(&row[earned])?, number(&row[cost])?)));
+    let evaluated = rows
+        .iter()
+        .filter_map(|row| Some((&row[steps], number(&row[earned])?, number(&row[cost])?)));
     let keep: Vec<_> = evaluated.clone().filter(|one| one.2 <= 15.0).collect();
-    assert!(!keep.is_empty() && keep.len() < evaluated.count(), "some evaluations keep the limit: {keep:?}");
+    assert!(
+        !keep.is_empty() && keep.len() < evaluated.count(),
+        "some evaluations keep the limit: {keep:?}"
+    );
     let best = keep.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("one of them");
-    let played = place.trainer(&["eval", "often", "--checkpoint", "best", "--json"]).expect(0, &[]).stdout;
+    let played =
+        place.trainer(&["eval", "often", "--checkpoint", "best", "--json"]).expect(0, &[]).stdout;
     assert_eq!(json(&played)["mean_return"].as_f64(), Some(best.1), "{best:?}");
 }
 
@@ -577,7 +622,9 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
         place.write("gusty.toml", text);
         let [whole, half] = ["whole", "half"].map(|name| format!("{algorithm}-{name}"));
         let run = |out: &str, steps: &str| {
-            place.trainer(&["run", "gusty.toml", "--quiet", "--out", out, "--set", steps]).expect(0, &[]);
+            place
+                .trainer(&["run", "gusty.toml", "--quiet", "--out", out, "--set", steps])
+                .expect(0, &[]);
         };
         run(&whole, "total_steps=16384");
         run(&half, "total_steps=8192");

@@ -364,8 +364,7 @@ fn coefs_under_a_penalty(epochs: usize, minibatch_size: usize, rate: f64) -> Vec
     let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
     let entry = Environments::default().get("cartpole").unwrap();
     let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
-    let mut agent =
-        Agent::new(&config, &network, false, envs.spec(), 1, Device::flex()).unwrap();
+    let mut agent = Agent::new(&config, &network, false, envs.spec(), 1, Device::flex()).unwrap();
     let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
     let mut coefs = vec![penalty.initial_coef];
     for iteration in 0..4 {

@@ -184,10 +184,7 @@ pub(crate) fn validate(constraints: &[Constraint], check: &Check) -> Result<(), 
 ///
 /// # Errors
 /// When the environment has no cost of that name; the message lists those it has.
-pub fn cost_indices(
-    constraints: &[Constraint],
-    spec: &Spec,
-) -> Result<Vec<usize>, ConfigError> {
+pub fn cost_indices(constraints: &[Constraint], spec: &Spec) -> Result<Vec<usize>, ConfigError> {
     let index = |constraint: &Constraint| {
         let Constraint { cost, .. } = constraint;
         let found = spec.costs.iter().position(|name| name == cost);
@@ -199,10 +196,9 @@ pub fn cost_indices(
             },
             message: match &spec.costs[..] {
                 [] => format!("the environment has no cost `{cost}`; it has no cost at all"),
-                costs => format!(
-                    "the environment has no cost `{cost}`; there is: {}",
-                    costs.join(", ")
-                ),
+                costs => {
+                    format!("the environment has no cost `{cost}`; there is: {}", costs.join(", "))
+                }
             },
         })
     };
@@ -252,7 +248,9 @@ impl<'de> Deserialize<'de> for Constraints {
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Constraints, A::Error> {
                 let several = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
                 if several.is_empty() {
-                    return Err(serde::de::Error::custom("is empty; give one constraint or several"));
+                    return Err(serde::de::Error::custom(
+                        "is empty; give one constraint or several",
+                    ));
                 }
                 Ok(Constraints(several))
             }
@@ -285,7 +283,8 @@ mod tests {
     #[test]
     fn one_is_a_table_and_several_are_an_array_of_tables() {
         let one = Constraint::on("fall", 0.5);
-        let other = Constraint { multiplier: Some(0.3), limit: None, ..Constraint::on("heat", 0.0) };
+        let other =
+            Constraint { multiplier: Some(0.3), limit: None, ..Constraint::on("heat", 0.0) };
         for constraints in [vec![one.clone()], vec![one, other]] {
             let several = constraints.len() > 1;
             let agent = Agent { constraint: Constraints(constraints) };
@@ -317,7 +316,11 @@ mod tests {
         };
         let good = Constraint::on("fall", 0.5);
         validate(std::slice::from_ref(&good), &check).expect("a good one");
-        fails(&[Constraint::on("fall", -0.5)], "agent.constraint.limit", "is -0.5; must be a number");
+        fails(
+            &[Constraint::on("fall", -0.5)],
+            "agent.constraint.limit",
+            "is -0.5; must be a number",
+        );
         fails(&[Constraint::default()], "agent.constraint", "no `cost`");
         let bare = Constraint { limit: None, ..good.clone() };
         fails(&[bare.clone()], "agent.constraint", "no `limit`");

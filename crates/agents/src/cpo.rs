@@ -191,7 +191,10 @@ impl Algorithm for Cpo {
         let state: CpoState = state.read(CpoConfig::NAME)?;
         state.stakes.check()?;
         let is_sound = |known: Episodes| {
-            known.cost.is_finite() && known.cost >= 0.0 && known.length.is_finite() && known.length >= 1.0
+            known.cost.is_finite()
+                && known.cost >= 0.0
+                && known.length.is_finite()
+                && known.length >= 1.0
         };
         AgentError::check_saved("cost of the last episodes", state.episodes.is_none_or(is_sound))?;
         self.state = state;

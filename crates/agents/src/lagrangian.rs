@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_fixed_multiplier_is_what_it_is() {
-        let fixed = Constraint { limit: None, multiplier: Some(0.3), ..Constraint::on("fall", 0.0) };
+        let fixed =
+            Constraint { limit: None, multiplier: Some(0.3), ..Constraint::on("fall", 0.0) };
         let mut controller = Controller::default();
         controller.update(&fixed, None);
         assert_eq!(controller.multiplier(), 0.3);
@@ -245,7 +246,9 @@ mod tests {
         batch.signals[1].episode_sum = Some(2.0);
         batch.reward_scale = 2.0;
         let none = Lagrangian::new(&[]);
-        assert!(matches!(none.objective(&batch), Cow::Borrowed(signal) if signal == batch.reward()));
+        assert!(
+            matches!(none.objective(&batch), Cow::Borrowed(signal) if signal == batch.reward())
+        );
         let price = Constraint { limit: None, multiplier: Some(3.0), ..Constraint::on("b", 0.0) };
         let constraints = [Constraint::on("a", 1.0), price];
         let mut lagrangian = Lagrangian::new(&constraints);
@@ -254,7 +257,10 @@ mod tests {
         let objective = lagrangian.objective(&batch);
         let widened = |numbers: &[f32]| numbers.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         let near = |found: &[f32], expected: [f64; 2]| {
-            widened(found).iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6)
+            widened(found)
+                .iter()
+                .zip(expected)
+                .all(|(found, expected)| (found - expected).abs() < 1e-6)
         };
         assert!(near(&objective.advantages, [1.0 - 0.2625, -2.0 - 0.525 - 6.0]), "{objective:?}");
         assert!(near(&objective.returns, [4.0 - 0.525, 5.0]), "{objective:?}");

@@ -214,7 +214,8 @@ impl Algorithm for Ppo {
                 actor_adam.step(policy.gradient, &scale, actor_rate);
                 for (index, (adam, critic)) in critic_adams.iter_mut().zip(critics).enumerate() {
                     // A cost has a unit of its own, so its critic is clipped by itself.
-                    let own = (index > 0).then(|| norm_and_scale(critic.squares, config.max_grad_norm).1);
+                    let own =
+                        (index > 0).then(|| norm_and_scale(critic.squares, config.max_grad_norm).1);
                     adam.step(critic.gradient, own.as_ref().unwrap_or(&scale), critic_rate);
                 }
             }

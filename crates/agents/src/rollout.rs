@@ -261,8 +261,7 @@ impl Collector {
         let count = episodes.len() as f64;
         let mean = |sum: f64| (count > 0.0).then_some(sum / count);
         batch.reward_scale = self.reward_normalizer.as_ref().map_or(1.0, RewardNormalizer::scale);
-        batch.episode_length =
-            mean(episodes.iter().map(|episode| f64::from(episode.length)).sum());
+        batch.episode_length = mean(episodes.iter().map(|episode| f64::from(episode.length)).sum());
         for (signal, critic) in batch.signals.iter_mut().zip(agent.critics()) {
             signal.episode_sum = mean(match critic.cost {
                 None => episodes.iter().map(|episode| episode.episode_return).sum(),

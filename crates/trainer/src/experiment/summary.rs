@@ -158,11 +158,7 @@ impl EvalSummary {
     /// The statistics of an evaluation, with greedy actions or sampled ones, of an agent with these
     /// constraints.
     #[must_use]
-    pub fn new(
-        evaluation: &Evaluation,
-        greedy: bool,
-        constraints: &[Constraint],
-    ) -> EvalSummary {
+    pub fn new(evaluation: &Evaluation, greedy: bool, constraints: &[Constraint]) -> EvalSummary {
         let cost = |(name, cost): (&str, MeanCost)| {
             let constraint = constraints.iter().find(|constraint| constraint.cost == name);
             let limit = constraint.and_then(|constraint| constraint.limit);

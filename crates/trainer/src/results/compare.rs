@@ -380,7 +380,8 @@ fn row(group: &Group, threshold: Option<f64>) -> Option<(GroupStatistics, Vec<f6
             .costs
             .iter()
             .map(|(name, own)| {
-                let all = || finished.iter().filter_map(|(_, summary)| summary.eval.costs.get(name));
+                let all =
+                    || finished.iter().filter_map(|(_, summary)| summary.eval.costs.get(name));
                 let means: Vec<f64> = all().map(|cost| cost.mean).collect();
                 let within = all().filter(|cost| cost.holds == Some(true)).count();
                 let limit = own.limit.map(|limit| (limit, within));

@@ -75,7 +75,9 @@ pub fn export(
     say(&summary(format, &output, content.len(), &trained.checkpoint, &policy));
     if !trained.experiment.evaluates_greedily() {
         let eval = command("eval", run.path());
-        hint(&format!("the run's constraint is on sampled actions; `{eval} --greedy` says what the greedy policy costs"));
+        hint(&format!(
+            "the run's constraint is on sampled actions; `{eval} --greedy` says what the greedy policy costs"
+        ));
     }
     Ok(())
 }

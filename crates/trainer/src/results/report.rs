@@ -251,7 +251,8 @@ fn fronts(groups: &[Group]) -> String {
     for environment in environments(groups) {
         let is_here = |group: &&Group| self::environment(&group.runs[0]) == environment;
         let here: Vec<Group> = groups.iter().filter(is_here).cloned().collect();
-        let summaries = here.iter().flat_map(|group| &group.runs).filter_map(|run| run.summary.as_ref());
+        let summaries =
+            here.iter().flat_map(|group| &group.runs).filter_map(|run| run.summary.as_ref());
         let costs: BTreeSet<&String> =
             summaries.flat_map(|summary| summary.eval.costs.keys()).collect();
         for cost in costs {

@@ -246,7 +246,9 @@ pub fn init(entry: &Entry, algorithm: &str, name: &str, registry: &Registry) -> 
     let one = registry.algorithms.all()[index];
     let mut agent = top["agent"]["anyOf"][index].clone();
     let costs = costs(entry);
-    if let (Some(constraint), Some(cost)) = (agent["properties"].get_mut("constraint"), costs.first()) {
+    if let (Some(constraint), Some(cost)) =
+        (agent["properties"].get_mut("constraint"), costs.first())
+    {
         constraint["examples"][0]["cost"] = cost.as_str().into();
         if one.needs_constraint {
             constraint["default"] = constraint["examples"][0].clone();
@@ -517,7 +519,9 @@ mod tests {
                 let other = if algorithm == "ppo" { "critic_minibatch_size" } else { ".minibatch" };
                 // A constraint has a limit or a fixed multiplier.
                 let rest = match key.as_str() {
-                    "agent.constraint.limit" | "agent.constraint.multiplier" => "agent.constraint.cost = 'x'\n",
+                    "agent.constraint.limit" | "agent.constraint.multiplier" => {
+                        "agent.constraint.cost = 'x'\n"
+                    }
                     constraint if constraint.starts_with("agent.constraint.") => {
                         "agent.constraint.cost = 'x'\nagent.constraint.limit = 1\n"
                     }

@@ -127,9 +127,10 @@ fn is_as_by_default(run: &Run) -> bool {
     let Some(entry) = envs::Environments::default().get(name) else { return false };
     let Ok(defaults) = toml::Table::try_from(entry.defaults()) else { return false };
     let changed = ["max_episode_steps", "observation_noise", "action_delay"];
-    flattened(&defaults).iter().all(|(key, default)| {
-        run.config.get(&format!("env.parameters.{key}")) == Some(default)
-    }) && run.config.get("env.action_repeat").is_none_or(|repeat| repeat == "1")
+    flattened(&defaults)
+        .iter()
+        .all(|(key, default)| run.config.get(&format!("env.parameters.{key}")) == Some(default))
+        && run.config.get("env.action_repeat").is_none_or(|repeat| repeat == "1")
         && changed.iter().all(|key| !run.config.contains_key(&format!("env.{key}")))
 }
 
