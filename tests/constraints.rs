@@ -261,7 +261,7 @@ fn an_update_of_cpo_ends_at_the_limit() {
         Walk::new(softmax_policy(&rows.map(|row| row.map(f64::from)).collect()))
     };
     let old = walk_at(&logits);
-    for shift in [0.05, -0.02] {
+    for shift in [0.02, -0.02] {
         let limit = old.cost - shift;
         let config = CpoConfig {
             trpo: TrpoConfig {
