@@ -285,10 +285,10 @@ fn a_crafted_state_of_an_agent_is_refused() {
     agent.set_state(good).unwrap();
 }
 
-/// A [`CollectorState`] as a checkpoint has it, where names don't count: environments (state, stream, length
-/// and return of each), observations, reward normaliser (mean, variance, count; returns), stream.
+/// A [`CollectorState`] as a checkpoint has it, where names don't count: environments (state, stream, length,
+/// return and costs of each), observations, reward normaliser (mean, variance, count; returns), stream.
 type Written = (Vec<Member>, Vec<f32>, Option<(Statistics, Vec<f64>)>, Vec<Rng>);
-type Member = (Vec<f64>, Rng, u32, f64);
+type Member = (Vec<f64>, Rng, u32, f64, Vec<f64>);
 type Statistics = (Vec<f64>, Vec<f64>, f64);
 
 #[test]
@@ -318,6 +318,7 @@ fn a_crafted_state_of_a_collector_is_refused() {
         refuse("count", &|state| normalizer(state).0.2 = bad);
     }
     refuse("length of an episode", &|state| state.0[1].2 = u32::MAX);
+    refuse("a cost that there is not", &|state| state.0[1].4.push(0.0));
     refuse("fewer observations", &|state| state.1.truncate(2));
     refuse("fewer streams", &|state| state.3.truncate(2));
     refuse("fewer environments", &|state| state.0.truncate(2));

@@ -83,7 +83,7 @@ fn check(case: &Case, backend: Backend) {
         assert_eq!(found.metrics.entries().len(), expected.metrics.entries().len());
         for (found, expected) in found.metrics.entries().iter().zip(expected.metrics.entries()) {
             assert_eq!(found.0, expected.0, "{}", place("name"));
-            assert_match(&[found.1], &[expected.1], TOLERANCE, place(found.0));
+            assert_match(&[found.1], &[expected.1], TOLERANCE, place(&found.0));
         }
         if let Some(accepted) = found.metrics.get("train/accepted") {
             assert_eq!(accepted, 1.0, "{}", place("no step was taken"));

@@ -85,6 +85,15 @@ fn figures_are_those_worked_by_hand() {
         (bad, "steps_to_threshold", ""),
         (bad, "success_rate", ""),
         (bad, "threshold", "-200"),
+        // At the threshold is not below it.
+        (good, "failed", "0"),
+        (good, "failed_share", "0"),
+        (good, "failed_share_low", "0"),
+        (good, "failed_seeds", ""),
+        (bad, "failed", "1"),
+        (bad, "failed_share", "0.5"),
+        (bad, "failed_seeds", "1"),
+        (bad, "success_threshold", ""),
     ];
     for (row, column, value) in expected {
         assert_eq!(row[column], value, "{column} of {}", row["group"]);
@@ -99,6 +108,58 @@ fn figures_are_those_worked_by_hand() {
         assert!(ended.stdout.contains(text), "no {text} in {}", ended.stdout);
     }
     assert!(!ended.stdout.contains("note"), "{}", ended.stdout);
+}
+
+/// Writes a success rate into the summary of a run.
+fn succeed(place: &Place, run: &str, rate: f64) {
+    let path = place.path(&format!("runs/{run}/summary.json"));
+    let summary = fs::read_to_string(&path).expect("a summary");
+    let with_rate = summary.replace("\"success_rate\":null", &format!("\"success_rate\":{rate}"));
+    assert_ne!(summary, with_rate);
+    fs::write(path, with_rate).expect("a summary");
+}
+
+#[test]
+fn seeds_that_failed_are_counted_and_named() {
+    let place = two_groups();
+    for seed in 4..=8 {
+        run(&place, "bad", seed, &[(100, 1.0, -900.0), (200, 2.0, -900.0)], Some(-900.0));
+    }
+    let table = |flags: &[&str]| {
+        let ended = place.trainer(&[&["compare", "runs"], flags].concat()).expect(0, &[]);
+        let (_, rest) = ended.stdout.split_once("seeds that ended with ").expect("the failures");
+        let (table, _) = rest.split_once("\n\n").expect("more below");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        table.lines().map(words).collect::<Vec<_>>().join("\n")
+    };
+    let by_return = table(&["--threshold", "-180"]);
+    assert!(by_return.starts_with("a return below -180; their share with its 95 % Wilson"));
+    // The intervals are 6/7 and 1/3 put into Wilson's formula.
+    for row in ["bad 6 of 7 0.857 [0.487, 0.974] 1, 4-8", "good 1 of 3 0.333 [0.061, 0.792] 2"] {
+        assert!(by_return.contains(row), "no {row} in {by_return}");
+    }
+    for (seed, rate) in [(1, 0.99), (2, 0.98), (3, 1.0)] {
+        succeed(&place, &format!("good/{seed}"), rate);
+    }
+    // Of a group without success nothing can be said.
+    let by_success = table(&["--success-threshold", "0.99"]);
+    assert!(by_success.starts_with("a success rate below 0.99;"), "{by_success}");
+    assert!(by_success.contains("bad - - -\n"), "{by_success}");
+    assert!(by_success.contains("good 1 of 3 0.333 [0.061, 0.792] 2"), "{by_success}");
+    // A seed need not fail twice.
+    let flags = ["--threshold", "-120", "--success-threshold", "0.99"];
+    let by_both = table(&flags);
+    assert!(by_both.starts_with("a return below -120 or a success rate below 0.99;"), "{by_both}");
+    assert!(by_both.contains("good 2 of 3"), "{by_both}");
+    let json = place.trainer(&[&["compare", "runs", "--json"], &flags[..]].concat()).expect(0, &[]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(json["threshold"], -120.0);
+    assert_eq!(json["success_threshold"], 0.99);
+    assert_eq!(json["rows"][1]["failed"]["seeds"], serde_json::json!([2, 3]));
+    assert_eq!(json["rows"][0]["failed"]["share"]["value"], 1.0);
+    // Nobody asked.
+    let ended = place.trainer(&["compare", "runs"]).expect(0, &[]);
+    assert!(!ended.stdout.contains("Wilson"), "{}", ended.stdout);
 }
 
 #[test]
@@ -245,6 +306,11 @@ fn bad_input_is_refused_with_a_cure() {
     refused(&["plot", "runs", "-o", "no/a.svg"], &["no directory no", "mkdir -p no"]);
     refused(&["compare", "runs", "-o", "no/a.csv"], &["no directory no", "mkdir -p no"]);
     refused(&["compare", "runs", "--threshold", "nan"], &["--threshold", "finite"]);
+    for verb in ["compare", "report"] {
+        let success = |rate| [verb, "runs", "--success-threshold", rate];
+        refused(&success("99"), &["--success-threshold", "from 0 to 1"]);
+        refused(&success("0.9"), &["no finished run reports a success rate", "--threshold"]);
+    }
     refused(&["plot", "runs", "-o", "a.svg", "--x", "hours"], &["hours", "steps, seconds"]);
     let metric = |name| ["plot", "runs", "-o", "a.svg", "--metric", name];
     refused(

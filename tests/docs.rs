@@ -354,7 +354,7 @@ fn metrics_of_updates() -> BTreeSet<String> {
         let experiment = Experiment::parse(&source, &registry).expect("a configuration");
         let mut session = Session::begin(experiment, &source, &registry).expect("a session");
         let metrics = session.iterate().expect("a finite update").update;
-        known.extend(metrics.entries().iter().map(|(name, _)| (*name).to_owned()));
+        known.extend(metrics.entries().iter().map(|(name, _)| name.to_string()));
     }
     known
 }

@@ -281,5 +281,20 @@ fn every_environment_is_replayed_in_a_browser() {
 fn a_sweep_is_drawn_in_a_browser() {
     let place = Place::new();
     sweep(&place);
-    use_page(&place, &report(&place, "sweep"));
+    let page = report(&place, "sweep");
+    assert!(!page.contains("A seed has failed"), "nobody asked");
+    use_page(&place, &page);
+    // Nobody gets 500 in two iterations, and everybody more than 0.
+    for (threshold, row) in
+        [("500", "2 of 2</td><td><span class=\"figure\">1.000<br>"), ("0", "0 of 2</td><td>")]
+    {
+        let arguments = ["report", "sweep", "--threshold", threshold];
+        place.trainer(&arguments).expect(0, &[]);
+        let page = fs::read_to_string(place.path("report.html")).expect("the page is there");
+        assert!(page.contains(&format!("ended with a return below {threshold}.")));
+        assert_eq!(page.matches(row).count(), 4, "{threshold}");
+        let named = if threshold == "500" { "<td>1, 2</td>" } else { "<td>-</td>" };
+        assert_eq!(page.matches(named).count(), 4, "{threshold}");
+        use_page(&place, &page);
+    }
 }

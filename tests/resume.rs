@@ -345,7 +345,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         bytes[position] ^= 0x10;
         bytes
     };
-    let newer = [&latest[..8], &4_u32.to_le_bytes(), &latest[12..]].concat();
+    let newer = [&latest[..8], &5_u32.to_le_bytes(), &latest[12..]].concat();
     let longer = [&latest[..], b"x"].concat();
     let middle = latest.len() / 2;
     let damages: [(Vec<u8>, &str); 10] = [
@@ -358,7 +358,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         (flipped(21), "is damaged"),
         (longer, "is damaged"),
         (b"PK\x03\x04 an archive of another program".to_vec(), "is no Backburn checkpoint"),
-        (newer, "has format 4; this program reads format 3"),
+        (newer, "has format 5; this program reads format 4"),
     ];
     for (bytes, message) in &damages {
         fs::remove_file(whole.join("summary.json")).expect("it is removed");
@@ -613,7 +613,11 @@ fn checkpoints_that_no_run_can_have_saved_are_refused() {
             "/recent/episodes",
             vec![(1.0, 1, ()); 101]
                 .into_iter()
-                .map(|(a, b, ())| serde_json::json!([a, b, null]))
+                .map(|(a, b, ())| {
+                    serde_json::json!({
+                        "episode_return": a, "length": b, "success": null, "costs": [],
+                    })
+                })
                 .collect(),
             "recent episodes",
         ),

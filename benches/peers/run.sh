@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Backburn beside other implementations at the same settings: installs and builds both sides, then runs bars.py.
+# Backburn beside other implementations: installs and builds both sides, then compares their speed at the same settings
+# (bars.py), or how often they fail, each at its own (failures.py).
 #
 #   benches/peers/run.sh [--rounds N] [CONFIGURATION...]
+#   benches/peers/run.sh failures [--seeds N]
 #
-# For Debian with two cores and nothing else to do; everything takes about ten minutes after the builds. PEERS names the
+# For Debian with two cores and nothing else to do; speeds take about ten minutes after the builds. PEERS names the
 # virtual environment that the peers are installed into.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -21,7 +23,9 @@ fi
 [[ -x "$peers/bin/python" ]] || python3 -m venv "$peers"
 # gymnax 1.0.1 imports six without saying so.
 "$peers/bin/pip" install --quiet --disable-pip-version-check stable-baselines3==2.9.2 sb3-contrib==2.9.2 \
-    jax==0.10.2 gymnax==1.0.1 optax==0.2.8 six==1.17.0 rltools==2.2.1
+    jax==0.10.2 gymnax==1.0.1 optax==0.2.8 six==1.17.0 rltools==2.2.1 pyyaml==6.0.4
+# Its hyperparameters are wanted, and not what it needs to train.
+"$peers/bin/pip" install --quiet --disable-pip-version-check --no-deps rl-zoo3==2.9.2
 
 packages="$("$peers/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 g++ -std=c++17 -Ofast -march=native -DRL_TOOLS_BACKEND_ENABLE_OPENBLAS \
@@ -33,4 +37,7 @@ if ! nm -D "$peers/rltools_pendulum" | grep -q ' U cblas_sgemm'; then
 fi
 
 cargo build --release --workspace
+if [[ "${1:-}" == failures ]]; then
+    exec "$peers/bin/python" benches/peers/failures.py "${CARGO_TARGET_DIR:-target}/release/trainer" "${@:2}"
+fi
 "$peers/bin/python" benches/peers/bars.py "$@"

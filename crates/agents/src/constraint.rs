@@ -323,13 +323,13 @@ mod tests {
         );
         fails(&[Constraint::default()], "agent.constraint", "no `cost`");
         let bare = Constraint { limit: None, ..good.clone() };
-        fails(&[bare.clone()], "agent.constraint", "no `limit`");
+        fails(std::slice::from_ref(&bare), "agent.constraint", "no `limit`");
         let both = Constraint { multiplier: Some(1.0), ..good.clone() };
         fails(&[both], "agent.constraint.multiplier", "remove one of them");
         let steered = Constraint { multiplier: Some(1.0), ki: Some(1.0), ..bare };
         fails(&[steered], "agent.constraint.ki", "which is fixed");
         let gain = Constraint { kp: Some(-1.0), ..good.clone() };
-        fails(&[gain.clone()], "agent.constraint.kp", "is -1");
+        fails(std::slice::from_ref(&gain), "agent.constraint.kp", "is -1");
         fails(&[Constraint::on("heat", 1.0), gain], "agent.constraint", "number 2: kp: is -1");
         fails(&[good.clone(), good.clone()], "agent.constraint", "two on `fall`");
         let discount = Constraint { cost_gamma: Some(1.5), ..good };

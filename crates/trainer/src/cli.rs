@@ -7,6 +7,7 @@ mod init;
 use crate::experiment::run_dir::Which;
 use crate::registry::Registry;
 use crate::results::export::ExportFormat;
+use crate::results::failures::Thresholds;
 use crate::results::plot::Axis;
 use crate::sweep::Shard;
 use agents::Backend;
@@ -190,6 +191,8 @@ pub enum Command {
         /// Write the page to this file
         #[arg(long, short, value_name = "FILE.html", default_value = "report.html")]
         output: PathBuf,
+        #[command(flatten)]
+        thresholds: ThresholdArgs,
     },
     /// Validate a configuration and print it with every default filled in
     ///
@@ -216,14 +219,14 @@ pub enum Command {
     ///
     /// Runs that differ in nothing but the seed are one group, a row each. Return at the end is that of
     /// the evaluation that ends a run; the area under the learning curve is the mean of
-    /// rollout/ep_rew_mean over the steps. Intervals are 95 % bootstrap intervals over seeds.
+    /// rollout/ep_rew_mean over the steps. Intervals are 95 % bootstrap intervals over seeds. With
+    /// --threshold the table also says when rollout/ep_rew_mean reached that return.
     Compare {
         /// Run directories, or directories with runs below them
         #[arg(required = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
         paths: Vec<PathBuf>,
-        /// Also say when rollout/ep_rew_mean reached this return
-        #[arg(long, value_name = "RETURN", value_parser = finite, allow_negative_numbers = true)]
-        threshold: Option<f64>,
+        #[command(flatten)]
+        thresholds: ThresholdArgs,
         /// Write the table to this file, and the pairs beside it: table.csv, table.pairs.csv
         #[arg(long, short, value_name = "FILE.csv")]
         output: Option<PathBuf>,
@@ -376,9 +379,32 @@ pub struct ConfigArgs {
     pub set: Vec<String>,
 }
 
+/// What every seed must reach.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ThresholdArgs {
+    /// Say how many seeds ended with a return below this, and which
+    #[arg(long, value_name = "RETURN", value_parser = finite, allow_negative_numbers = true)]
+    pub threshold: Option<f64>,
+    /// Say how many seeds ended with a success rate below this, and which
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub success_threshold: Option<f64>,
+}
+
+impl From<ThresholdArgs> for Thresholds {
+    fn from(args: ThresholdArgs) -> Thresholds {
+        let ThresholdArgs { threshold, success_threshold } = args;
+        Thresholds { threshold, success_threshold }
+    }
+}
+
 fn finite(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
     number.ok_or_else(|| "expected a finite number".into())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to 1".into())
 }
 
 /// How the runs of a sweep are started.

@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod export;
+pub mod failures;
 pub mod plot;
 pub mod replay;
 pub mod report;

@@ -14,6 +14,7 @@ use crate::registry::Registry;
 use crate::results;
 use crate::results::compare::compare;
 use crate::results::export::export;
+use crate::results::failures::Thresholds;
 use crate::results::plot;
 use crate::results::replay::{Chosen, replay};
 use crate::results::report::report;
@@ -77,7 +78,9 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             let chosen = Chosen { episodes, seed, greedy: actions.are_greedy() };
             replay(&RunDir::at(policy.run), policy.checkpoint, chosen, gif.as_deref(), registry)
         }
-        Command::Report { paths, output } => report(&paths, &output, registry),
+        Command::Report { paths, output, thresholds } => {
+            report(&paths, &output, thresholds.into(), registry)
+        }
         Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
         Command::Bench { config, threads, result } => {
             let only = config.backend;
@@ -86,8 +89,8 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             let task = session::task(&experiment, registry)?;
             bench(&experiment, &task, &source, only, threads.count(), loud(result))
         }
-        Command::Compare { paths, threshold, output, result } => {
-            compare_runs(&paths, threshold, output.as_deref(), loud(result))
+        Command::Compare { paths, thresholds, output, result } => {
+            compare_runs(&paths, thresholds.into(), output.as_deref(), loud(result))
         }
         Command::Plot { output, cost, curves } => draw(&curves, cost.as_deref(), &output),
         Command::Watch { curves: CurveArgs { paths, metric, x } } => watch(&paths, &metric, x),
@@ -199,7 +202,7 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
 
 fn compare_runs(
     paths: &[PathBuf],
-    threshold: Option<f64>,
+    thresholds: Thresholds,
     file: Option<&Path>,
     output: Output,
 ) -> Result<(), Error> {
@@ -207,7 +210,9 @@ fn compare_runs(
         files::output(path, &["csv"])?;
     }
     let all_pairs = file.is_some() || output.json;
-    let comparison = compare(&results::groups(results::find(paths)?), threshold, all_pairs)?;
+    let groups = results::groups(results::find(paths)?);
+    thresholds.check(&groups)?;
+    let comparison = compare(&groups, thresholds, all_pairs)?;
     output.result(&comparison, || comparison.table());
     if let Some(path) = file {
         let pairs = path.with_extension("pairs.csv");

@@ -11,7 +11,7 @@ use envs::Entry;
 use std::path::{Path, PathBuf};
 
 /// The tuned configurations of the built-in environments, by algorithm and environment.
-const TUNED: [(&str, &str, &str); 13] = [
+const TUNED: [(&str, &str, &str); 14] = [
     ("ppo", "cartpole", include_str!("../../../../configs/ppo_cartpole.toml")),
     ("ppo", "pendulum", include_str!("../../../../configs/ppo_pendulum.toml")),
     ("ppo", "reach", include_str!("../../../../configs/ppo_reach.toml")),
@@ -23,8 +23,9 @@ const TUNED: [(&str, &str, &str); 13] = [
     ("trpo", "reach", include_str!("../../../../configs/trpo_reach.toml")),
     ("trpo", "cliff", include_str!("../../../../configs/trpo_cliff.toml")),
     ("trpo", "gusty", include_str!("../../../../configs/trpo_gusty.toml")),
-    ("cpo", "gusty", include_str!("../../../../configs/cpo_gusty.toml")),
     ("trpo", "budget", include_str!("../../../../configs/trpo_budget.toml")),
+    ("cpo", "gusty", include_str!("../../../../configs/cpo_gusty.toml")),
+    ("cpo", "budget", include_str!("../../../../configs/cpo_budget.toml")),
 ];
 
 /// Writes a configuration to start from.

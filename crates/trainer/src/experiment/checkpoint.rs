@@ -27,7 +27,7 @@ pub struct Checkpoint {
     pub collector: CollectorState,
     /// How far the run is.
     pub progress: Progress,
-    /// Return, length and success of the last finished episodes.
+    /// Return, length, success and costs of the last finished episodes.
     pub recent: RecentEpisodes,
 }
 
@@ -132,7 +132,7 @@ mod tests {
         let older = problem(FORMAT - 1, b"");
         assert_eq!(
             older.to_string(),
-            "has format 2, which this program no longer reads (it reads format 3)"
+            "has format 3, which this program no longer reads (it reads format 4)"
         );
     }
 }

@@ -1,8 +1,8 @@
 //! What the seeds of each group say together, and which group is better.
 
 use crate::error::Error;
-use crate::results::stats;
-use crate::results::{Group, Run};
+use crate::results::failures::{Failures, Thresholds};
+use crate::results::{Group, Run, stats};
 use crate::terminal::{Align, columns, command};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -20,8 +20,9 @@ pub const ALL_PAIRS_UP_TO: usize = 6;
 /// Groups of runs beside each other.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// Return that "reached" is about.
-    pub threshold: Option<f64>,
+    /// What "reached" and "failed" are about.
+    #[serde(flatten)]
+    pub thresholds: Thresholds,
     /// One a group with finished runs.
     pub rows: Vec<GroupStatistics>,
     /// All pairs of groups on the same environment.
@@ -52,6 +53,8 @@ pub struct GroupStatistics {
     pub costs: Vec<CostStatistics>,
     /// When the learning curve reached the threshold; `None` without a threshold.
     pub reached: Option<Reached>,
+    /// The seeds that ended below a threshold; `None` without a threshold.
+    pub failed: Option<Failures>,
 }
 
 /// What an episode costs at the end of a group's runs.
@@ -76,7 +79,7 @@ pub struct Aggregates {
     pub interquartile_mean: Estimate,
 }
 
-/// A statistic with its 95 % bootstrap interval over seeds.
+/// A statistic with its 95 % interval over seeds: a bootstrap one, unless it is said to be another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// The statistic.
@@ -107,7 +110,7 @@ pub struct Pair {
     pub probability: Estimate,
 }
 
-/// Compares groups by their finished runs; `threshold` is a return. Without `all_pairs` only those pairs
+/// Compares groups by their finished runs. Without `all_pairs` only those pairs
 /// are compared that are worth showing ([`Comparison::shown_pairs`]): of hundreds of groups there are tens
 /// of thousands.
 ///
@@ -115,7 +118,7 @@ pub struct Pair {
 /// When no run is finished.
 pub fn compare(
     groups: &[Group],
-    threshold: Option<f64>,
+    thresholds: Thresholds,
     all_pairs: bool,
 ) -> Result<Comparison, Error> {
     let mut notes = Vec::new();
@@ -126,7 +129,7 @@ pub fn compare(
         notes.push(format!("{path} is not finished and left out; `{resume}` goes on"));
     }
     let (rows, returns): (Vec<GroupStatistics>, Vec<Vec<f64>>) =
-        groups.par_iter().filter_map(|group| row(group, threshold)).unzip();
+        groups.par_iter().filter_map(|group| row(group, thresholds)).unzip();
     if rows.is_empty() {
         let first = unfinished.first().map(|run| run.path.as_path()).unwrap_or("".as_ref());
         return Err(Error::Usage(format!(
@@ -173,7 +176,7 @@ pub fn compare(
     {
         notes.push(format!("the runs are of different length, from {first} to {last} steps"));
     }
-    Ok(Comparison { threshold, rows, pairs, notes })
+    Ok(Comparison { thresholds, rows, pairs, notes })
 }
 
 impl Comparison {
@@ -209,7 +212,7 @@ impl Comparison {
             lines.push([vec![row.group.clone()], curve].concat());
         }
         text += &columns(&lines, Align::Left);
-        if let Some(threshold) = self.threshold {
+        if let Some(threshold) = self.thresholds.threshold {
             // Writing to a String can't fail.
             let _ = writeln!(text, "\n{CURVE} of {threshold} or more, median over seeds");
             let mut lines = vec![cells(["group", "reached by", "steps", "seconds"])];
@@ -224,6 +227,7 @@ impl Comparison {
             }
             text += &columns(&lines, Align::Left);
         }
+        self.failures_table(&mut text);
         self.pairs_table(&mut text);
         for (index, note) in self.notes.iter().enumerate() {
             let _ = writeln!(text, "{}note: {note}", if index == 0 { "\n" } else { "" });
@@ -236,6 +240,22 @@ impl Comparison {
     pub fn costs(&self) -> Vec<&str> {
         let names = self.rows.iter().flat_map(|row| row.costs.iter().map(|cost| &*cost.cost));
         names.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn failures_table(&self, text: &mut String) {
+        let Some(failure) = self.thresholds.failure() else { return };
+        // Writing to a String can't fail.
+        let _ = writeln!(
+            text,
+            "\nseeds that ended with {failure}; their share with its 95 % Wilson interval"
+        );
+        let mut lines = vec![cells(["group", "failed", "share", "seeds"])];
+        for row in &self.rows {
+            let failed = row.failed.as_ref().map(|failed| failed.cells(row.seeds.len()));
+            let failed = failed.unwrap_or_else(|| [(); 3].map(|()| dash()));
+            lines.push([vec![row.group.clone()], failed.to_vec()].concat());
+        }
+        *text += &columns(&lines, Align::Left);
     }
 
     /// The pairs that are worth showing: of many groups those with the best one only.
@@ -288,6 +308,12 @@ impl Comparison {
             "reached_by",
             "steps_to_threshold",
             "seconds_to_threshold",
+            "success_threshold",
+            "failed",
+            "failed_share",
+            "failed_share_low",
+            "failed_share_high",
+            "failed_seeds",
         ]));
         for cost in self.costs() {
             header.extend(["", "_low", "_high"].map(|end| format!("cost_{cost}{end}")));
@@ -307,10 +333,19 @@ impl Comparison {
             let reached = row.reached;
             let number =
                 |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
-            line.push(number(self.threshold));
+            line.push(number(self.thresholds.threshold));
             line.push(reached.map(|reached| reached.seeds.to_string()).unwrap_or_default());
             line.push(number(reached.and_then(|reached| reached.steps)));
             line.push(number(reached.and_then(|reached| reached.seconds)));
+            line.push(number(self.thresholds.success_threshold));
+            match &row.failed {
+                Some(Failures { seeds, share }) => {
+                    line.push(seeds.len().to_string());
+                    line.extend(share.cells());
+                    line.push(seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(" "));
+                }
+                None => line.extend(vec![String::new(); 5]),
+            }
             for name in self.costs() {
                 let cost = row.cost(name);
                 line.extend(cost.map(|cost| cost.mean.cells()).unwrap_or_default());
@@ -358,7 +393,7 @@ fn best(rows: &[GroupStatistics]) -> Vec<usize> {
 }
 
 /// The statistics of a group and the returns at the end; `None` if no run is finished.
-fn row(group: &Group, threshold: Option<f64>) -> Option<(GroupStatistics, Vec<f64>)> {
+fn row(group: &Group, thresholds: Thresholds) -> Option<(GroupStatistics, Vec<f64>)> {
     let finished: Vec<_> =
         group.runs.iter().filter_map(|run| Some((run, run.summary.as_ref()?))).collect();
     let first = finished.first()?.1;
@@ -388,7 +423,7 @@ fn row(group: &Group, threshold: Option<f64>) -> Option<(GroupStatistics, Vec<f6
                 CostStatistics { cost: name.clone(), mean: Estimate::mean_of(&means), limit }
             })
             .collect(),
-        reached: threshold.map(|threshold| {
+        reached: thresholds.threshold.map(|threshold| {
             let first = |x: &str| -> Vec<f64> {
                 finished.iter().map(|(run, _)| first_at(run, x, threshold)).collect()
             };
@@ -400,6 +435,8 @@ fn row(group: &Group, threshold: Option<f64>) -> Option<(GroupStatistics, Vec<f6
                 seconds: finite(stats::median(&seconds)),
             }
         }),
+        failed: thresholds
+            .failures(&finished.iter().map(|(_, summary)| *summary).collect::<Vec<_>>()),
     };
     Some((row, returns))
 }

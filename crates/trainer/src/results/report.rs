@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::files;
 use crate::registry::Registry;
 use crate::results::compare::{self, Estimate, GroupStatistics, compare};
+use crate::results::failures::Thresholds;
 use crate::results::plot::{self, Axis};
 use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
@@ -22,17 +23,23 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When there is no run, one can't be read, or the file can't be written. A policy that can't be
 /// replayed is a warning.
-pub fn report(paths: &[PathBuf], output: &Path, registry: &Registry) -> Result<(), Error> {
+pub fn report(
+    paths: &[PathBuf],
+    output: &Path,
+    thresholds: Thresholds,
+    registry: &Registry,
+) -> Result<(), Error> {
     files::output(output, &["html"])?;
     let groups = results::groups(results::find(paths)?);
-    let page = page(&groups, registry)?;
+    thresholds.check(&groups)?;
+    let page = page(&groups, thresholds, registry)?;
     files::write_atomically(output, &[page.as_bytes()])?;
     let size = page.len().div_ceil(1000);
     say(&format!("wrote {}: {}, {size} kB\n", output.display(), counts(&groups)));
     Ok(())
 }
 
-fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
+fn page(groups: &[Group], thresholds: Thresholds, registry: &Registry) -> Result<String, Error> {
     let (replays, notes) = replays(groups, registry);
     let sweep = SweepPicture::of(groups);
     let is_wide = sweep.is_some() || groups.len() > compare::ALL_PAIRS_UP_TO;
@@ -50,7 +57,7 @@ fn page(groups: &[Group], registry: &Registry) -> Result<String, Error> {
             // Beside the curves is the sweep, where there is one.
             ("curves_class", if environments(groups).len() > 1 { "wide" } else { "" }),
             ("comparison_class", if is_wide { "wide" } else { "" }),
-            ("comparison", &comparison(groups)),
+            ("comparison", &comparison(groups, thresholds)),
             ("replayed", &replayed(&notes)),
             ("runs", &run_table(groups)),
             ("version", env!("CARGO_PKG_VERSION")),
@@ -282,8 +289,8 @@ fn inline(svg: &str, label: &str, number: usize) -> String {
 }
 
 /// The numbers of `trainer compare`.
-fn comparison(groups: &[Group]) -> String {
-    let comparison = match compare(groups, None, false) {
+fn comparison(groups: &[Group], thresholds: Thresholds) -> String {
+    let comparison = match compare(groups, thresholds, false) {
         Ok(comparison) => comparison,
         Err(error) => return format!("<p>{}</p>\n", escape(&error.to_string())),
     };
@@ -300,7 +307,7 @@ fn comparison(groups: &[Group]) -> String {
     let mut ranked: Vec<&GroupStatistics> = comparison.rows.iter().collect();
     let middle = |row: &GroupStatistics| row.final_return.interquartile_mean.value;
     ranked.sort_by(|a, b| a.environment.cmp(&b.environment).then(middle(b).total_cmp(&middle(a))));
-    for row in ranked {
+    for row in &ranked {
         let end = &row.final_return;
         let mut cells = vec![
             escape(&row.group),
@@ -320,6 +327,9 @@ fn comparison(groups: &[Group]) -> String {
          % bootstrap intervals over seeds. While training: the mean height of the learning curve over its steps, interquartile mean.</p>\n",
     );
     html.push_str(&table(&heads, &rows, "Comparison", &[1]));
+    if let Some(failure) = thresholds.failure() {
+        html.push_str(&failures(&failure, &ranked));
+    }
     let all = comparison.rows.len() <= compare::ALL_PAIRS_UP_TO;
     let pairs: Vec<Vec<String>> = comparison
         .shown_pairs()
@@ -340,6 +350,26 @@ fn comparison(groups: &[Group]) -> String {
         html.push_str(&format!("<p class=\"quiet\">Note: {}</p>\n", escape(note)));
     }
     html
+}
+
+/// Which seeds failed.
+fn failures(failure: &str, rows: &[&GroupStatistics]) -> String {
+    let row = |row: &&GroupStatistics| {
+        let group = escape(&row.group);
+        match &row.failed {
+            Some(failed) => {
+                let [count, _, seeds] = failed.cells(row.seeds.len());
+                vec![group, count, with_interval(failed.share), seeds]
+            }
+            None => vec![group, "–".into(), "–".into(), "–".into()],
+        }
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
+    let heads = ["Group", "Failed", "Share", "Seeds"].map(str::to_owned);
+    format!(
+        "<p>A seed has failed that ended with {failure}. Share with its 95 % Wilson interval.</p>\n{}",
+        table(&heads, &rows, "Failures", &[1])
+    )
 }
 
 /// A statistic with its interval below.

@@ -86,6 +86,28 @@ pub fn bootstrap<const N: usize>(
     Some(ENDS.map(|end| quantile(&mut statistics, end)))
 }
 
+/// 95 % interval of the share that `count` of `total` are, Wilson's score interval:
+///
+/// ```text
+/// (p + z²/2n ± z sqrt(p (1 - p)/n + z²/4n²)) / (1 + z²/n)    with p = count/n, z the normal's 97.5 % quantile
+/// ```
+///
+/// A share of none or of all has an interval too, within 0 and 1; a bootstrap's would have no length. Not
+/// numbers if `total` is 0.
+///
+/// Source: Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference".
+#[must_use]
+pub fn wilson(count: usize, total: usize) -> [f64; 2] {
+    const Z: f64 = 1.959_963_984_540_054;
+    let n = total as f64;
+    let p = count as f64 / n;
+    let middle = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let [low, high] = [middle - half, middle + half].map(|end| end / (1.0 + Z * Z / n));
+    // Both are exact but for rounding.
+    [if count == 0 { 0.0 } else { low }, if count == total { 1.0 } else { high }]
+}
+
 /// Area under a curve of points `(x, y)` in order of `x`, by trapezoids, over the length of `x` that it
 /// spans: the mean height, in the unit of `y`. Of one point it is its `y`; `None` if there is none.
 #[must_use]
@@ -192,6 +214,26 @@ mod tests {
         assert_eq!(bootstrap([&[7.0]], |[x]| mean(x)), None);
         let one_of_two = bootstrap([&X, &[1.0]], |[x, y]| probability_of_improvement(x, y));
         assert_eq!(one_of_two, None);
+    }
+
+    /// Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3.
+    #[test]
+    fn wilson_intervals_are_the_published_ones() {
+        for (count, total, expected) in [
+            (81, 263, [0.2553, 0.3662]),
+            (15, 148, [0.0624, 0.1605]),
+            (0, 20, [0.0, 0.1611]),
+            (1, 29, [0.0061, 0.1718]),
+        ] {
+            let found = wilson(count, total);
+            close(found[0], expected[0], 5e-5);
+            close(found[1], expected[1], 5e-5);
+            let others = wilson(total - count, total);
+            close(others[0], 1.0 - found[1], 1e-12);
+        }
+        for total in 1..100 {
+            assert_eq!((wilson(0, total)[0], wilson(total, total)[1]), (0.0, 1.0));
+        }
     }
 
     #[test]

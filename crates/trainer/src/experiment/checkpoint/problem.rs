@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Version of the checkpoint format that this program writes and reads.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Why a file is no usable checkpoint.
 #[derive(Debug, thiserror::Error)]

@@ -117,7 +117,8 @@ fn tidy(schema: &mut Schema) {
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = text.replace('\n', " ");
     }
-    if schema.get("default").is_some_and(|value| value.is_null() || value.is_object()) {
+    let says_nothing = |value: &Value| value.is_null() || value.is_object() || value == "";
+    if schema.get("default").is_some_and(says_nothing) {
         schema.remove("default");
     }
     if let Some(Value::Array(types)) = schema.get_mut("type") {

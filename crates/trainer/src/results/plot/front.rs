@@ -6,7 +6,7 @@ use crate::experiment::config::did_you_mean;
 use crate::experiment::config::keys::flattened;
 use crate::results::compare::Estimate;
 use crate::results::{Group, Run};
-use kuva::plot::{LegendPosition, LinePlot, ScatterPlot};
+use kuva::plot::{LegendEntry, LegendPosition, LinePlot, ScatterPlot};
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 use std::collections::BTreeMap;
@@ -144,7 +144,8 @@ fn picture(
     if let Some(front) = exact_of(groups) {
         let line = LinePlot::new().with_data(front.to_vec()).with_color(EXACT_COLOR);
         plots.push(Plot::Line(line.with_stroke_width(1.5).with_dashed()));
-        legend.push(entry("the most that is possible, exactly".into(), EXACT_COLOR));
+        let exact = entry("the most that is possible, exactly".into(), EXACT_COLOR);
+        legend.push(LegendEntry { dasharray: Some("5,3".into()), ..exact });
     }
     for ((algorithm, points), color) in series.iter().zip(COLORS.iter().cycle()) {
         let at = || points.iter().map(|point| (point.cost.value, point.earned.value));
