@@ -4,17 +4,23 @@
 use std::path::Path;
 
 use agents::Evaluation;
+use backburn_tests::exact::{ACTIONS, STATES, Table, Walk, dual_optimum, softmax_policy};
+use envs::Cliff;
 use trainer::{Experiment, Override, Registry, Session};
 
-/// Trains as `trainer run configs/NAME.toml --seed SEED` does, and evaluates as it does at the end.
-fn train(name: &str, seed: u64) -> Evaluation {
+/// A session that trains as `trainer run configs/NAME.toml --seed SEED` does.
+fn begin(name: &str, seed: u64) -> Session {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.toml"));
     let registry = Registry::default();
     let overrides = [Override::flag("seed", seed)];
     let (experiment, source) = Experiment::read(&path, &overrides, &registry).unwrap();
-    assert_eq!(experiment.eval.episodes, 100, "{name}: episodes of the evaluation");
+    Session::begin(experiment, &source, &registry).unwrap()
+}
 
-    let mut session = Session::begin(experiment, &source, &registry).unwrap();
+/// Trains to the end, and evaluates as `trainer run` does there.
+fn train(name: &str, seed: u64) -> Evaluation {
+    let mut session = begin(name, seed);
+    assert_eq!(session.experiment.eval.episodes, 100, "{name}: episodes of the evaluation");
     while !session.is_finished() {
         session.iterate().unwrap();
     }
@@ -78,4 +84,56 @@ fn trpo_walks_along_the_cliff() {
 #[test]
 fn trpo_walks_along_the_cliff_from_another_seed() {
     check("trpo_cliff", 2, CLIFF);
+}
+
+/// A policy that is a table, with everything about it computed exactly.
+fn exact(session: &Session) -> Walk {
+    let mut observations = vec![0.0; STATES * Cliff::CELLS];
+    for (state, row) in observations.chunks_exact_mut(Cliff::CELLS).enumerate() {
+        row[state] = 1.0;
+    }
+    let mut logits = vec![0.0; STATES * ACTIONS];
+    let actor = session.agent.actor();
+    actor.policy().network().forward_plain(actor.params(), &observations, &mut logits);
+    let table: Table = logits.as_chunks().0.iter().map(|row| row.map(f64::from)).collect();
+    Walk::new(softmax_policy(&table))
+}
+
+/// The final policy on `gusty` keeps its limit of 0.5, by exact policy evaluation: within `tolerance` of it,
+/// never more than 5 % above, and its return is near the best there is. The multiplier, if it is steered,
+/// is on average that of the dual in the last quarter of the run.
+fn check_gusty(name: &str, seed: u64, tolerance: f64, is_steered: bool) {
+    const LIMIT: f64 = 0.5;
+    let (best, lambda) = dual_optimum(LIMIT);
+    let mut session = begin(name, seed);
+    let mut multipliers = Vec::new();
+    while !session.is_finished() {
+        multipliers.push(session.iterate().unwrap().update.get("train/multiplier").unwrap());
+    }
+    assert!(session.progress.steps <= 1_000_000);
+    let walk = exact(&session);
+    let place = format!("{name}, seed {seed}");
+    assert!((walk.cost / LIMIT - 1.0).abs() <= tolerance, "{place}: cost {}", walk.cost);
+    assert!(walk.cost <= 1.05 * LIMIT, "{place}: cost {}", walk.cost);
+    assert!(walk.performance >= best - 0.15, "{place}: return {}", walk.performance);
+    if is_steered {
+        let last = &multipliers[multipliers.len() / 4 * 3..];
+        let mean = last.iter().sum::<f64>() / last.len() as f64;
+        assert!((mean / lambda - 1.0).abs() <= 0.1, "{place}: multiplier {mean}, not {lambda}");
+    }
+}
+
+#[test]
+fn ppo_keeps_a_limit_on_falls() {
+    check_gusty("ppo_gusty", 1, 0.05, true);
+}
+
+#[test]
+fn trpo_keeps_a_limit_on_falls() {
+    check_gusty("trpo_gusty", 1, 0.05, true);
+}
+
+#[test]
+fn cpo_keeps_a_limit_on_falls() {
+    check_gusty("cpo_gusty", 1, 0.05, false);
 }
