@@ -60,10 +60,12 @@ def rows(trainer: str, directory: Path, environment: str) -> list[str]:
 
 def sweep(trainer: str, environment: str, seeds: int, directory: Path, *settings: str) -> None:
     """Trains both algorithms with seeds 1 to `seeds`."""
-    command = [trainer, "run", f"configs/compare_ppo_trpo_{environment}.toml", "--out", directory]
-    for setting in (f"sweep.seeds={seeds}", "eval.every_steps=0", *settings):
-        command += ["--set", setting]
-    subprocess.run([*command, "--overwrite", "--quiet"], check=True)
+    for algorithm in ("ppo", "trpo"):
+        config = f"configs/{algorithm}_{environment}.toml"
+        command = [trainer, "run", config, "--out", directory / algorithm]
+        for setting in (f"sweep.seeds={seeds}", "eval.every_steps=0", *settings):
+            command += ["--set", setting]
+        subprocess.run([*command, "--overwrite", "--quiet"], check=True)
 
 
 def main() -> None:

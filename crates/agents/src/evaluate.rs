@@ -7,7 +7,7 @@ use envs::{Drawing, Episode, Rng, Stream, Task, VectorEnv, stream};
 
 /// Evaluation uses environments from this global index on, which no training run reaches: its
 /// episodes are new ones, the same for every policy.
-const FIRST_INDEX: u32 = 1 << 31;
+pub const EVALUATION_ENVIRONMENTS: u32 = 1 << 31;
 
 /// Episodes of a frozen policy and their statistics.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,7 +146,7 @@ pub fn evaluate(
     let policy = actor.policy();
     let (outputs_width, action_width) = (policy.output_width(), policy.action_width());
     // Each environment plays one episode: none is favoured for being short.
-    let mut envs = VectorEnv::new(task, seed, FIRST_INDEX, episodes);
+    let mut envs = VectorEnv::new(task, seed, EVALUATION_ENVIRONMENTS, episodes);
     let mut sampling: Vec<Rng> =
         (0..episodes as u32).map(|index| stream(seed, Stream::Evaluation(index))).collect();
     let mut finished: Vec<Option<Episode>> = vec![None; episodes];
@@ -263,7 +263,7 @@ pub fn record(
 ) -> Result<Recording, AgentError> {
     let mut environment = task.make();
     let spec = task.spec();
-    let mut rng = stream(seed, Stream::Environment(FIRST_INDEX + episode));
+    let mut rng = stream(seed, Stream::Environment(EVALUATION_ENVIRONMENTS + episode));
     let mut sampling = (!greedy).then(|| stream(seed, Stream::Evaluation(episode)));
     environment.reset(&mut rng);
     let mut observation = vec![0.0; spec.observation_space.width()];

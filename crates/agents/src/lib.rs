@@ -47,7 +47,7 @@ pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
 pub use constraint::{Constraint, Constraints, cost_indices, cost_metric};
 pub use cpo::CpoConfig;
 pub use error::AgentError;
-pub use evaluate::{Evaluation, MeanCost, Recording, evaluate, record};
+pub use evaluate::{EVALUATION_ENVIRONMENTS, Evaluation, MeanCost, Recording, evaluate, record};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
 pub use learner::{Critic, CriticState, Learner};
 pub use metrics::{Metric, Metrics, PolicyMetrics};
