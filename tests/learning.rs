@@ -1,31 +1,10 @@
 //! Learning, with the configurations that ship: each is trained to its end, and its final policy must
 //! solve the task in 100 greedy episodes.
 
-use std::path::Path;
-
-use agents::Evaluation;
 use backburn_tests::exact::{ACTIONS, STATES, Table, Walk, dual_optimum, softmax_policy};
+use backburn_tests::{begin, train};
 use envs::Cliff;
-use trainer::{Experiment, Override, Registry, Session};
-
-/// A session that trains as `trainer run configs/NAME.toml --seed SEED` does.
-fn begin(name: &str, seed: u64) -> Session {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.toml"));
-    let registry = Registry::default();
-    let overrides = [Override::flag("seed", seed)];
-    let (experiment, source) = Experiment::read(&path, &overrides, &registry).unwrap();
-    Session::begin(experiment, &source, &registry).unwrap()
-}
-
-/// Trains to the end, and evaluates as `trainer run` does there.
-fn train(name: &str, seed: u64) -> Evaluation {
-    let mut session = begin(name, seed);
-    assert_eq!(session.experiment.eval.episodes, 100, "{name}: episodes of the evaluation");
-    while !session.is_finished() {
-        session.iterate().unwrap();
-    }
-    session.evaluate().unwrap()
-}
+use trainer::Session;
 
 /// The mean return over the evaluation must be at least `bar`.
 fn check(name: &str, seed: u64, bar: f64) {

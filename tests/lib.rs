@@ -3,15 +3,16 @@
 pub mod exact;
 pub mod textbook;
 
-use agents::Backend;
+use agents::{Backend, Evaluation};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use trainer::{Experiment, Override, Registry, Session};
 
 /// The cases of a reference file: of `tests/reference`, or of the directory that the environment
 /// variable `REFERENCE_DIR` names.
@@ -95,4 +96,31 @@ pub fn device(backend: Backend) -> Option<Device> {
         Backend::Flex | Backend::NdArray => open(backend),
         Backend::Wgpu => GPU.get_or_init(|| open(backend)).clone(),
     }
+}
+
+/// A session that trains as `trainer run configs/NAME.toml --seed SEED` does.
+///
+/// # Panics
+/// When the configuration can't be read.
+#[must_use]
+pub fn begin(name: &str, seed: u64) -> Session {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.toml"));
+    let registry = Registry::default();
+    let overrides = [Override::flag("seed", seed)];
+    let (experiment, source) = Experiment::read(&path, &overrides, &registry).unwrap();
+    Session::begin(experiment, &source, &registry).unwrap()
+}
+
+/// Trains to the end, and evaluates as `trainer run` does there.
+///
+/// # Panics
+/// When that fails, or there are not 100 episodes.
+#[must_use]
+pub fn train(name: &str, seed: u64) -> Evaluation {
+    let mut session = begin(name, seed);
+    assert_eq!(session.experiment.eval.episodes, 100, "{name}: episodes of the evaluation");
+    while !session.is_finished() {
+        session.iterate().unwrap();
+    }
+    session.evaluate().unwrap()
 }

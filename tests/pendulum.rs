@@ -2,11 +2,11 @@
 //! the same initial states. The returns themselves depend more on the initial states than on the policy.
 
 use std::f64::consts::{PI, TAU};
-use std::path::Path;
+use std::sync::LazyLock;
 
 use agents::EVALUATION_ENVIRONMENTS;
+use backburn_tests::train;
 use envs::{Environment, Environments, Pendulum, TaskConfig, VectorEnv};
-use trainer::{Experiment, Override, Registry, Session};
 
 /// What is earned from each state on in many steps, on a grid over angle and angular velocity.
 struct Values {
@@ -114,34 +114,28 @@ fn step(theta: f64, speed: f64, torque: f64) -> (f64, f64, f64) {
     (reward, state[0], state[1])
 }
 
+/// Of all tests.
+static VALUES: LazyLock<Values> = LazyLock::new(Values::solve);
+
 /// Trains as `trainer run configs/NAME.toml --seed SEED` does. What the last policy loses in the 100 episodes of
 /// its evaluation against the controller, in the mean.
-fn regret(values: &Values, name: &str, seed: u64) -> f64 {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.toml"));
-    let registry = Registry::default();
-    let overrides = [Override::flag("seed", seed)];
-    let (experiment, source) = Experiment::read(&path, &overrides, &registry).unwrap();
-    let episodes = experiment.eval.episodes;
-    let mut session = Session::begin(experiment, &source, &registry).unwrap();
-    while !session.is_finished() {
-        session.iterate().unwrap();
-    }
-    let reached = session.evaluate().unwrap().mean_return();
-
+fn regret(name: &str, seed: u64) -> f64 {
+    let reached = train(name, seed);
+    let episodes = reached.episodes().len();
     let entry = Environments::default().get("pendulum").unwrap();
     let task = entry.task(&TaskConfig::default()).unwrap();
     let envs = VectorEnv::new(&task, seed, EVALUATION_ENVIRONMENTS, episodes);
     let first = envs.observations().chunks_exact(3);
     let best = first.map(|row| {
         let [cos, sin, speed] = [0, 1, 2].map(|k| f64::from(row[k]));
-        values.control(sin.atan2(cos), speed)
+        VALUES.control(sin.atan2(cos), speed)
     });
-    best.sum::<f64>() / episodes as f64 - reached
+    best.sum::<f64>() / episodes as f64 - reached.mean_return()
 }
 
 #[test]
 fn the_controller_is_close_to_the_best() {
-    let values = Values::solve();
+    let values = &*VALUES;
     // At rest upright there is nothing to do.
     assert_eq!(values.control(0.0, 0.0), 0.0);
     // What is earned is what was promised: the grid is fine enough, and 200 steps are.
@@ -154,9 +148,8 @@ fn the_controller_is_close_to_the_best() {
 
 #[test]
 fn ppo_swings_up_with_little_regret() {
-    let values = Values::solve();
     for seed in 1..=3 {
-        let regret = regret(&values, "ppo_pendulum", seed);
+        let regret = regret("ppo_pendulum", seed);
         assert!(regret <= 25.0, "seed {seed}: regret {regret}");
         assert!(regret >= -1.0, "seed {seed}: better than the best by {}", -regret);
     }

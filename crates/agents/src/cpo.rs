@@ -19,7 +19,7 @@ use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
 use crate::batch::Batch;
 use crate::conjugate_gradient::{Solution, conjugate_gradient, dot};
 use crate::error::AgentError;
-use crate::gae::{explained_variance, variance};
+use crate::gae::variance;
 use crate::lagrangian::report;
 use crate::learner::Learner;
 use crate::metrics::Metrics;
@@ -28,49 +28,14 @@ use crate::ops::standardized;
 use crate::policy::Policy;
 use crate::stakes::Stakes;
 use crate::threads::join;
-use crate::trpo::{Candidate, TrpoConfig, TrustRegion, fit, moved};
+use crate::trpo::{Candidate, PolicyStep, TrpoConfig, TrpoMetrics, TrustRegion, fit, line_search};
+use burn::tensor::{Tensor, TensorData};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
-use subproblem::{Case, solve};
+use subproblem::{Case, Step, solve};
 
 /// Of a direction, what another one leaves over: at most this share of its length is a rounding error.
 const PARALLEL: f64 = 1e-6;
-
-crate::metrics! {
-    /// What an update of CPO reports.
-    pub struct CpoMetrics {
-        /// Negative surrogate objective of the step that was taken.
-        pub policy_loss: f64,
-        /// Mean squared error of the reward's critic, over all minibatches of its fit.
-        pub value_loss: f64,
-        /// Entropy of the policy after the step, in nats.
-        pub entropy: f64,
-        /// Exact mean KL(old, new) of the step, in nats.
-        pub kl: f64,
-        /// The same from the samples' ratios alone.
-        pub approx_kl: f64,
-        /// Share of the returns' variance that the critic explained before the update.
-        pub explained_variance: f64,
-        /// Euclidean norm of the reward surrogate's gradient.
-        pub gradient_norm: f64,
-        /// Learning rate of the critics.
-        pub learning_rate: f64,
-        /// Squared residual that conjugate gradient ended with, for the reward.
-        pub cg_residual: f64,
-        /// Conjugate-gradient iterations, for reward and cost together.
-        pub cg_iterations: f64,
-        /// What the advantages left of the step: 1 unless they are below their floor.
-        pub step_share: f64,
-        /// Fraction of the full step that was taken; 0 when none was accepted.
-        pub step_size: f64,
-        /// Step sizes that the line search tried.
-        pub line_search_steps: f64,
-        /// 1 when a step was taken, otherwise 0.
-        pub accepted: f64,
-        /// 1 when the step was to lower the cost whatever becomes of the reward, otherwise 0.
-        pub recovery: f64,
-    }
-}
 
 /// What an episode cost and how long it was, as means over the last ones that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,33 +115,19 @@ impl Algorithm for Cpo {
             || task.step(),
             || fit(config, critics, &rewards, learning_rate, shuffling, device),
         );
-        let (step, fit) = (step?, fit?);
+        let ((step, Step { case, nu, .. }), fit) = (step?, fit?);
 
-        actor.params = step.params;
+        let metrics = TrpoMetrics::new(&step, &fit, reward, learning_rate, step_share);
+        let mut metrics: Metrics = metrics.into();
+        // 1 when the step was to lower the cost whatever becomes of the reward, otherwise 0.
+        metrics.push("train/recovery", f64::from(u8::from(case == Case::Recovery)));
+        actor.params = step.found.params;
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
         self.state = CpoState { shuffling: fit.shuffling, stakes, episodes };
-        let metrics = CpoMetrics {
-            policy_loss: step.reached.policy_loss,
-            value_loss: fit.value_losses[0],
-            entropy: step.reached.entropy,
-            kl: step.reached.kl,
-            approx_kl: step.reached.approx_kl,
-            explained_variance: explained_variance(&reward.values, &reward.returns),
-            gradient_norm: step.gradient_norm,
-            learning_rate,
-            cg_residual: step.cg_residual,
-            cg_iterations: step.cg_iterations as f64,
-            step_share,
-            step_size: step.size,
-            line_search_steps: step.line_search_steps as f64,
-            accepted: f64::from(u8::from(step.size > 0.0)),
-            recovery: f64::from(u8::from(step.case == Case::Recovery)),
-        };
-        let mut metrics = metrics.into();
         // A recovery leaves the reward out of account: it has none.
-        let nu = if step.case == Case::Recovery { f64::NAN } else { step.nu };
+        let nu = if case == Case::Recovery { f64::NAN } else { nu };
         let multiplier = std::iter::once(nu * unit);
         let constraints = self.config.constraints();
         report(constraints, batch, multiplier, &fit.value_losses[1..], &mut metrics);
@@ -208,8 +159,8 @@ fn with_advantages(samples: &Minibatch, advantages: &[f32]) -> Minibatch {
     let count = advantages.len();
     let mean = advantages.iter().copied().map(f64::from).sum::<f64>() / count as f64;
     let centred: Vec<f32> = advantages.iter().map(|&a| (f64::from(a) - mean) as f32).collect();
-    let data = burn::tensor::TensorData::new(centred, [count, 1]);
-    let advantages = burn::tensor::Tensor::from_data(data, &samples.observations.device());
+    let data = TensorData::new(centred, [count, 1]);
+    let advantages = Tensor::from_data(data, &samples.observations.device());
     Minibatch { advantages, ..samples.clone() }
 }
 
@@ -228,25 +179,10 @@ struct Task<'a> {
     entropy_coef: f64,
 }
 
-/// What the step of the policy led to.
-struct PolicyStep {
-    params: Vec<f32>,
-    reached: Candidate,
-    case: Case,
-    /// Multiplier of the cost, in units of the advantages as they were given.
-    nu: f64,
-    gradient_norm: f64,
-    cg_residual: f64,
-    cg_iterations: usize,
-    /// Fraction of the full step; 0 where none was accepted.
-    size: f64,
-    line_search_steps: usize,
-}
-
 impl Task<'_> {
     /// The solution of the subproblem (theorem 2), shortened until the line search accepts it. Where it
     /// accepts none the parameters stay.
-    fn step(&self) -> Result<PolicyStep, AgentError> {
+    fn step(&self) -> Result<(PolicyStep, Step), AgentError> {
         let Task { config, policy, params, excess, max_kl, .. } = *self;
         let region =
             TrustRegion::new(policy, params, self.rewards, config.damping, self.entropy_coef);
@@ -283,38 +219,14 @@ impl Task<'_> {
             full_step.iter_mut().zip(direction).for_each(|(x, d)| *x += share * d);
         }
 
-        let mut taken = None;
-        let (mut tried, mut fraction) = (0, 1.0);
-        while tried < config.line_search_steps && taken.is_none() && !basis.is_empty() {
-            tried += 1;
-            let mut params = moved(params, &full_step, fraction);
-            policy.bound(&mut params);
-            let candidate = region.at(&params)?;
-            let least = if excess > 0.0 { f64::NEG_INFINITY } else { old_surrogate };
-            if candidate.accepted(least, max_kl)
-                && costs.at(&params)?.surrogate - old_cost <= (-excess).max(0.0)
-            {
-                taken = Some((params, candidate, fraction));
-            } else {
-                fraction *= config.line_search_shrink;
-            }
-        }
-        let (params, reached, size) = match taken {
-            Some(taken) => taken,
-            None => (params.to_vec(), region.at(params)?, 0.0),
+        let full_step = (!basis.is_empty()).then_some(full_step.as_slice());
+        let least = if excess > 0.0 { f64::NEG_INFINITY } else { old_surrogate };
+        let accepts = |params: &[f32], candidate: &Candidate| {
+            Ok(candidate.accepted(least, max_kl)
+                && costs.at(params)?.surrogate - old_cost <= (-excess).max(0.0))
         };
-        AgentError::check_finite("entropy", reached.entropy)?;
-        Ok(PolicyStep {
-            params,
-            reached,
-            case: step.case,
-            nu: step.nu,
-            gradient_norm,
-            cg_residual,
-            cg_iterations,
-            size,
-            line_search_steps: tried,
-        })
+        let found = line_search(config, policy, params, full_step, &region, accepts)?;
+        Ok((PolicyStep { found, gradient_norm, cg_residual, cg_iterations }, step))
     }
 }
 

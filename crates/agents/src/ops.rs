@@ -16,6 +16,7 @@ mod gradient;
 pub mod kernel;
 mod lanes;
 pub(crate) mod network;
+mod spare;
 mod surrogate;
 mod tensors;
 mod value;

@@ -16,7 +16,7 @@ pub use config::TrpoConfig;
 
 use crate::adam::Adam;
 use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
-use crate::batch::Batch;
+use crate::batch::{Batch, Signal};
 use crate::conjugate_gradient::{conjugate_gradient, dot};
 use crate::error::AgentError;
 use crate::gae::explained_variance;
@@ -209,10 +209,39 @@ crate::metrics! {
         pub step_share: f64,
         /// Fraction of the full step that was taken; 0 when none was accepted.
         pub step_size: f64,
-        /// PolicyStep sizes that the line search tried.
+        /// Step sizes that the line search tried.
         pub line_search_steps: f64,
         /// 1 when a step was taken, otherwise 0.
         pub accepted: f64,
+    }
+}
+
+impl TrpoMetrics {
+    /// What came of a step, and of the critics' fit beside it.
+    pub(crate) fn new(
+        step: &PolicyStep,
+        fit: &Fit,
+        reward: &Signal,
+        learning_rate: f64,
+        step_share: f64,
+    ) -> TrpoMetrics {
+        let Found { reached, size, tried, .. } = &step.found;
+        TrpoMetrics {
+            policy_loss: reached.policy_loss,
+            value_loss: fit.value_losses[0],
+            entropy: reached.entropy,
+            kl: reached.kl,
+            approx_kl: reached.approx_kl,
+            explained_variance: explained_variance(&reward.values, &reward.returns),
+            gradient_norm: step.gradient_norm,
+            learning_rate,
+            cg_residual: step.cg_residual,
+            cg_iterations: step.cg_iterations as f64,
+            step_share,
+            step_size: *size,
+            line_search_steps: *tried as f64,
+            accepted: f64::from(u8::from(*size > 0.0)),
+        }
     }
 }
 
@@ -268,29 +297,13 @@ impl Algorithm for Trpo {
         );
         let (step, fit) = (step?, fit?);
 
-        actor.params = step.params;
+        let metrics = TrpoMetrics::new(&step, &fit, batch.reward(), learning_rate, step_share);
+        let mut metrics = metrics.into();
+        actor.params = step.found.params;
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
         self.state = TrpoState { shuffling: fit.shuffling, stakes, lagrangian };
-        let reward = batch.reward();
-        let metrics = TrpoMetrics {
-            policy_loss: step.reached.policy_loss,
-            value_loss: fit.value_losses[0],
-            entropy: step.reached.entropy,
-            kl: step.reached.kl,
-            approx_kl: step.reached.approx_kl,
-            explained_variance: explained_variance(&reward.values, &reward.returns),
-            gradient_norm: step.gradient_norm,
-            learning_rate,
-            cg_residual: step.cg_residual,
-            cg_iterations: step.cg_iterations as f64,
-            step_share,
-            step_size: step.size,
-            line_search_steps: step.line_search_steps as f64,
-            accepted: if step.size > 0.0 { 1.0 } else { 0.0 },
-        };
-        let mut metrics = metrics.into();
         let (constraints, lagrangian) = (self.config.constraints(), &self.state.lagrangian);
         lagrangian.report(constraints, batch, &fit.value_losses[1..], &mut metrics);
         Ok(metrics)
@@ -353,15 +366,12 @@ pub(crate) fn fit(
 }
 
 /// What the step of the policy led to.
-struct PolicyStep {
-    params: Vec<f32>,
-    reached: Candidate,
-    gradient_norm: f64,
-    cg_residual: f64,
-    cg_iterations: usize,
-    /// Fraction of the full step; 0 where none was accepted.
-    size: f64,
-    line_search_steps: usize,
+pub(crate) struct PolicyStep {
+    pub found: Found,
+    pub gradient_norm: f64,
+    /// Of the reward's direction.
+    pub cg_residual: f64,
+    pub cg_iterations: usize,
 }
 
 /// One trust-region step: the natural gradient by conjugate gradient, scaled to the region's border,
@@ -390,17 +400,50 @@ fn take_step(
         config.cg_tolerance,
     )?;
     let curvature = dot(&solution.x, &region.damped_fisher_product(&solution.x)?);
-    let mut taken = None;
+    let scale = step_scale(curvature, max_kl);
+    let full_step: Option<Vec<f64>> =
+        scale.map(|scale| solution.x.iter().map(|s| scale * s).collect());
+    let full_step = full_step.as_deref();
+    let accepts = |_: &[f32], candidate: &Candidate| Ok(candidate.accepted(old_surrogate, max_kl));
+    let found = line_search(config, policy, params, full_step, &region, accepts)?;
+    Ok(PolicyStep {
+        found,
+        gradient_norm,
+        cg_residual: solution.residual,
+        cg_iterations: solution.iterations,
+    })
+}
+
+/// Where a line search ended.
+pub(crate) struct Found {
+    pub params: Vec<f32>,
+    pub reached: Candidate,
+    /// Fraction of the full step; 0 where none was accepted.
+    pub size: f64,
+    /// Step sizes that were tried.
+    pub tried: usize,
+}
+
+/// Shortens a step until parameters and what they lead to are accepted. Where none are, or there is no step, the
+/// parameters stay.
+pub(crate) fn line_search(
+    config: &TrpoConfig,
+    policy: &Policy,
+    params: &[f32],
+    full_step: Option<&[f64]>,
+    region: &TrustRegion<'_>,
+    accepts: impl Fn(&[f32], &Candidate) -> Result<bool, AgentError>,
+) -> Result<Found, AgentError> {
     let mut tried = 0;
-    if let Some(scale) = step_scale(curvature, max_kl) {
-        let full_step: Vec<f64> = solution.x.iter().map(|s| scale * s).collect();
+    let mut taken = None;
+    if let Some(full_step) = full_step {
         let mut fraction = 1.0;
         while tried < config.line_search_steps && taken.is_none() {
             tried += 1;
-            let mut params = moved(params, &full_step, fraction);
+            let mut params = moved(params, full_step, fraction);
             policy.bound(&mut params);
             let candidate = region.at(&params)?;
-            if candidate.accepted(old_surrogate, max_kl) {
+            if accepts(&params, &candidate)? {
                 taken = Some((params, candidate, fraction));
             } else {
                 fraction *= config.line_search_shrink;
@@ -412,13 +455,5 @@ fn take_step(
         None => (params.to_vec(), region.at(params)?, 0.0),
     };
     AgentError::check_finite("entropy", reached.entropy)?;
-    Ok(PolicyStep {
-        params,
-        reached,
-        gradient_norm,
-        cg_residual: solution.residual,
-        cg_iterations: solution.iterations,
-        size,
-        line_search_steps: tried,
-    })
+    Ok(Found { params, reached, size, tried })
 }

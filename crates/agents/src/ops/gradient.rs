@@ -4,6 +4,7 @@
 
 use super::kernel;
 use super::network::NetworkOps;
+use super::spare::{Spare, with_spare};
 use super::surrogate::{Family, LossTerms, SurrogateOps, flex};
 use super::tensors::{Array, Expr, Handle, flex_body, numbers_of, room, tensor_of};
 use super::value::{self, ValueOps};
@@ -13,7 +14,6 @@ use crate::network::Mlp;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
-use std::cell::RefCell;
 
 /// The gradient of a loss on a minibatch.
 #[derive(Clone, Debug)]
@@ -353,16 +353,12 @@ impl Pass {
     }
 }
 
-/// Gives the work buffers that are kept between calls. While a thread waits for another one it may begin
-/// other work: that gets buffers of its own.
+/// Work on buffers that are kept between calls.
 fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
     thread_local! {
-        static SPARE: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
+        static SPARE: Spare<Buffers> = const { Spare::new(Vec::new()) };
     }
-    let mut buffers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    let result = work(&mut buffers);
-    SPARE.with_borrow_mut(|spare| spare.push(buffers));
-    result
+    with_spare(&SPARE, work)
 }
 
 /// The rows of columns `[batch, width]` with these indices, in buffers.

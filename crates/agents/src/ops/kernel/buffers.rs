@@ -2,7 +2,7 @@
 
 use super::panels::Rows;
 use super::vector::NARROW;
-use std::cell::RefCell;
+use crate::ops::spare::{Spare, with_spare};
 
 /// Buffers of a kernel.
 #[derive(Default)]
@@ -31,14 +31,10 @@ pub(super) struct ChunkBuffers {
     pub(super) edge: Rows,
 }
 
-/// Gives the work buffers that are kept between calls, so that nothing is allocated. While a thread waits
-/// for another one it may begin other work: that gets buffers of its own.
+/// Work on buffers that are kept between calls.
 pub(super) fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
     thread_local! {
-        static SPARE: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
+        static SPARE: Spare<Buffers> = const { Spare::new(Vec::new()) };
     }
-    let mut buffers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    let result = work(&mut buffers);
-    SPARE.with_borrow_mut(|spare| spare.push(buffers));
-    result
+    with_spare(&SPARE, work)
 }
