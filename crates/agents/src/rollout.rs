@@ -94,6 +94,9 @@ impl Collector {
             cost: 0.0,
             envs,
         };
+        if let Some(failure) = collector.envs.failure() {
+            return Err(AgentError::Environment(failure));
+        }
         collector.observe(agent, 0)?;
         Ok(collector)
     }
@@ -191,7 +194,8 @@ impl Collector {
         if self.batch.log_probs[log_probs].iter().any(|log_prob| !log_prob.is_finite()) {
             return Err(AgentError::NonFinite("log-probability of an action".into()));
         }
-        Ok(())
+        self.envs.finish_step();
+        self.envs.failure().map_or(Ok(()), |failure| Err(AgentError::Environment(failure)))
     }
 
     /// Writes down what happened.
@@ -322,11 +326,24 @@ impl Collector {
             AgentError::check_saved("reward normaliser", saved.is_sound(self.batch.num_envs))?;
         }
         self.envs.set_state(state.envs).map_err(|error| AgentError::Mismatch(error.to_string()))?;
+        if let Some(failure) = self.envs.failure() {
+            return Err(AgentError::Environment(failure));
+        }
         AgentError::check_saved("state of the environments", is_finite(self.envs.observations()))?;
         self.observations = state.observations;
         self.reward_normalizer = state.reward_normalizer;
         self.sampling = state.sampling;
         Ok(())
+    }
+
+    /// Goes on with the episodes that the environments began when they were given a state and have none
+    /// ([`envs::Spec::saves_state`]); `agent` is the one that was saved with it.
+    pub fn take_new_episodes(&mut self, agent: &Agent) {
+        if let Some(normalizer) = &mut self.reward_normalizer {
+            normalizer.end_episodes();
+        }
+        self.observations.copy_from_slice(self.envs.observations());
+        agent.actor().normalize(&mut self.observations);
     }
 }
 

@@ -15,6 +15,8 @@ mod gusty;
 mod normalize;
 mod parameters;
 mod pendulum;
+#[cfg(unix)]
+mod process;
 mod randomized;
 mod reach;
 mod rng;
@@ -26,13 +28,15 @@ mod wrapper;
 pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
 pub use cliff::{Cliff, CliffParameters};
-pub use drawing::{Color, Drawing, Shape};
+pub use drawing::{Color, Drawing, Frame, Shape};
 pub use environment::{Environment, Spec, StateError, Step};
 pub use environments::{Entry, Environments};
 pub use gusty::{Gusty, GustyParameters};
 pub use normalize::{ObservationNormalizer, RewardNormalizer, RunningMeanStd};
 pub use parameters::{ParameterError, Parametric};
 pub use pendulum::{Pendulum, PendulumParameters};
+#[cfg(unix)]
+pub use process::ProcessParameters;
 pub use reach::{Reach, ReachParameters};
 pub use rng::{Rng, Stream, stream};
 pub use space::{Action, Space};

@@ -646,7 +646,7 @@ mod tests {
 
     #[test]
     fn every_built_in_parameter_can_be_drawn_alone() {
-        for entry in Environments::default().entries() {
+        for entry in Environments::default().simulated() {
             for (key, value) in entry.defaults() {
                 let value = value.as_f64().unwrap();
                 let pair = if value == 0.0 {

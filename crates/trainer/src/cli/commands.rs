@@ -32,7 +32,9 @@ use std::path::{Path, PathBuf};
 /// Whatever ended it early, with its message and exit code.
 pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
     match command {
-        Command::Init { env, algorithm, output } => init::init(&env, &algorithm, output, registry),
+        Command::Init { env, algorithm, command, output } => {
+            init::init(&env, &algorithm, command.as_deref(), output, registry)
+        }
         Command::Schema { output } => init::schema(output.as_deref(), registry),
         Command::Completions { shell } => {
             init::completions(shell, registry);

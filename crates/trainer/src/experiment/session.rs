@@ -8,7 +8,7 @@ use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
-use crate::terminal::command;
+use crate::terminal::{self, command};
 use agents::policy::Policy;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation, cost_indices};
 use envs::{Spec, Task, VectorEnv};
@@ -114,6 +114,13 @@ impl Session {
         }
         self.agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
         self.collector.set_state(checkpoint.collector).map_err(|error| foreign(error, &path))?;
+        if !self.task.spec().saves_state {
+            self.collector.take_new_episodes(&self.agent);
+            terminal::hint(
+                "the environment's state can't be saved: the run goes on with new episodes, and not \
+                 as if it had not stopped",
+            );
+        }
         self.progress = progress;
         self.recent = checkpoint.recent;
         self.saved = Some(path);
