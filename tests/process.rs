@@ -64,7 +64,10 @@ fn ends_of_all_kinds_final_observations_and_all_that_has_a_name() {
     let Some(command) = script("process_env.py", "counter") else { return };
     let mut envs = VectorEnv::new(&task(&command, 2), 3, 0, 5);
     let spec = envs.spec().clone();
-    assert_eq!((&*spec.reward_terms, &*spec.costs), (&["before", "one"].map(String::from)[..], &["even", "odd"].map(String::from)[..]));
+    assert_eq!(
+        (&*spec.reward_terms, &*spec.costs),
+        (&["before", "one"].map(String::from)[..], &["even", "odd"].map(String::from)[..])
+    );
     assert!(spec.reports_success && spec.saves_state);
     let (mut ended, mut terminated, mut truncated, mut firsts) = (0, 0, 0, [0; 2]);
     for time in 0..60 {
@@ -215,6 +218,38 @@ fn pendulum_is_the_built_in_one() {
 }
 
 #[test]
+fn mujoco_goes_on_from_its_state_bit_for_bit() {
+    let Some(python) = python_if_any() else { return };
+    let imports = Command::new(python).args(["-c", "import mujoco"]).stderr(Stdio::null()).status();
+    if !imports.expect("Python starts").success() {
+        support::skipped("MuJoCo's states: there is no mujoco in this Python");
+        return;
+    }
+    for id in ["HalfCheetah-v5", "Hopper-v5", "Ant-v5"] {
+        let task = task(&gymnasium(id).expect("Python is there"), 1);
+        let width = task.spec().action_space.width();
+        let mut one = VectorEnv::new(&task, 1, 0, 2);
+        let steps = |envs: &mut VectorEnv, from: usize| {
+            let mut seen = Vec::new();
+            for time in from..from + 60 {
+                let number = |index: usize| (time * (index + 1)) as f32;
+                let actions: Vec<f32> = (0..2 * width).map(|index| number(index).sin()).collect();
+                let rewards = envs.step(&actions).iter().map(|one| one.reward.to_bits());
+                seen.extend(rewards.collect::<Vec<_>>());
+                seen.extend(envs.observations().iter().map(|one| u64::from(one.to_bits())));
+            }
+            seen
+        };
+        steps(&mut one, 0);
+        let state = one.state();
+        let expected = steps(&mut one, 60);
+        let mut other = VectorEnv::new(&task, 2, 0, 2);
+        other.set_state(state).expect("it fits");
+        assert!(steps(&mut other, 60) == expected, "{id}");
+    }
+}
+
+#[test]
 fn spaces_are_flattened_or_refused() {
     let Some(command) = script("process_env.py", "nested") else { return };
     let envs = VectorEnv::new(&task(&command, 1), 1, 0, 2);
@@ -227,7 +262,8 @@ fn spaces_are_flattened_or_refused() {
     };
     refused(script("process_env.py", "choices"), "the trainer knows Discrete and Box");
     refused(gymnasium("NoSuch-v0"), "NoSuch-v0: Environment `NoSuch` doesn't exist");
-    let wrapped = |more: &[&str]| with_package(&[&["-m", "backburn_env", "CartPole-v1"], more].concat());
+    let wrapped =
+        |more: &[&str]| with_package(&[&["-m", "backburn_env", "CartPole-v1"], more].concat());
     refused(wrapped(&["--wrapper", "Nothing"]), "'Nothing' is no wrapper");
     refused(wrapped(&["--arg", "gravity"]), "'gravity' is not key=value");
     let command = wrapped(&["--wrapper", "TimeAwareObservation(flatten=True)"]).expect("Python");
@@ -248,7 +284,11 @@ fn what_can_not_be_drawn_or_is_not_there_is_refused() {
         (json!({ "command": ["/nowhere/at/all"] }), "command", "can't be started: No such file"),
         (json!({ "command": ["false"] }), "command", "ended with exit code 1; it printed nothing"),
         (json!({ "command": ["true"], "processes": 0 }), "processes", "is 0; must be"),
-        (json!({ "command": ["true"], "processes": { "choice": [1, 2] } }), "processes", "can't be drawn"),
+        (
+            json!({ "command": ["true"], "processes": { "choice": [1, 2] } }),
+            "processes",
+            "can't be drawn",
+        ),
     ] {
         let error = task_of(parameters, TaskConfig::default()).expect_err(expected);
         assert_eq!(error.key, Some(format!("parameters.{key}")), "{error}");
@@ -310,7 +350,8 @@ fn a_process_that_misbehaves_ends_the_run_with_a_message_and_the_last_checkpoint
         place.write("config.toml", config(&command, ""));
         let ended = place.trainer(&["run", "config.toml", "--quiet", "--out", "run"]);
         let ended = ended.expect(1, fragments);
-        let about = ["the environment failed: process 0 (`env ", "the last good checkpoint is run/"];
+        let about =
+            ["the environment failed: process 0 (`env ", "the last good checkpoint is run/"];
         ended.expect(1, &about);
         leaves_no_orphan(&place);
         // The checkpoint is good: the policy in it can be played, where the process lasts for it.
@@ -410,14 +451,22 @@ fn a_trainer_that_is_killed_leaves_no_orphan() {
 }
 
 /// The last checkpoint of a run of so many steps, which is begun with `first` of them and resumed.
-fn checkpoint(place: &Place, name: &str, first: u64, steps: u64, hints: usize) -> trainer::Checkpoint {
+fn checkpoint(
+    place: &Place,
+    name: &str,
+    first: u64,
+    steps: u64,
+    hints: usize,
+) -> trainer::Checkpoint {
     let set = format!("total_steps={first}");
     let run = ["run", "config.toml", "--quiet", "--out", name, "--set", &set];
     place.trainer(&run).expect(0, &[]);
     let config = place.path(&format!("{name}/config.toml"));
     let text = fs::read_to_string(&config).expect("the resolved configuration");
     let from = format!("total_steps = {first}\n");
-    fs::write(&config, text.replace(&from, &format!("total_steps = {steps}\n"))).expect("written");
+    let text = text.replace(&from, &format!("total_steps = {steps}\n"));
+    // With another number of processes, which does not matter.
+    fs::write(&config, text.replace("processes = 2", "processes = 1")).expect("it is written");
     let resumed = place.trainer(&["resume", name, "--quiet"]).expect(0, &[]);
     assert_eq!(resumed.stderr.matches("goes on with new episodes").count(), hints, "{resumed:?}");
     let path = place.path(&format!("{name}/checkpoints/step-{steps:012}.ckpt"));
@@ -435,7 +484,8 @@ fn a_resumed_run_is_the_one_that_was_not_stopped_where_there_is_a_state() {
     let place = Place::new();
     let normalized = "[env]\nnormalize_observations = true\nnormalize_rewards = true";
     let text = config(&command, "processes = 2").replace("[env]", normalized);
-    place.write("config.toml", text.replace("num_envs = 2", "num_envs = 3").replace("= 64", "= 96"));
+    place
+        .write("config.toml", text.replace("num_envs = 2", "num_envs = 3").replace("= 64", "= 96"));
     let bytes = |name: &str, first| {
         let copy = place.path("copy.ckpt");
         checkpoint(&place, name, first, 576, 0).write(&copy).expect("it is written");
@@ -504,15 +554,22 @@ fn the_commands_of_the_book_run() {
     std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o755);
     fs::set_permissions(&path, rights).expect("it can be run");
     let (commands, printed) = place.run_chapter_with("process.md", path.parent());
-    assert!(commands.contains("init process ppo") && printed.contains("success     1.00"), "{printed}");
+    assert!(
+        commands.contains("init process ppo") && printed.contains("success     1.00"),
+        "{printed}"
+    );
     let file = fs::read_to_string(place.path("cartpole.toml")).expect("the file to start from");
-    let found = "# It has: observations of 4 numbers; actions of 2 choices; episodes of 500 steps at most.";
+    let found =
+        "# It has: observations of 4 numbers; actions of 2 choices; episodes of 500 steps at most.";
     assert!(file.contains(found), "{file}");
     let command = r#"command = ["python3", "-m", "backburn_env", "CartPole-v1"]"#;
     assert!(file.contains(command), "{file}");
     for (arguments, expected) in [
         (&["init", "process", "ppo"][..], "say which program has the environment"),
-        (&["init", "cartpole", "ppo", "--command", "x"], "--command is for the environment process"),
+        (
+            &["init", "cartpole", "ppo", "--command", "x"],
+            "--command is for the environment process",
+        ),
         (&["init", "process", "ppo", "--command", "'x"], "a quote is not closed"),
         (&["init", "process", "ppo", "--command", "false"], "ended with exit code 1"),
     ] {
@@ -545,8 +602,8 @@ fn the_double_pendulum_in_cpp_keeps_its_energy_and_is_trained() {
         let seen: Vec<f64> = envs.observations()[..6].iter().map(|&x| f64::from(x)).collect();
         let (a, b) = (seen[1].atan2(seen[0]), seen[3].atan2(seen[2]));
         let (da, db) = (5.0 * seen[4], 10.0 * seen[5]);
-        let kinetic = 0.5 * da * da
-            + 0.5 * (da * da + (da + db).powi(2) + 2.0 * da * (da + db) * b.cos());
+        let kinetic =
+            0.5 * da * da + 0.5 * (da * da + (da + db).powi(2) + 2.0 * da * (da + db) * b.cos());
         kinetic - 9.81 * (2.0 * a.cos() + (a + b).cos())
     };
     for _ in 0..20 {

@@ -11,6 +11,8 @@ use std::time::Instant;
 
 /// Nanoseconds of a step from which on a part of the environments is worth a thread of its own.
 const WORTH: f64 = 5_000.0;
+/// Environments that work elsewhere and are given their actions together, at least.
+const AT_ONCE: usize = 16;
 
 /// Everything that the next rollouts depend on, beside the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,9 +96,7 @@ impl Collector {
             cost: 0.0,
             envs,
         };
-        if let Some(failure) = collector.envs.failure() {
-            return Err(AgentError::Environment(failure));
-        }
+        collector.failure().map_or(Ok(()), Err)?;
         collector.observe(agent, 0)?;
         Ok(collector)
     }
@@ -195,7 +195,7 @@ impl Collector {
             return Err(AgentError::NonFinite("log-probability of an action".into()));
         }
         self.envs.finish_step();
-        self.envs.failure().map_or(Ok(()), |failure| Err(AgentError::Environment(failure)))
+        self.failure().map_or(Ok(()), Err)
     }
 
     /// Writes down what happened.
@@ -305,6 +305,12 @@ impl Collector {
         }
     }
 
+    /// Why environments that work elsewhere work no more; a state that was copied meanwhile is none.
+    #[must_use]
+    pub fn failure(&self) -> Option<AgentError> {
+        self.envs.failure().map(AgentError::Environment)
+    }
+
     /// Goes on from a saved state.
     ///
     /// # Errors
@@ -326,9 +332,7 @@ impl Collector {
             AgentError::check_saved("reward normaliser", saved.is_sound(self.batch.num_envs))?;
         }
         self.envs.set_state(state.envs).map_err(|error| AgentError::Mismatch(error.to_string()))?;
-        if let Some(failure) = self.envs.failure() {
-            return Err(AgentError::Environment(failure));
-        }
+        self.failure().map_or(Ok(()), Err)?;
         AgentError::check_saved("state of the environments", is_finite(self.envs.observations()))?;
         self.observations = state.observations;
         self.reward_normalizer = state.reward_normalizer;
@@ -366,6 +370,13 @@ impl<'a> Acting<'a> {
         if half as f64 * cost >= WORTH && is_helped() {
             let (first, rest) = self.split_at(half, actor);
             join(|| first.step(actor, cost), || rest.step(actor, cost));
+            return;
+        }
+        if self.envs.is_elsewhere() && half >= AT_ONCE {
+            // The processes of the first ones work while the actions of the others are chosen.
+            let (first, rest) = self.split_at(half, actor);
+            first.step(actor, cost);
+            rest.step(actor, cost);
             return;
         }
         let policy = actor.policy();

@@ -64,7 +64,8 @@ pub(crate) fn build(resolved: Resolved) -> Result<(Maker, Spec), ParameterError>
                        [\"python3\", \"-m\", \"backburn_env\", \"CartPole-v1\"]";
         return Err(ParameterError::at("command", message));
     }
-    let wrong = |message: String| ParameterError::at("command", format!("does not work: {message}"));
+    let wrong =
+        |message: String| ParameterError::at("command", format!("does not work: {message}"));
     let (start, answer) = parameters.timeouts();
     let mut connection = Connection::start(&parameters.command, 0).map_err(wrong)?;
     let hello = connection.hello(start, answer).map_err(wrong)?;
@@ -496,8 +497,7 @@ impl Environment for Proxy {
         if !fleet.spec.saves_state {
             return StateError::read::<0>(state).map(drop);
         }
-        let answer =
-            fleet.about(self.row, Kind::SetState, state).map_err(StateError::Elsewhere)?;
+        let answer = fleet.about(self.row, Kind::SetState, state).map_err(StateError::Elsewhere)?;
         let observation = fleet.observation(self.row);
         let (expected, found) = (4 * observation.len(), answer.len());
         if found != expected {

@@ -251,9 +251,13 @@ impl Task {
             Some(wrapping) => (&wrapping.noise[..], wrapping.delay.as_ref(), wrapping.repeat),
             None => (&[][..], None, 1),
         };
+        // How many processes there are, and how long they may take, is no part of what they do.
+        let is_part = |key: &str| self.name != "process" || key == "command";
+        let mut parameters = self.parameters.clone();
+        parameters.retain(|key, _| is_part(key));
         sorted(&json!({
             "name": self.name,
-            "parameters": self.parameters,
+            "parameters": parameters,
             "observation_noise": noise,
             "action_delay": delay,
             "action_repeat": repeat,

@@ -344,6 +344,12 @@ impl<'a> Part<'a> {
         self.members.len()
     }
 
+    /// Whether they work elsewhere ([`Spec::is_elsewhere`]).
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.spec.is_elsewhere
+    }
+
     /// The first `middle` copies and the others.
     #[must_use]
     pub fn split_at(self, middle: usize) -> (Part<'a>, Part<'a>) {
@@ -415,6 +421,7 @@ impl<'a> Part<'a> {
     }
 
     /// Steps copy `k` with its action and writes down what came of it.
+    #[inline(always)] // a step of a small environment takes no longer than a call
     fn finish(&mut self, k: usize) {
         let width = self.spec.observation_space.width();
         let (terms, costs) = (self.spec.reward_terms.len(), self.spec.costs.len());
@@ -457,6 +464,7 @@ impl<'a> Part<'a> {
     }
 
     /// Resets copy `k` if its episode has ended, and reads its observation.
+    #[inline(always)]
     fn go_on(&mut self, k: usize) {
         let width = self.spec.observation_space.width();
         let member = &mut self.members[k];
@@ -521,7 +529,9 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
-    use crate::{Action, ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig};
+    use crate::{
+        Action, ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig,
+    };
     use serde_json::{Map, Value, json};
 
     /// Counts its steps: from 0 or 1, up to 3, where it terminates if the action was 0, or 4, where

@@ -110,11 +110,7 @@ impl Connection {
     ///
     /// # Errors
     /// When it does not, or is nothing that can be trained in.
-    pub(super) fn hello(
-        &mut self,
-        start: Duration,
-        patience: Duration,
-    ) -> Result<Hello, String> {
+    pub(super) fn hello(&mut self, start: Duration, patience: Duration) -> Result<Hello, String> {
         self.patience = start;
         self.receive(Kind::Hello, 0, None)?;
         self.patience = patience;
@@ -193,9 +189,9 @@ impl Connection {
             }
         }
         if found > MAX_PAYLOAD {
-            return Err(self.fail(&format!(
-                "sent a message of {found} bytes; {MAX_PAYLOAD} are allowed"
-            )));
+            return Err(
+                self.fail(&format!("sent a message of {found} bytes; {MAX_PAYLOAD} are allowed"))
+            );
         }
         if filled > HEADER + found {
             return Err(self.fail("sent more than it was asked for"));

@@ -80,9 +80,7 @@ impl Hello {
         let is_width = |width: usize| (1..=MAX_WIDTH).contains(&width);
         let bounds = |what: &str, Bounds { low, high }: &Bounds| {
             let are_pairs = low.len() == high.len() && is_width(low.len());
-            let is_wrong = |(l, h): (&Option<f32>, &Option<f32>)| {
-                matches!((l, h), (Some(l), Some(h)) if l > h)
-            };
+            let is_wrong = |(l, h): (&Option<f32>, &Option<f32>)| matches!((l, h), (Some(l), Some(h)) if l > h);
             match are_pairs && !low.iter().zip(high).any(is_wrong) {
                 true => Ok(()),
                 false => Err(format!(

@@ -130,15 +130,16 @@ impl Session {
     /// A copy of everything that goes on changing.
     ///
     /// # Errors
-    /// When the algorithm's state can't be written down.
+    /// When the algorithm's state can't be written down, or the environments' can't be had.
     pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        Ok(Checkpoint {
+        let checkpoint = Checkpoint {
             fingerprint: self.fingerprint.clone(),
             agent: self.agent.state().map_err(Error::Agent)?,
             collector: self.collector.state(),
             progress: self.progress,
             recent: self.recent.clone(),
-        })
+        };
+        self.collector.failure().map_or(Ok(checkpoint), |failure| Err(Error::Agent(failure)))
     }
 
     /// Whether the last iteration is done.

@@ -126,6 +126,7 @@ class _Server:
         assert isinstance(observation, spaces.Box)
         self.shape = observation.shape
         self.action: spaces.Box | spaces.Discrete
+        said: dict[str, Any]
         if isinstance(action, spaces.Discrete):
             self.action, said = action, {"n": int(action.n)}
         elif isinstance(action, spaces.Box):
@@ -235,8 +236,9 @@ class _Server:
         except ValueError:
             rows = np.empty(0)
         if rows.shape != (len(copies), *self.shape):
-            wrong = next((one for one in observed if np.shape(one) != self.shape), None)
-            raise Unusable(f"an observation has the shape {np.shape(wrong)}; its space has {self.shape}")
+            shapes = [np.shape(one) for one in observed]
+            wrong = next((shape for shape in shapes if shape != self.shape), rows.shape)
+            raise Unusable(f"an observation has the shape {wrong}; its space has {self.shape}")
         if self.hello["state"]:
             self.observations.update(zip(copies, rows.reshape(len(copies), -1)))
         return rows.tobytes()

@@ -40,8 +40,9 @@ class _Known:
         saved = self.env.np_random.bit_generator.state
         words = [saved["state"][key] >> (32 * word) & 0xFFFFFFFF for key in ("state", "inc") for word in range(4)]
         elapsed = 0 if self.limit is None else self.limit._elapsed_steps or 0
-        own = [*words, saved["has_uint32"], saved["uinteger"], elapsed]
-        return [float(number) for number in own] + self.simulated.get()
+        own: list[int] = [*words, saved["has_uint32"], saved["uinteger"], elapsed]
+        simulated: list[float] = self.simulated.get()
+        return [float(number) for number in own] + simulated
 
     def set(self, numbers: list[float]) -> None:
         words, rest = [int(number) for number in numbers[:11]], numbers[11:]
@@ -74,7 +75,7 @@ class _Mujoco:
     """MuJoCo says itself what its integration depends on."""
 
     def __init__(self, env: Any) -> None:
-        import mujoco
+        import mujoco  # type: ignore[import-untyped]
 
         self.mujoco, self.env, self.kind = mujoco, env, mujoco.mjtState.mjSTATE_INTEGRATION
 

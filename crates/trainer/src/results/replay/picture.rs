@@ -355,10 +355,16 @@ impl Surface {
             };
             for y in inside(from.1, to.1, colors.len() / width) {
                 for x in inside(from.0, to.0, width) {
-                    colors[y * width + x] = shrunk(frame, [
-                        [(x as f64 - from.0) / (to.0 - from.0), (y as f64 - from.1) / (to.1 - from.1)],
-                        [1.0 / (to.0 - from.0), 1.0 / (to.1 - from.1)],
-                    ]);
+                    colors[y * width + x] = shrunk(
+                        frame,
+                        [
+                            [
+                                (x as f64 - from.0) / (to.0 - from.0),
+                                (y as f64 - from.1) / (to.1 - from.1),
+                            ],
+                            [1.0 / (to.0 - from.0), 1.0 / (to.1 - from.1)],
+                        ],
+                    );
                 }
             }
         }
