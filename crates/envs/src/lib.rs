@@ -5,6 +5,7 @@
 //! environment by its name; an [`Entry`] with the parameters of a [`TaskConfig`] is a [`Task`]; and
 //! [`VectorEnv`] is many copies of a task with automatic resets.
 
+pub mod arm;
 mod budget;
 mod cartpole;
 mod cliff;

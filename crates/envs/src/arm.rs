@@ -1,0 +1,8 @@
+//! Arms from URDF files.
+
+pub mod geometry;
+pub mod robot;
+mod urdf;
+
+pub use robot::Robot;
+pub use urdf::UrdfError;
