@@ -1,5 +1,6 @@
 //! Environments by name.
 
+use crate::arm::Arm;
 use crate::budget::Budget;
 use crate::cartpole::CartPole;
 use crate::cliff::Cliff;
@@ -128,10 +129,10 @@ fn copies_of<E: Environment + Clone + Sync + 'static>(environment: E) -> (Maker,
 /// ```
 /// use envs::{Entry, Environments, Reach};
 ///
-/// let arm = Entry::with_parameters::<Reach>("arm", "one more arm");
-/// let environments = Environments::default().with(arm);
+/// let crane = Entry::with_parameters::<Reach>("crane", "one more arm");
+/// let environments = Environments::default().with(crane);
 /// assert!(environments.get("cartpole").is_some() && environments.get("moon").is_none());
-/// assert_eq!(environments.entries().last().map(|entry| entry.name), Some("arm"));
+/// assert_eq!(environments.entries().last().map(|entry| entry.name), Some("crane"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Environments {
@@ -165,6 +166,10 @@ impl Default for Environments {
             .with(Entry::with_parameters::<Budget>(
                 "budget",
                 "bring a cart to rest at the origin; cost: energy",
+            ))
+            .with(Entry::with_parameters::<Arm>(
+                "arm",
+                "move the tip of a robot, from its URDF file, to an object and grasp it",
             ))
     }
 }
