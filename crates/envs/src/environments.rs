@@ -104,6 +104,14 @@ impl Entry {
         (self.defaults)()
     }
 
+    /// The parameters that are paths of files.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        let schema = self.schema();
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        properties.filter(|(_, one)| one["file"] == true).map(|(key, _)| key.clone()).collect()
+    }
+
     /// The environment with parameters and all that holds around it.
     ///
     /// # Errors
@@ -114,7 +122,7 @@ impl Entry {
         let resolved = (self.resolve)(&config.parameters).map_err(inside)?;
         let table = resolved.table();
         let (maker, spec) = (self.build)(resolved).map_err(inside)?;
-        Task::new(self.name, table, maker, spec, config)
+        Task::new(self.name, (table, self.files()), maker, spec, config)
     }
 }
 
