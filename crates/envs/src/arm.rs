@@ -1,5 +1,6 @@
 //! Arms from URDF files.
 
+pub mod drawing;
 pub mod geometry;
 pub mod robot;
 mod urdf;
