@@ -5,60 +5,7 @@ use envs::arm::Robot;
 use envs::arm::robot::{Geometry, Mimic, Motion};
 
 /// A gripper on a slide on a turning column, with a branch that only carries a lamp.
-const ROBOT: &str = r#"<?xml version="1.0"?>
-<robot name="crane">
-  <material name="grey"><color rgba="0.5 0.5 0.5 1"/></material>
-  <link name="floor"/>
-  <link name="column">
-    <inertial>
-      <origin xyz="0 0 0.5" rpy="0 0 1.5707963267948966"/>
-      <mass value="4"/>
-      <inertia ixx="0.1" ixy="0" ixz="0" iyy="0.2" iyz="0" izz="0.25"/>
-    </inertial>
-    <visual><geometry><mesh filename="package://crane/column.stl"/></geometry></visual>
-    <collision>
-      <origin xyz="0 0 0.5"/>
-      <geometry><cylinder radius="0.05" length="1"/></geometry>
-    </collision>
-  </link>
-  <link name="carriage">
-    <inertial><mass value="1"/><inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial>
-    <collision><geometry><box size="0.1 0.2 0.3"/></geometry></collision>
-  </link>
-  <link name="left"><inertial><mass value="0.1"/><inertia ixx="1e-4" iyy="1e-4" izz="1e-4" ixy="0" ixz="0" iyz="0"/></inertial></link>
-  <link name="right"><inertial><mass value="0.1"/><inertia ixx="1e-4" iyy="1e-4" izz="1e-4" ixy="0" ixz="0" iyz="0"/></inertial></link>
-  <link name="lamp"/>
-  <joint name="turn" type="continuous">
-    <parent link="floor"/><child link="column"/>
-    <axis xyz="0 0 2"/>
-    <dynamics damping="0.7" friction="0.2"/>
-    <limit effort="30" velocity="2"/>
-  </joint>
-  <joint name="lift" type="prismatic">
-    <origin xyz="0.2 0 0.5" rpy="0 0 0.5"/>
-    <parent link="column"/><child link="carriage"/>
-    <axis xyz="0 0 1"/>
-    <limit lower="-0.2" upper="0.4" effort="90" velocity="0.5"/>
-  </joint>
-  <joint name="finger" type="prismatic">
-    <parent link="carriage"/><child link="left"/>
-    <axis xyz="0 1 0"/>
-    <limit lower="0" upper="0.04" effort="5" velocity="0.1"/>
-  </joint>
-  <joint name="thumb" type="prismatic">
-    <parent link="carriage"/><child link="right"/>
-    <axis xyz="0 -1 0"/>
-    <mimic joint="finger" multiplier="0.5" offset="0.01"/>
-    <limit lower="0" upper="0.04" effort="5" velocity="0.1"/>
-  </joint>
-  <joint name="lamp_post" type="fixed">
-    <origin xyz="0 0 1"/>
-    <parent link="column"/><child link="lamp"/>
-  </joint>
-  <gazebo reference="lamp"><light/></gazebo>
-  <transmission name="unknown"/>
-</robot>
-"#;
+const ROBOT: &str = include_str!("crane.urdf");
 
 /// What is wrong with the robot where a piece of its text is another one.
 fn message(from: &str, to: &str) -> String {
