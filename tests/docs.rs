@@ -261,7 +261,7 @@ fn every_key_of_a_sweep_is_documented_and_every_documented_default_is_true() {
         assert_eq!(documented.keys().cloned().collect::<BTreeSet<_>>(), known, "{section}");
 
         let sweep = parse(header).expect("a sweep").expect("it is there");
-        let resolved: Table = sweep.to_toml().unwrap().parse().unwrap();
+        let resolved: Table = sweep.to_toml(&Registry::default()).unwrap().parse().unwrap();
         let mut values = BTreeMap::new();
         flattened("", &resolved, &mut values);
         for (key, default) in documented {

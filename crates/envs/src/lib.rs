@@ -24,6 +24,7 @@ mod task;
 mod vector;
 mod wrapper;
 
+pub use arm::{Arm, ArmParameters};
 pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
 pub use cliff::{Cliff, CliffParameters};

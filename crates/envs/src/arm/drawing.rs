@@ -1,30 +1,32 @@
 //! What a robot looks like.
 
+use super::Arm;
 use super::geometry::{Pose, Vector, norm};
 use super::robot::{Geometry, Link, Motion, Robot, Shape};
-use crate::drawing::{Body, Color, Solid};
+use crate::drawing::{Body, Camera, Color, Drawing, Scene, Solid};
 use std::sync::Arc;
 
 /// Share of the length of all its links that a robot stretches out to: none lies in one line.
-const STRETCH: f64 = 0.8;
+const STRETCH: f64 = 0.87;
+/// Drawings for which the way of the tip is seen.
+const TRAIL: usize = 50;
 /// Thickness of links that have no shape, as a share of the robot's reach.
 const THICKNESS: f64 = 0.03;
 
 /// A robot's links as solids.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Appearance {
+struct Appearance {
     /// Of each link that is seen: its index, its solids and its color.
     links: Vec<(usize, Arc<[Solid]>, Color)>,
     /// About how far from the base the robot is seen, m; positive.
-    pub reach: f64,
+    reach: f64,
 }
 
 impl Appearance {
     /// Links look like their shapes for collisions, or else like those to be seen. A link with neither, which
     /// has meshes only, is a line to each link that hangs on it, and nothing if it weighs nothing. Colors
     /// take turns at the joints that move.
-    #[must_use]
-    pub fn new(robot: &Robot) -> Appearance {
+    fn new(robot: &Robot) -> Appearance {
         // Of each link: how far from the base it can be, and how many joints move it.
         let mut places: Vec<(f64, usize)> = Vec::with_capacity(robot.links.len());
         for link in &robot.links {
@@ -56,13 +58,38 @@ impl Appearance {
     }
 
     /// The links, where `pose` says for the index of each where it is.
-    pub fn bodies(&self, pose: impl Fn(usize) -> Pose) -> impl Iterator<Item = Body> {
+    fn bodies(&self, pose: impl Fn(usize) -> Pose) -> impl Iterator<Item = Body> {
         self.links.iter().map(move |(index, solids, color)| Body {
             solids: Arc::clone(solids),
             pose: pose(*index),
             color: *color,
             trail: 0,
         })
+    }
+}
+
+impl Arm {
+    /// The robot, the object as large as a grasp may be far from it, the zone to avoid, and the way of the tip.
+    pub(super) fn picture(&self) -> Drawing {
+        let parameters = &self.parameters;
+        let appearance = Appearance::new(&self.robot);
+        let pose = |link: usize| self.mechanism.pose(link);
+        let place = |position: Vector, radius: f64, color: Color| Body {
+            solids: vec![Solid::ball([0.0; 3], radius)].into(),
+            pose: Pose { position, ..Pose::NONE },
+            color,
+            trail: 0,
+        };
+        let tip =
+            Body { solids: Arc::new([]), pose: pose(self.tip), color: Color::Second, trail: TRAIL };
+        let zone = parameters.zone();
+        let bodies = zone.into_iter().map(|(center, radius)| place(center, radius, Color::Soft));
+        let object = place(self.object, parameters.grasp_distance, Color::Danger);
+        let bodies = bodies.chain([object, tip]).chain(appearance.bodies(pose));
+        let camera =
+            Camera { azimuth: parameters.camera_azimuth, elevation: parameters.camera_elevation };
+        Scene { camera, radius: appearance.reach, bodies: bodies.collect() }
+            .draw(f64::from(parameters.substeps) * parameters.time_step)
     }
 }
 

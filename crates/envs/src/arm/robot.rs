@@ -19,6 +19,12 @@ impl Robot {
         self.links.iter().position(|link| link.name == name)
     }
 
+    /// Whether the link turns on what it hangs on.
+    #[must_use]
+    pub fn turns(&self, link: usize) -> bool {
+        self.links[link].joint.as_ref().is_some_and(|joint| joint.motion == Motion::Turn)
+    }
+
     /// The last link of the longest chain: of the chains with the most joints that move, and among those
     /// with the most links, the first.
     #[must_use]
