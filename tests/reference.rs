@@ -207,6 +207,11 @@ fn arms_match_mujoco() {
     check_arms("arm.json");
 }
 
+#[test]
+fn joints_that_slide_follow_and_branch_match_mujoco() {
+    check_arms("arm_joints.json");
+}
+
 #[derive(Deserialize)]
 struct GaeCase {
     gamma: f64,

@@ -2,6 +2,7 @@
 
 mod constraints;
 mod control;
+mod drawing;
 mod dynamics;
 pub mod geometry;
 mod ldl;
@@ -18,7 +19,7 @@ pub use parameters::{ArmParameters, Control, PerJoint, Region};
 pub use robot::Robot;
 pub use urdf::UrdfError;
 
-use crate::drawing::{Color, Drawing};
+use crate::drawing::Drawing;
 use crate::environment::{Environment, Spec, StateError, Step};
 use crate::parameters::{ParameterError, Parametric};
 use crate::rng::{Rng, symmetric};
@@ -391,33 +392,5 @@ impl Environment for Arm {
 
     fn draw(&self, _action: Option<Action<'_>>) -> Option<Drawing> {
         Some(self.picture())
-    }
-}
-
-impl Arm {
-    /// Lines from joint to joint, seen from the side, and the object with its shadow.
-    fn picture(&self) -> Drawing {
-        let size = self.mechanism.reach(self.tip).min(3.0) + 0.1;
-        let seen = |[x, y, z]: Vector| {
-            let place = [x - 0.4 * y, z - 0.3 * y - 0.1 * x];
-            place.map(|number| number.clamp(-1.45 * size, 1.45 * size))
-        };
-        let seconds = f64::from(self.parameters.substeps) * self.parameters.time_step;
-        let mut drawing = Drawing::new([-1.5 * size; 2], [1.5 * size; 2], seconds);
-        let thin = 0.01 * size;
-        let ground = [[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]];
-        drawing.polygon(&ground.map(|[x, y]| seen([x * size, y * size, 0.0])), Color::Soft);
-        let at = |link: usize| self.mechanism.pose(link).position;
-        for (index, link) in self.robot.links.iter().enumerate() {
-            if let Some(joint) = &link.joint {
-                drawing.line(&[seen(at(joint.parent)), seen(at(index))], 4.0 * thin, Color::Text);
-            }
-        }
-        let [x, y, _] = self.object;
-        drawing.disc(seen([x, y, 0.0]), thin, Color::Quiet);
-        drawing.disc(seen(self.object), 2.0 * thin, Color::Danger);
-        drawing.disc(seen(at(self.tip)), 2.0 * thin, Color::Accent);
-        drawing.trail(seen(at(self.tip)), 40, thin, Color::Second);
-        drawing
     }
 }

@@ -2,7 +2,7 @@
 
 mod scene;
 
-pub use scene::{Body, Camera, Pose, Scene, Solid};
+pub use scene::{Body, Camera, Scene, Solid};
 
 /// A picture of one moment, in the task's own units, `x` to the right and `y` up. Later shapes cover
 /// earlier ones. What is seen and for how long is the same during an episode.

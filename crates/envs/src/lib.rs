@@ -28,7 +28,7 @@ pub use arm::{Arm, ArmParameters};
 pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
 pub use cliff::{Cliff, CliffParameters};
-pub use drawing::{Body, Camera, Color, Drawing, Pose, Scene, Shape, Solid};
+pub use drawing::{Body, Camera, Color, Drawing, Scene, Shape, Solid};
 pub use environment::{Environment, Spec, StateError, Step};
 pub use environments::{Entry, Environments};
 pub use gusty::{Gusty, GustyParameters};

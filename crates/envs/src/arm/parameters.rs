@@ -135,6 +135,12 @@ pub struct ArmParameters {
     /// Where given, there is the cost `speed`: in each step the sum of what the joints are faster than this.
     #[schemars(range(min = 0.0, max = 1000.0), example = 1.0, extend("unit" = "rad/s"))]
     pub joint_speed_limit: Option<f64>,
+    /// From where pictures show the arm: the camera's angle around the vertical, from `x` towards `y`.
+    #[schemars(range(min = -7.0, max = 7.0), extend("unit" = "rad"))]
+    pub camera_azimuth: f64,
+    /// The camera's angle above the floor.
+    #[schemars(range(min = 0.0, max = 1.57), extend("unit" = "rad"))]
+    pub camera_elevation: f64,
 }
 
 impl ArmParameters {
@@ -275,6 +281,8 @@ impl Default for ArmParameters {
             zone_z: None,
             zone_radius: None,
             joint_speed_limit: None,
+            camera_azimuth: -0.9,
+            camera_elevation: 0.4,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bodies in three dimensions, as a camera sees them.
 
 use super::{Color, Drawing};
+use crate::arm::geometry::{Pose, Vector, cross, dot, sub};
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 use std::sync::Arc;
 
@@ -20,11 +21,12 @@ const TRAIL: f64 = 0.012;
 /// Bodies above a floor at `z = 0`. Lengths are in m.
 ///
 /// ```
-/// use envs::{Body, Camera, Color, Pose, Scene, Shape, Solid};
+/// use envs::arm::geometry::Pose;
+/// use envs::{Body, Camera, Color, Scene, Shape, Solid};
 ///
 /// let ball = Body {
 ///     solids: vec![Solid::ball([0.0; 3], 0.1)].into(),
-///     pose: Pose { position: [0.0, 0.0, 0.5], ..Pose::default() },
+///     pose: Pose { position: [0.0, 0.0, 0.5], ..Pose::NONE },
 ///     color: Color::Accent,
 ///     trail: 0,
 /// };
@@ -65,63 +67,38 @@ pub struct Body {
     pub trail: usize,
 }
 
-/// A frame: `rotation * point + position` is a point of it in the scene.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pose {
-    /// Rows of the matrix.
-    pub rotation: [[f64; 3]; 3],
-    /// Its origin.
-    pub position: [f64; 3],
-}
-
 /// A convex solid: all that is between its faces, and a margin around it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solid {
     /// Its flat faces, the corners of each in order. Rounded sides need none: they are between the others.
-    pub faces: Vec<Vec<[f64; 3]>>,
+    pub faces: Vec<Vec<Vector>>,
     /// The margin.
     pub radius: f64,
-}
-
-impl Default for Pose {
-    /// The scene's own frame.
-    fn default() -> Self {
-        let rotation = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-        Pose { rotation, position: [0.0; 3] }
-    }
-}
-
-impl Pose {
-    /// A point of this frame in the scene.
-    #[must_use]
-    pub fn apply(&self, point: [f64; 3]) -> [f64; 3] {
-        [0, 1, 2].map(|axis| dot(self.rotation[axis], point) + self.position[axis])
-    }
 }
 
 impl Solid {
     /// A ball.
     #[must_use]
-    pub fn ball(center: [f64; 3], radius: f64) -> Solid {
+    pub fn ball(center: Vector, radius: f64) -> Solid {
         Solid { faces: vec![vec![center]], radius }
     }
 
     /// A ball's way along a line.
     #[must_use]
-    pub fn capsule(from: [f64; 3], to: [f64; 3], radius: f64) -> Solid {
+    pub fn capsule(from: Vector, to: Vector, radius: f64) -> Solid {
         Solid { faces: vec![vec![from, to]], radius }
     }
 
     /// A box around the origin of a frame.
     #[must_use]
-    pub fn cuboid(pose: &Pose, size: [f64; 3]) -> Solid {
+    pub fn cuboid(pose: &Pose, size: Vector) -> Solid {
         let face = |axis: usize, side: f64| {
             let corner = |(a, b): (f64, f64)| {
                 let mut corner = [0.0; 3];
                 corner[axis] = side * size[axis] / 2.0;
                 corner[(axis + 1) % 3] = a * size[(axis + 1) % 3] / 2.0;
                 corner[(axis + 2) % 3] = b * size[(axis + 2) % 3] / 2.0;
-                pose.apply(corner)
+                pose.point(corner)
             };
             [(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)].map(corner).to_vec()
         };
@@ -133,7 +110,7 @@ impl Solid {
     #[must_use]
     pub fn cylinder(pose: &Pose, radius: f64, length: f64) -> Solid {
         let face = |z: f64| {
-            let corners = circle().map(|[x, y]| pose.apply([radius * x, radius * y, z]));
+            let corners = circle().map(|[x, y]| pose.point([radius * x, radius * y, z]));
             corners.collect()
         };
         Solid { faces: vec![face(-length / 2.0), face(length / 2.0)], radius: 0.0 }
@@ -141,24 +118,23 @@ impl Solid {
 
     /// The same solid somewhere else.
     fn at(&self, pose: &Pose) -> Solid {
-        let face = |face: &Vec<[f64; 3]>| {
-            face.iter().map(|&corner| pose.apply(corner)).collect::<Vec<_>>()
-        };
+        let face =
+            |face: &Vec<Vector>| face.iter().map(|&corner| pose.point(corner)).collect::<Vec<_>>();
         Solid { faces: self.faces.iter().map(face).collect(), radius: self.radius }
     }
 
-    fn corners(&self) -> impl Iterator<Item = [f64; 3]> {
+    fn corners(&self) -> impl Iterator<Item = Vector> {
         self.faces.iter().flatten().copied()
     }
 
     /// The mean of its corners.
-    fn middle(&self) -> [f64; 3] {
+    fn middle(&self) -> Vector {
         let count = self.corners().count() as f64;
         [0, 1, 2].map(|axis| self.corners().map(|corner| corner[axis]).sum::<f64>() / count)
     }
 
     /// What is seen of it where `project` says where a point is seen; a margin stays as wide.
-    fn outline(&self, project: impl Fn([f64; 3]) -> [f64; 2]) -> Vec<[f64; 2]> {
+    fn outline(&self, project: impl Fn(Vector) -> [f64; 2]) -> Vec<[f64; 2]> {
         let corners = self.corners().map(project);
         if self.radius == 0.0 {
             return hull(corners.collect());
@@ -172,7 +148,7 @@ impl Solid {
 
 impl Camera {
     /// Unit vectors to the right, up, and towards the camera.
-    fn axes(self) -> [[f64; 3]; 3] {
+    fn axes(self) -> [Vector; 3] {
         let ((sin, cos), (rise, level)) = (self.azimuth.sin_cos(), self.elevation.sin_cos());
         [[-sin, cos, 0.0], [-rise * cos, -rise * sin, level], [level * cos, level * sin, rise]]
     }
@@ -184,7 +160,7 @@ impl Scene {
     pub fn draw(self, seconds: f64) -> Drawing {
         let radius = self.radius;
         let [right, up, towards] = self.camera.axes();
-        let project = |point: [f64; 3]| [dot(right, point), dot(up, point)];
+        let project = |point: Vector| [dot(right, point), dot(up, point)];
         // The floor's corners reach the picture's sides when the camera turns, and its nearest one the bottom.
         let floor = radius * FRAC_1_SQRT_2;
         let low = -radius * towards[2].max(LOWEST);
@@ -207,7 +183,7 @@ impl Scene {
             .flat_map(|body| parts(body).into_iter().map(|solid| (solid, body.color)))
             .collect();
         for (solid, _) in &solids {
-            let shadow = |[x, y, z]: [f64; 3]| project([x + SHADOW[0] * z, y + SHADOW[1] * z, 0.0]);
+            let shadow = |[x, y, z]: Vector| project([x + SHADOW[0] * z, y + SHADOW[1] * z, 0.0]);
             drawing.polygon(&solid.outline(shadow), Color::Soft);
         }
         for body in self.bodies.iter().filter(|body| body.trail > 0) {
@@ -220,7 +196,7 @@ impl Scene {
             let outline = solid.outline(project);
             drawing.polygon(&outline, *color);
             let middle = solid.middle();
-            let is_seen = |face: &&Vec<[f64; 3]>| {
+            let is_seen = |face: &&Vec<Vector>| {
                 let normal = normal(face);
                 let outward = dot(normal, face[0]) - dot(normal, middle);
                 face.len() > 2 && dot(normal, towards) * outward > 1e-9 * outward.abs()
@@ -249,18 +225,9 @@ fn circle() -> impl Iterator<Item = [f64; 2]> {
 }
 
 /// A vector of any length at right angles to a face; zero where it has no three corners.
-fn normal(face: &[[f64; 3]]) -> [f64; 3] {
+fn normal(face: &[Vector]) -> Vector {
     let [a, b, c] = [0, 1, 2].map(|corner| face[corner * face.len() / 3]);
-    let (u, v) = (subtract(b, a), subtract(c, a));
-    [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
-}
-
-fn subtract(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
-}
-
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    cross(sub(b, a), sub(c, a))
 }
 
 /// The corners of the convex hull, counterclockwise (Andrew, "Another efficient algorithm for convex hulls
@@ -328,7 +295,7 @@ mod tests {
     }
 
     fn body(solid: Solid, color: Color) -> Body {
-        Body { solids: vec![solid].into(), pose: Pose::default(), color, trail: 0 }
+        Body { solids: vec![solid].into(), pose: Pose::NONE, color, trail: 0 }
     }
 
     fn polygons(drawing: &Drawing) -> Vec<(Color, usize)> {
@@ -365,10 +332,10 @@ mod tests {
             let lines = drawing.shapes.iter().filter(is_line).count() - 2 * (CELLS + 1);
             (polygons(&drawing)[1].1, lines)
         };
-        let pose = Pose { position: [0.0, 0.0, 0.3], ..Pose::default() };
+        let pose = Pose { position: [0.0, 0.0, 0.3], ..Pose::NONE };
         // Corners of the outline; faces, and the outline.
         assert_eq!(lines(Solid::cuboid(&pose, [0.1, 0.2, 0.3]), 0.4), (6, 3 + 1));
-        assert_eq!(lines(Solid::cuboid(&pose, [0.1, 0.2, 0.3]), FRAC_PI_2), (4, 1 + 1));
+        assert_eq!(lines(Solid::cuboid(&pose, [0.1, 0.2, 0.3]), FRAC_PI_2).1, 1 + 1);
         assert_eq!(lines(Solid::cylinder(&pose, 0.1, 0.3), 0.4).1, 1 + 1);
         assert_eq!(lines(Solid::cylinder(&pose, 0.1, 0.3), 0.0).1, 1);
         assert_eq!(lines(Solid::capsule([0.0; 3], [0.0, 0.0, 0.3], 0.1), 0.4).1, 1);

@@ -2,7 +2,8 @@
 
 use crate::results::replay::picture::{NAMES, View};
 use crate::results::stats;
-use envs::{Body, Drawing, Pose, Scene, Shape};
+use envs::arm::geometry::Pose;
+use envs::{Body, Drawing, Scene, Shape};
 use serde::Serialize;
 
 /// The longer side of a picture, in the unit of all numbers: finer than a screen shows.
@@ -124,8 +125,8 @@ impl Turnable {
 impl Full {
     fn body(body: &Body, view: View) -> Full {
         let Pose { position, rotation } = body.pose;
-        let origin = position.map(|length| length * view.unit);
-        let axes = [0, 1].map(|axis| [0, 1, 2].map(|row| SIDE * rotation[row][axis]));
+        let origin = position.map(|x| x * view.unit);
+        let axes = [0, 1].map(|axis| rotation.0[axis].map(|x| x * SIDE));
         Full {
             kind: "body",
             color: NAMES[body.color as usize],
@@ -197,14 +198,14 @@ mod tests {
     fn bodies_are_written_once_and_their_poses_by_how_far() {
         let moment = |x: f64| {
             let ball = Solid::ball([0.0, 0.0, 0.1], 0.05);
-            let pose = Pose { position: [x, 0.0, 0.5], ..Pose::default() };
+            let pose = Pose { position: [x, 0.0, 0.5], ..Pose::NONE };
             let body = |pose, trail| Body {
                 solids: vec![ball.clone()].into(),
                 pose,
                 color: Color::Accent,
                 trail,
             };
-            let bodies = vec![body(Pose::default(), 0), body(pose, 9)];
+            let bodies = vec![body(Pose::NONE, 0), body(pose, 9)];
             let camera = Camera { azimuth: 0.5, elevation: 0.25 };
             Scene { camera, radius: 2.0, bodies }.draw(0.1)
         };
