@@ -1,5 +1,9 @@
 //! What an environment looks like, for whoever shows it: a terminal, a GIF, a page.
 
+mod scene;
+
+pub use scene::{Body, Camera, Scene, Solid};
+
 use std::sync::Arc;
 
 /// A picture of one moment, in the task's own units, `x` to the right and `y` up. Later shapes cover
@@ -24,6 +28,8 @@ pub struct Drawing {
     pub seconds: f64,
     /// What is seen.
     pub shapes: Vec<Shape>,
+    /// Bodies in three dimensions, where the shapes are what a camera sees of them.
+    pub scene: Option<Scene>,
 }
 
 /// A picture that an environment has rendered itself.
@@ -54,7 +60,7 @@ impl Frame {
     pub fn drawing(self, seconds: f64) -> Drawing {
         let high = [self.width as f64, self.height as f64];
         let shapes = vec![Shape::Frame { corners: [[0.0; 2], high], frame: self }];
-        Drawing { low: [0.0; 2], high, seconds, shapes }
+        Drawing { shapes, ..Drawing::new([0.0; 2], high, seconds) }
     }
 
     /// The colour of the pixel at this share of the width, from the left, and of the height, from the top;
@@ -197,7 +203,7 @@ impl Drawing {
     /// An empty picture that shows at least the rectangle between two corners, for so many seconds.
     #[must_use]
     pub fn new(low: [f64; 2], high: [f64; 2], seconds: f64) -> Drawing {
-        Drawing { low, high, seconds, shapes: Vec::new() }
+        Drawing { low, high, seconds, shapes: Vec::new(), scene: None }
     }
 
     /// Adds a [`Shape::Line`].

@@ -39,10 +39,16 @@ pub struct Spec {
     /// [`Environment::begin_step`] before the first answer is waited for, and it can fail
     /// ([`Environment::failure`]).
     pub is_elsewhere: bool,
+    /// What each number of an observation is, with its unit; empty where it is not said.
+    pub observation_names: Vec<String>,
+    /// What each number of a continuous action is, with the unit of 1; empty where it is not said.
+    pub action_names: Vec<String>,
+    /// How long a step lasts, s, where time is a notion.
+    pub step_seconds: Option<f64>,
 }
 
 impl Spec {
-    /// An environment that reports no success, whose reward has one term, and without costs.
+    /// An environment that reports no success, whose reward has one term, without costs and names.
     #[must_use]
     pub fn new(observation_space: Space, action_space: Space, max_episode_steps: u32) -> Spec {
         Spec {
@@ -54,6 +60,9 @@ impl Spec {
             costs: Vec::new(),
             saves_state: true,
             is_elsewhere: false,
+            observation_names: Vec::new(),
+            action_names: Vec::new(),
+            step_seconds: None,
         }
     }
 }

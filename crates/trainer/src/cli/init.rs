@@ -153,7 +153,9 @@ mod tests {
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
-        for entry in envs::Environments::default().simulated() {
+        // The robot of `arm` is the user's own, and its configurations are named by their robots.
+        let environments = envs::Environments::default();
+        for entry in environments.simulated().filter(|entry| entry.name != "arm") {
             let has_costs = !config::costs(entry).is_empty();
             let known = Algorithms::default();
             for one in known.all().iter().filter(|one| has_costs || !one.needs_constraint) {

@@ -43,7 +43,7 @@ pub fn start(
         ["runs", name, &seed.to_string()].iter().collect()
     });
     let run = RunDir::at(path);
-    let _lock = run.create(&session.experiment, overwrite)?;
+    let _lock = run.create(&session.experiment, &session.task, overwrite)?;
     finish(session, &run, control)
 }
 
