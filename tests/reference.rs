@@ -13,6 +13,7 @@ use backburn_tests::{assert_match, numbers, reference_cases, rows, widened};
 use burn::tensor::{Device, Tensor};
 use envs::{Action, CartPole, Environment, Pendulum, Reach, Space, Stream, stream};
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// Whether an episode is truncated by the time limit after `steps` steps.
 fn out_of_time(env: &impl Environment, steps: usize) -> bool {
@@ -298,7 +299,8 @@ fn trpo_matches_pytorch() {
         let minibatch = case.minibatch(&policy, &case.theta, &case.ppo.log_prob);
         let theta = narrowed(&case.theta);
         let expected = &case.trpo;
-        let region = TrustRegion::new(&policy, &theta, &minibatch, expected.damping, 0.0);
+        let region =
+            TrustRegion::new(&policy, &theta, &minibatch, expected.damping, 0.0, &Arc::default());
         let place = |what| format!("policy_update.json, case {index}: trpo {what}");
         let check = |found: &[f64], expected: &[f64], what: &str| {
             assert_match(found, expected, 1e-4, place(what.to_owned()));

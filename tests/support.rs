@@ -2,12 +2,14 @@
 
 #![allow(dead_code)] // each test program has this module, and none needs all of it
 
+use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use trainer::Checkpoint;
 
 /// The path of the `trainer` binary, built once for each test program.
 pub fn trainer_binary() -> &'static Path {
@@ -218,4 +220,61 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Names of the checkpoints by step, oldest first.
+pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let mut paths: Vec<_> = paths.filter(|path| name(path).starts_with("step-")).collect();
+    paths.sort();
+    paths
+}
+
+/// The bytes of a checkpoint with the clock taken out.
+pub fn timeless(place: &Place, path: &Path) -> Vec<u8> {
+    let mut checkpoint = Checkpoint::read(path).expect("a whole checkpoint");
+    checkpoint.progress.training_seconds = 0.0;
+    checkpoint.progress.elapsed_seconds = 0.0;
+    let copy = place.path("timeless.ckpt");
+    checkpoint.write(&copy).expect("it is written");
+    fs::read(copy).expect("it is read")
+}
+
+/// Every cell of the CSV but those of the clock.
+pub fn timeless_csv(run: &Path) -> Vec<Vec<String>> {
+    let mut csv = csv::Reader::from_path(run.join("metrics.csv")).expect("a CSV file");
+    let clock = ["time/time_elapsed", "time/fps"];
+    let header = csv.headers().expect("a header").clone();
+    let columns: Vec<_> = (0..header.len()).filter(|&i| !clock.contains(&&header[i])).collect();
+    assert_eq!(columns.len(), header.len() - 2);
+    let rows = csv.records().map(|row| row.expect("a row of the header's length"));
+    std::iter::once(header.clone())
+        .chain(rows)
+        .map(|row| columns.iter().map(|&i| row[i].to_owned()).collect())
+        .collect()
+}
+
+/// Asserts that two runs ended with the same bits.
+#[track_caller]
+pub fn assert_same(place: &Place, one: &str, other: &str) {
+    let (one, other) = (place.path(one), place.path(other));
+    let last = |run: &Path| checkpoints(run).pop().expect("a checkpoint");
+    assert_eq!(last(&one).file_name(), last(&other).file_name(), "final step");
+    assert!(timeless(place, &last(&one)) == timeless(place, &last(&other)), "final state");
+    // Where a limit never held there is none.
+    let best = |run: &Path| {
+        let path = run.join("checkpoints/best.ckpt");
+        path.is_file().then(|| timeless(place, &path))
+    };
+    assert!(best(&one) == best(&other), "best state");
+    assert_eq!(timeless_csv(&one), timeless_csv(&other));
+    let evaluation = |run: &Path| {
+        let text = fs::read_to_string(run.join("summary.json")).expect("a summary");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["eval"].clone()
+    };
+    assert_eq!(evaluation(&one), evaluation(&other));
 }

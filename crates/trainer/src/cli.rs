@@ -279,6 +279,15 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether processes that are started together do it together.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        use Command::{Bench, Eval, Resume, Run};
+        matches!(self, Run { .. } | Resume { .. } | Eval { .. } | Bench { .. })
+    }
+}
+
 /// How many cores are used.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ThreadsArgs {
