@@ -252,10 +252,9 @@ impl Ranks {
             }
         }
         let told = self.exchange(&to, &from);
-        let told = told.first().map(|message| Sums::from_bytes(message));
         match known {
             [Some(left), Some(right)] => Some(left.plus(&right)),
-            [Some(one), None] | [None, Some(one)] => Some(one.plus(&told?)),
+            [Some(one), None] | [None, Some(one)] => Some(one.plus_bytes(told.first()?)),
             [None, None] => None,
         }
     }
@@ -282,6 +281,7 @@ impl Sums {
         self
     }
 
+    /// The number of figures, the figures, the gradient.
     fn to_bytes(&self) -> Vec<u8> {
         let Sums { gradient, figures } = self;
         let mut bytes = Vec::with_capacity(8 * (1 + figures.len()) + 4 * gradient.len());
@@ -294,19 +294,39 @@ impl Sums {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Sums {
+    /// What [`Sums::to_bytes`] gave: figures and gradient.
+    fn read(bytes: &[u8]) -> (&[[u8; 8]], &[[u8; 4]]) {
         let (words, _) = bytes.as_chunks::<8>();
         let count = words.first().map_or(0, |word| u64::from_le_bytes(*word) as usize);
-        let figures = words[1..=count].iter().map(|word| f64::from_le_bytes(*word)).collect();
-        let (rows, _) = bytes[8 * (1 + count)..].as_chunks::<4>();
-        let gradient = rows.iter().map(|row| f32::from_le_bytes(*row)).collect();
-        Sums { gradient, figures }
+        (&words[1..=count], bytes[8 * (1 + count)..].as_chunks().0)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Sums {
+        let (figures, gradient) = Sums::read(bytes);
+        Sums {
+            gradient: gradient.iter().map(|number| f32::from_le_bytes(*number)).collect(),
+            figures: figures.iter().map(|number| f64::from_le_bytes(*number)).collect(),
+        }
+    }
+
+    /// [`Sums::plus`] what was received.
+    fn plus_bytes(mut self, bytes: &[u8]) -> Sums {
+        let (figures, gradient) = Sums::read(bytes);
+        for (sum, other) in self.gradient.iter_mut().zip(gradient) {
+            *sum += f32::from_le_bytes(*other);
+        }
+        for (sum, other) in self.figures.iter_mut().zip(figures) {
+            *sum += f64::from_le_bytes(*other);
+        }
+        self
     }
 }
 
 /// The tree of a sum's chunks, and which rank computes which of them.
 struct Tree {
     chunks: usize,
+    /// So many chunks are dealt out together.
+    unit: usize,
     /// Ranks that have a part in it.
     workers: usize,
 }
@@ -314,12 +334,17 @@ struct Tree {
 impl Tree {
     fn new(samples: usize, ranks: usize) -> Tree {
         let chunks = samples.div_ceil(CHUNK).max(1);
-        Tree { chunks, workers: ranks.min(chunks) }
+        let workers = ranks.min(chunks);
+        // A rank has eight units, at least, where it has eight chunks: none has much more than another one, and where
+        // ranks are no power of two they still have few branches each.
+        let unit = 1 << (chunks / (8 * workers)).max(1).ilog2();
+        Tree { chunks, unit, workers }
     }
 
-    /// Who computes a chunk: rank `r` has those from `r chunks / workers` on.
+    /// Who computes a chunk: of `n` units, rank `r` has those from `r n / workers` on.
     fn owner(&self, chunk: usize) -> usize {
-        ((chunk + 1) * self.workers - 1) / self.chunks
+        let (unit, units) = (chunk / self.unit, self.chunks.div_ceil(self.unit));
+        ((unit + 1) * self.workers - 1) / units
     }
 
     /// Who computes the first chunk of a node, and who the last.

@@ -107,19 +107,31 @@ impl Processes {
         }
         let fuses = if Level::default().fuses() { "fuses" } else { "does not fuse" };
         let own = [
-            ("program", env!("CARGO_PKG_VERSION").to_owned() + &format!(" ({:08x})", program())),
+            ("program", format!("{} ({:08x})", env!("CARGO_PKG_VERSION"), program())),
             ("processor", format!("{} that {fuses} products with sums", std::env::consts::ARCH)),
-            ("configuration", format!("{:08x}", crc32c::crc32c(task.as_bytes()))),
+            ("configuration", task.to_owned()),
         ];
         let all = self.ranks.gather(&own.clone().map(|(_, value)| value));
         for (rank, other) in all.iter().enumerate() {
             let differs = own.iter().zip(&all[0]).zip(other).find(|((_, first), own)| first != own);
             if let Some((((what, _), first), other)) = differs {
+                // Of a configuration, the line that differs.
+                let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+                let (first, other) = (lines(first), lines(other));
+                let line = (0..first.len().max(other.len()))
+                    .find(|&line| first.get(line) != other.get(line));
+                let at = |lines: &[String]| {
+                    line.and_then(|line| lines.get(line))
+                        .map_or("nothing", String::as_str)
+                        .to_owned()
+                };
                 return Err(Error::Usage(format!(
-                    "{} has another {what} than {}: {other} instead of {first}; start the same \
-                     program with the same configuration everywhere",
+                    "{} has another {what} than {}: {} instead of {}; start the same program with the same \
+                     configuration everywhere",
                     self.ranks.name(rank),
                     self.ranks.name(0),
+                    at(&other),
+                    at(&first),
                 )));
             }
         }

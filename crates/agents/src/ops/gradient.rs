@@ -2,13 +2,13 @@
 //! operation, written in this order twice: from the other operations for every backend, and for `flex` on
 //! plain slices in memory that is used again.
 
-use super::kernel;
+mod flex;
+
 use super::network::NetworkOps;
-use super::spare::{Spare, with_spare};
-use super::surrogate::{Family, LossTerms, SurrogateOps, flex};
+use super::surrogate::{self, Family, LossTerms, SurrogateOps};
 use super::tensors::{Array, Expr, Handle, flex_body, numbers_of, room, tensor_of};
 use super::value::{self, ValueOps};
-use super::vector::{VectorOps, standardize};
+use super::vector::VectorOps;
 use crate::error::AgentError;
 use crate::metrics::PolicyMetrics;
 use crate::minibatch::{Minibatch, Target, indices_of, parts};
@@ -17,7 +17,7 @@ use crate::ranks::{Ranks, Sums};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
 use burn::tensor::{Slice, Tensor, TensorData, read_sync};
-use std::borrow::Cow;
+use flex::{Buffers, PolicyLoss, gather, with_buffers, with_report};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -398,7 +398,7 @@ impl GradientOps for Flex {
             terms,
         };
         let Sums { mut gradient, figures } = loss.sums(indices, standardized, true, ranks);
-        let (metrics, along_log_std) = flex::means(&figures, indices.len(), terms);
+        let (metrics, along_log_std) = surrogate::flex::means(&figures, indices.len(), terms);
         gradient.extend(along_log_std);
         with_report(gradient, metrics)
     }
@@ -425,7 +425,7 @@ impl GradientOps for Flex {
             terms,
         };
         let Sums { figures, .. } = loss.sums(indices, false, false, ranks);
-        let (metrics, _) = flex::means(&figures, indices.len(), terms);
+        let (metrics, _) = surrogate::flex::means(&figures, indices.len(), terms);
         tensor_of(metrics.to_vec(), [metrics.len()])
     }
 
@@ -467,140 +467,5 @@ impl GradientOps for Flex {
         let joined = [said, other_said, &[squares + other_squares]].concat();
         let length = joined.len();
         tensor_of(joined, [length])
-    }
-}
-
-/// The loss of a policy's minibatches, on plain slices.
-struct PolicyLoss<'a> {
-    /// New ones, and those of the policy that acted.
-    params: [Cow<'a, [f32]>; 2],
-    /// Observations, actions, log-probabilities, old outputs.
-    columns: [&'a Array; 4],
-    advantages: &'a Array,
-    network: &'a Mlp,
-    terms: LossTerms,
-}
-
-impl PolicyLoss<'_> {
-    /// The sums over the samples with these indices, of which each rank computes some: the gradient of the
-    /// network's parameters where it is wanted, and those of [`flex::sums`].
-    fn sums(&self, indices: &[i32], standardized: bool, slopes: bool, ranks: &Ranks) -> Sums {
-        let PolicyLoss { params: [params, old_params], columns, advantages, network, terms } = self;
-        let log_stds = terms.log_stds([params, old_params]);
-        with_buffers(|Buffers { columns: room_for, advantages: [raw, scaled], pass }| {
-            let [mut advantages] = gather([*advantages], indices, std::slice::from_mut(raw));
-            if standardized && indices.len() > 1 {
-                standardize(advantages, scaled);
-                advantages = scaled;
-            }
-            ranks.sum(indices.len(), |rows| {
-                let advantages = &advantages[rows.clone()];
-                let [observations, actions, log_probs, old_outputs] =
-                    gather(*columns, &indices[rows], room_for);
-                pass.forward(network, params, observations);
-                let columns = flex::Columns { actions, log_probs, advantages, old_outputs };
-                let (outputs, derivative) = (&pass.outputs, &mut pass.derivative);
-                let of = indices.len();
-                let figures = flex::sums(*terms, log_stds, outputs, &columns, of, derivative);
-                let mut gradient = Vec::new();
-                if slopes {
-                    gradient = room(network.num_params());
-                    pass.backward(network, params, observations, &mut gradient);
-                }
-                Sums { gradient, figures }
-            })
-        })
-    }
-}
-
-/// A gradient, and its report that begins with these numbers.
-fn with_report<const N: usize>(gradient: Vec<f32>, metrics: [f32; N]) -> (Array, Array) {
-    let mut report = Vec::with_capacity(N + 1);
-    report.extend(metrics);
-    report.push(kernel::sum_of_squares(&gradient) as f32);
-    let length = gradient.len();
-    (tensor_of(gradient, [length]), tensor_of(report, [N + 1]))
-}
-
-/// A minibatch's memory.
-#[derive(Default)]
-struct Buffers {
-    /// The samples' numbers, a column of the batch in each.
-    columns: [Vec<f32>; 4],
-    /// Those of a policy's samples, and the same standardised.
-    advantages: [Vec<f32>; 2],
-    pass: Pass,
-}
-
-/// A minibatch on its way through a network and back.
-#[derive(Default)]
-struct Pass {
-    hidden: Vec<f32>,
-    outputs: Vec<f32>,
-    /// Derivative of the loss with respect to the outputs.
-    derivative: Vec<f32>,
-}
-
-impl Pass {
-    /// Computes the outputs; makes room for the derivative.
-    fn forward(&mut self, network: &Mlp, params: &[f32], observations: &[f32]) {
-        let rows = observations.len() / network.inputs();
-        self.hidden.resize(kernel::hidden_len(&network.layers, rows), 0.0);
-        self.outputs.resize(rows * network.outputs(), 0.0);
-        self.derivative.resize(rows * network.outputs(), 0.0);
-        let (hidden, outputs) = (&mut self.hidden, &mut self.outputs);
-        kernel::forward(network.for_kernels(), params, observations, hidden, outputs);
-    }
-
-    /// Writes the gradient that the derivative leads to.
-    fn backward(&self, network: &Mlp, params: &[f32], observations: &[f32], gradient: &mut [f32]) {
-        let Pass { hidden, derivative, .. } = self;
-        kernel::backward(network.for_kernels(), params, observations, hidden, derivative, gradient);
-    }
-}
-
-/// Work on buffers that are kept between calls.
-fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
-    thread_local! {
-        static SPARE: Spare<Buffers> = const { Spare::new(Vec::new()) };
-    }
-    with_spare(&SPARE, work)
-}
-
-/// The rows of columns `[batch, width]` with these indices, in buffers.
-fn gather<'a, const N: usize>(
-    columns: [&Array; N],
-    indices: &[i32],
-    buffers: &'a mut [Vec<f32>],
-) -> [&'a [f32]; N] {
-    let mut buffers = buffers.iter_mut();
-    columns.map(|column| {
-        let Some(rows) = buffers.next() else { unreachable!("a buffer for each column") };
-        let numbers = numbers_of(column);
-        match column.shape()[1] {
-            1 => {
-                rows.clear();
-                rows.extend(indices.iter().map(|&index| numbers[index as usize]));
-            }
-            2 => narrow_rows::<2>(&numbers, indices, rows),
-            3 => narrow_rows::<3>(&numbers, indices, rows),
-            4 => narrow_rows::<4>(&numbers, indices, rows),
-            width => {
-                rows.resize(indices.len() * width, 0.0);
-                for (row, &index) in rows.chunks_exact_mut(width).zip(indices) {
-                    row.copy_from_slice(&numbers[index as usize * width..][..width]);
-                }
-            }
-        }
-        &rows[..]
-    })
-}
-
-/// Rows of so few numbers that a loop over them would take longer than the copy.
-fn narrow_rows<const W: usize>(numbers: &[f32], indices: &[i32], rows: &mut Vec<f32>) {
-    let numbers = numbers.as_chunks::<W>().0;
-    rows.resize(indices.len() * W, 0.0);
-    for (row, &index) in rows.as_chunks_mut::<W>().0.iter_mut().zip(indices) {
-        *row = numbers[index as usize];
     }
 }

@@ -443,3 +443,48 @@ fn foreign(error: AgentError, path: &Path) -> Error {
     };
     problem.of(path).into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use agents::Messenger;
+
+    /// The other one of two ranks, which says what this one does but for a bit.
+    #[derive(Debug)]
+    struct Liar {
+        lies: bool,
+    }
+
+    impl Messenger for Liar {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn size(&self) -> usize {
+            2
+        }
+
+        fn exchange(&self, to: &[(usize, &[u8])], _: &[usize]) -> Vec<Vec<u8>> {
+            let mut message = to[0].1.to_vec();
+            message[0] ^= u8::from(self.lies);
+            vec![message]
+        }
+    }
+
+    #[test]
+    fn a_rank_with_other_parameters_is_named() {
+        let text = "env.name = 'pendulum'\nagent.algorithm = 'ppo'";
+        let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
+        let registry = Registry::default();
+        let experiment = Experiment::parse(&source, &registry).unwrap();
+        let mut session = Session::begin(experiment, &source, &registry).unwrap();
+        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: false })));
+        assert!(!session.agree(false).unwrap());
+        assert!(session.agree(true).unwrap());
+        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: true })));
+        let error = session.agree(false).unwrap_err().to_string();
+        assert!(error.contains("rank 1 has other parameters than rank 0"), "{error}");
+    }
+}
