@@ -278,3 +278,45 @@ pub fn assert_same(place: &Place, one: &str, other: &str) {
     };
     assert_eq!(evaluation(&one), evaluation(&other));
 }
+
+/// The trainer with MPI; `None`, with a line that says so, where there is none.
+pub fn mpi_trainer() -> Option<&'static Path> {
+    static BINARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BINARY.get_or_init(build_with_mpi).as_deref()
+}
+
+fn build_with_mpi() -> Option<PathBuf> {
+    let is_there = |program| Command::new(program).arg("--version").output().is_ok();
+    if !is_there("mpirun") || !is_there("mpicc") {
+        let line = "SKIPPED training over MPI: there is no mpirun and mpicc (Debian: openmpi-bin, libopenmpi-dev)";
+        // Past the test harness, which keeps to itself what a passing test prints.
+        let _ = writeln!(std::io::stderr().lock(), "\n{line}");
+        return None;
+    }
+    let build = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--workspace",
+            "--features",
+            "trainer/mpi",
+            "--bin",
+            "trainer",
+        ])
+        .args(["--quiet", "--message-format", "json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo starts");
+    assert!(build.status.success(), "the trainer does not build with MPI");
+    let built = String::from_utf8_lossy(&build.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the binary");
+    // The next build without MPI replaces it.
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trainer-mpi");
+    let _ = fs::remove_file(&copy);
+    fs::copy(built, &copy).expect("a copy");
+    Some(copy)
+}

@@ -12,6 +12,7 @@ mod interrupt;
 mod processes;
 mod registry;
 mod results;
+mod submit;
 mod sweep;
 mod terminal;
 

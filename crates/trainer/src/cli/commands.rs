@@ -20,6 +20,7 @@ use crate::results::plot;
 use crate::results::replay::{Chosen, replay};
 use crate::results::report::report;
 use crate::results::watch::watch;
+use crate::submit::submit;
 use crate::sweep::{self, Cores, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
@@ -59,11 +60,15 @@ pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> 
             let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
             run(&source, out, overwrite, control, registry, processes)
         }
-        Command::Resume { run, backend, threads, sweep, quiet, result } => {
+        Command::Resume { run, backend, shared, threads, sweep, quiet, result } => {
             let threads = threads.count();
             let output = hushed(quiet, result.json);
             if !processes.ranks().from_first(sweep::is_at(&run)) {
                 no_sweep(&sweep, &run)?;
+                if shared {
+                    let message = "--shared: is for a sweep, and this holds none";
+                    return Err(Error::Usage(format!("{}: {message}", run.display())));
+                }
                 let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
                 return run::resume(run, backend, control, registry, processes);
             }
@@ -72,7 +77,11 @@ pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> 
                 let message = "--backend: a sweep goes on with the backend of its sweep.toml";
                 return Err(Error::Usage(message.into()));
             }
-            sweep::resume(&run, registry, cores(&sweep, threads), output)
+            let go_on = if shared { sweep::share } else { sweep::resume };
+            go_on(&run, registry, cores(&sweep, threads), output)
+        }
+        Command::Submit { config, out, overwrite, job, result } => {
+            submit(&source(&config)?, out, overwrite, &job, loud(result), registry)
         }
         Command::Collect { parts, out, result } => {
             sweep::collect(&parts, out, registry, loud(result))
