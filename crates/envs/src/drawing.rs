@@ -1,5 +1,9 @@
 //! What an environment looks like, for whoever shows it: a terminal, a GIF, a page.
 
+mod scene;
+
+pub use scene::{Body, Camera, Scene, Solid};
+
 /// A picture of one moment, in the task's own units, `x` to the right and `y` up. Later shapes cover
 /// earlier ones. What is seen and for how long is the same during an episode.
 ///
@@ -22,6 +26,8 @@ pub struct Drawing {
     pub seconds: f64,
     /// What is seen.
     pub shapes: Vec<Shape>,
+    /// Bodies in three dimensions, where the shapes are what a camera sees of them.
+    pub scene: Option<Scene>,
 }
 
 /// A shape of a [`Drawing`]. Lengths are in the drawing's units.
@@ -145,7 +151,7 @@ impl Drawing {
     /// An empty picture that shows at least the rectangle between two corners, for so many seconds.
     #[must_use]
     pub fn new(low: [f64; 2], high: [f64; 2], seconds: f64) -> Drawing {
-        Drawing { low, high, seconds, shapes: Vec::new() }
+        Drawing { low, high, seconds, shapes: Vec::new(), scene: None }
     }
 
     /// Adds a [`Shape::Line`].

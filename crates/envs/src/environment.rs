@@ -32,10 +32,16 @@ pub struct Spec {
     pub reward_terms: Vec<String>,
     /// Names of the costs beside the reward, in the order of [`Environment::costs`].
     pub costs: Vec<String>,
+    /// What each number of an observation is, with its unit; empty where it is not said.
+    pub observation_names: Vec<String>,
+    /// What each number of a continuous action is, with the unit of 1; empty where it is not said.
+    pub action_names: Vec<String>,
+    /// How long a step lasts, s, where time is a notion.
+    pub step_seconds: Option<f64>,
 }
 
 impl Spec {
-    /// An environment that reports no success, whose reward has one term, and without costs.
+    /// An environment that reports no success, whose reward has one term, without costs and names.
     #[must_use]
     pub fn new(observation_space: Space, action_space: Space, max_episode_steps: u32) -> Spec {
         Spec {
@@ -45,6 +51,9 @@ impl Spec {
             reports_success: false,
             reward_terms: Vec::new(),
             costs: Vec::new(),
+            observation_names: Vec::new(),
+            action_names: Vec::new(),
+            step_seconds: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Environments by name.
 
+use crate::arm::Arm;
 use crate::budget::Budget;
 use crate::cartpole::CartPole;
 use crate::cliff::Cliff;
@@ -103,6 +104,14 @@ impl Entry {
         (self.defaults)()
     }
 
+    /// The parameters that are paths of files.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        let schema = self.schema();
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        properties.filter(|(_, one)| one["file"] == true).map(|(key, _)| key.clone()).collect()
+    }
+
     /// The environment with parameters and all that holds around it.
     ///
     /// # Errors
@@ -113,7 +122,7 @@ impl Entry {
         let resolved = (self.resolve)(&config.parameters).map_err(inside)?;
         let table = resolved.table();
         let (maker, spec) = (self.build)(resolved).map_err(inside)?;
-        Task::new(self.name, table, maker, spec, config)
+        Task::new(self.name, (table, self.files()), maker, spec, config)
     }
 }
 
@@ -128,10 +137,10 @@ fn copies_of<E: Environment + Clone + Sync + 'static>(environment: E) -> (Maker,
 /// ```
 /// use envs::{Entry, Environments, Reach};
 ///
-/// let arm = Entry::with_parameters::<Reach>("arm", "one more arm");
-/// let environments = Environments::default().with(arm);
+/// let crane = Entry::with_parameters::<Reach>("crane", "one more arm");
+/// let environments = Environments::default().with(crane);
 /// assert!(environments.get("cartpole").is_some() && environments.get("moon").is_none());
-/// assert_eq!(environments.entries().last().map(|entry| entry.name), Some("arm"));
+/// assert_eq!(environments.entries().last().map(|entry| entry.name), Some("crane"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Environments {
@@ -165,6 +174,10 @@ impl Default for Environments {
             .with(Entry::with_parameters::<Budget>(
                 "budget",
                 "bring a cart to rest at the origin; cost: energy",
+            ))
+            .with(Entry::with_parameters::<Arm>(
+                "arm",
+                "move the tip of a robot, from its URDF file, to an object and grasp it",
             ))
     }
 }

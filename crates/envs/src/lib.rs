@@ -5,6 +5,7 @@
 //! environment by its name; an [`Entry`] with the parameters of a [`TaskConfig`] is a [`Task`]; and
 //! [`VectorEnv`] is many copies of a task with automatic resets.
 
+pub mod arm;
 mod budget;
 mod cartpole;
 mod cliff;
@@ -23,10 +24,11 @@ mod task;
 mod vector;
 mod wrapper;
 
+pub use arm::{Arm, ArmParameters};
 pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
 pub use cliff::{Cliff, CliffParameters};
-pub use drawing::{Color, Drawing, Shape};
+pub use drawing::{Body, Camera, Color, Drawing, Scene, Shape, Solid};
 pub use environment::{Environment, Spec, StateError, Step};
 pub use environments::{Entry, Environments};
 pub use gusty::{Gusty, GustyParameters};

@@ -112,7 +112,9 @@ mod tests {
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
-        for entry in envs::Environments::default().entries() {
+        // The robot of `arm` is the user's own, and its configurations are named by their robots.
+        let environments = envs::Environments::default();
+        for entry in environments.entries().iter().filter(|entry| entry.name != "arm") {
             let has_costs = !config::costs(entry).is_empty();
             let known = Algorithms::default();
             for one in known.all().iter().filter(|one| has_costs || !one.needs_constraint) {

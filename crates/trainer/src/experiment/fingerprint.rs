@@ -39,10 +39,18 @@ impl Fingerprint {
     /// Of a run of this experiment in this environment.
     ///
     /// # Errors
-    /// When the configuration can't be written as TOML, which validation rules out.
+    /// When the configuration can't be written as TOML, which validation rules out, or a file that it names
+    /// can't be read.
     pub fn new(experiment: &Experiment, task: &Task) -> Result<Fingerprint, Error> {
         let mut settings = flattened(&experiment.to_table()?);
         settings.retain(|key, _| key == SEVERAL || KEPT.iter().any(|kept| is_within(key, kept)));
+        // A file is what is in it, wherever it lies.
+        for (key, path) in task.files() {
+            let content = std::fs::read(path).map_err(Error::io("can't be read", path))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let what = format!("{name} with the checksum {:08x}", crc32c::crc32c(&content));
+            settings.insert(format!("env.parameters.{key}"), what);
+        }
         Ok(Fingerprint { settings, task: task.fingerprint() })
     }
 

@@ -45,7 +45,8 @@ pub fn start(
     });
     let run = RunDir::at(path);
     let is_first = session.agent.ranks().rank() == 0;
-    let _lock = is_first.then(|| run.create(&session.experiment, overwrite)).transpose()?;
+    let create = || run.create(&session.experiment, &session.task, overwrite);
+    let _lock = is_first.then(create).transpose()?;
     finish(session, &run, control)
 }
 

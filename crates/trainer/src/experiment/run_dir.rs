@@ -8,6 +8,7 @@ use crate::experiment::lock::Lock;
 use crate::experiment::metrics::tensorboard;
 use crate::files;
 use crate::terminal::{command, warn};
+use envs::Task;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -99,12 +100,18 @@ impl RunDir {
         self.checkpoints().join(format!("step-{steps:012}.ckpt"))
     }
 
-    /// Makes the directory for a new run and writes its configuration.
+    /// Makes the directory for a new run and writes its configuration, with the files that it names beside
+    /// it.
     ///
     /// # Errors
     /// When it holds a run already, unless that is to be overwritten, or can't be written.
-    pub fn create(&self, experiment: &Experiment, overwrite: bool) -> Result<Lock, Error> {
-        let config = experiment.to_toml()?;
+    pub fn create(
+        &self,
+        experiment: &Experiment,
+        task: &Task,
+        overwrite: bool,
+    ) -> Result<Lock, Error> {
+        let config = experiment.to_toml_beside(task.files())?;
         let path = self.path.display();
         if self.path.exists() && !self.path.is_dir() {
             return Err(Error::Usage(format!("{path}: is a file; a run needs a directory")));
@@ -133,8 +140,27 @@ impl RunDir {
             (false, false) => {}
             _ => self.remove_run()?,
         }
+        for (_, path) in task.files() {
+            self.keep(path, overwrite)?;
+        }
         files::write_atomically(&self.config(), &[config.as_bytes()])?;
         Ok(lock)
+    }
+
+    /// Keeps a copy of a file that the run needs.
+    fn keep(&self, path: &Path, overwrite: bool) -> Result<(), Error> {
+        let content = fs::read(path).map_err(Error::io("can't be read", path))?;
+        let copy = self.path.join(path.file_name().unwrap_or_default());
+        let is_own = [self.config(), self.metrics(), self.summary(), self.checkpoints()];
+        let is_there = copy.exists() && fs::read(&copy).ok().as_ref() != Some(&content);
+        if is_own.contains(&copy) || (is_there && !overwrite) {
+            return Err(Error::Usage(format!(
+                "{}: is there already, where the run keeps its copy of {}; write elsewhere (--out DIR)",
+                copy.display(),
+                path.display()
+            )));
+        }
+        files::write_atomically(&copy, &[&content])
     }
 
     /// Opens the directory of a run that is to go on, and clears away unfinished files.

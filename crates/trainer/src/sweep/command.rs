@@ -113,7 +113,13 @@ fn begin(
         }
         remove(&root)?;
     }
-    files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
+    files::write_atomically(&file, &[sweep.to_toml(registry)?.as_bytes()])?;
+    if !sweep.files(registry).is_empty() {
+        // Paths that are relative to another directory are absolute in there.
+        let sweep = parsed(&Source::read(&file, &[])?)?;
+        let trials = sweep.trials(registry)?;
+        return Ok((sweep, trials, root, lock));
+    }
     Ok((sweep, trials, root, lock))
 }
 
@@ -193,7 +199,7 @@ pub fn check(source: &Source, output: Output, registry: &Registry) -> Result<(),
         0 => String::new(),
         seeds => format!(", and {seeds} more to confirm the winner"),
     };
-    let (toml, runs, steps) = (sweep.to_toml()?, count * seeds, total * seeds as u64);
+    let (toml, runs, steps) = (sweep.to_toml(registry)?, count * seeds, total * seeds as u64);
     output.text(|| {
         let most = if sweep.space.learns() { "at most " } else { "" };
         format!(

@@ -39,7 +39,7 @@ fn problem(drawings: &[Drawing], moments: usize) -> Option<String> {
     }
     let first = &drawings[0];
     for (step, drawing) in drawings.iter().enumerate() {
-        let Drawing { low, high, seconds, shapes } = drawing;
+        let Drawing { low, high, seconds, shapes, .. } = drawing;
         let what = if !(numbers(drawing).all(f64::is_finite)) {
             "has a number that is not finite"
         } else if (low, high, seconds) != (&first.low, &first.high, &first.seconds) {

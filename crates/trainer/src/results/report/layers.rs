@@ -1,7 +1,9 @@
 //! An episode's pictures for the page's script: of each shape what it is, then what changes.
 
 use crate::results::replay::picture::{NAMES, View};
-use envs::{Drawing, Shape};
+use crate::results::stats;
+use envs::arm::geometry::Pose;
+use envs::{Body, Drawing, Scene, Shape};
 use serde::Serialize;
 
 /// The longer side of a picture, in the unit of all numbers: finer than a screen shows.
@@ -14,9 +16,23 @@ pub struct Pictures {
     size: [i64; 2],
     /// How long a step is shown, s.
     seconds_per_step: f64,
+    /// Where the layers are bodies that can be seen from anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scene: Option<Turnable>,
     /// A layer for each place in the list of shapes, later ones above; with an entry for each step, up to
     /// the last one that says anything.
     layers: Vec<Vec<LayerChange>>,
+}
+
+/// What stays of a [`Scene`].
+#[derive(Serialize)]
+struct Turnable {
+    /// Azimuth and elevation of the camera, rad.
+    camera: [f64; 2],
+    /// Of what is seen.
+    radius: i64,
+    /// The solids of each body, with their margin and their faces: x, y and z of each corner.
+    bodies: Vec<Vec<(i64, Vec<Vec<i64>>)>>,
 }
 
 /// What is new about a layer.
@@ -37,7 +53,8 @@ enum LayerChange {
 struct Full {
     kind: &'static str,
     color: &'static str,
-    /// From the upper left corner: x and y of each point; then width, radius or height.
+    /// From the upper left corner: x and y of each point; then width, radius or height. Of a body in the scene:
+    /// its origin, then its first and second axis of length [`SIDE`].
     at: Vec<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -53,13 +70,20 @@ impl Pictures {
         let view = View::fit(first, SIDE, SIDE);
         let [wide, high] = [0, 1].map(|axis| (first.high[axis] - first.low[axis]) * view.unit);
         let view = View::fit(first, wide, high);
-        let most = drawings.iter().map(|drawing| drawing.shapes.len()).max().unwrap_or(0);
+        let places = |drawing: &Drawing| match &drawing.scene {
+            Some(scene) => scene.bodies.len(),
+            None => drawing.shapes.len(),
+        };
+        let most = drawings.iter().map(places).max().unwrap_or(0);
         let layer = |index: usize| {
             let mut before: Option<Full> = None;
             let mut entries: Vec<LayerChange> = drawings
                 .iter()
                 .map(|drawing| {
-                    let now = drawing.shapes.get(index).map(|shape| Full::of(shape, view));
+                    let now = match &drawing.scene {
+                        Some(scene) => scene.bodies.get(index).map(|body| Full::body(body, view)),
+                        None => drawing.shapes.get(index).map(|shape| Full::of(shape, view)),
+                    };
                     let entry = LayerChange::between(before.as_ref(), now.as_ref());
                     before = now;
                     entry
@@ -73,12 +97,45 @@ impl Pictures {
         Pictures {
             size: [wide, high].map(|side| side.round().max(1.0) as i64),
             seconds_per_step: first.seconds,
+            scene: first.scene.as_ref().map(|scene| Turnable::new(scene, view.unit)),
             layers: (0..most).map(layer).collect(),
         }
     }
 }
 
+impl Turnable {
+    fn new(scene: &Scene, unit: f64) -> Turnable {
+        let long = |length: f64| (length * unit).round() as i64;
+        let solids = |body: &Body| {
+            let face = |face: &Vec<[f64; 3]>| face.iter().flatten().copied().map(long).collect();
+            let solids = body.solids.iter();
+            solids
+                .map(|solid| (long(solid.radius), solid.faces.iter().map(face).collect()))
+                .collect()
+        };
+        Turnable {
+            camera: [scene.camera.azimuth, scene.camera.elevation]
+                .map(|angle| stats::round(angle, 5)),
+            radius: long(scene.radius),
+            bodies: scene.bodies.iter().map(solids).collect(),
+        }
+    }
+}
+
 impl Full {
+    fn body(body: &Body, view: View) -> Full {
+        let Pose { position, rotation } = body.pose;
+        let origin = position.map(|x| x * view.unit);
+        let axes = [0, 1].map(|axis| rotation.0[axis].map(|x| x * SIDE));
+        Full {
+            kind: "body",
+            color: NAMES[body.color as usize],
+            at: [origin, axes[0], axes[1]].concat().into_iter().map(|x| x.round() as i64).collect(),
+            text: None,
+            steps: Some(body.trail),
+        }
+    }
+
     fn of(shape: &Shape, view: View) -> Full {
         let color = NAMES[shape.color() as usize];
         let kind = match shape {
@@ -135,7 +192,35 @@ impl LayerChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use envs::Color;
+    use envs::{Camera, Color, Solid};
+
+    #[test]
+    fn bodies_are_written_once_and_their_poses_by_how_far() {
+        let moment = |x: f64| {
+            let ball = Solid::ball([0.0, 0.0, 0.1], 0.05);
+            let pose = Pose { position: [x, 0.0, 0.5], ..Pose::NONE };
+            let body = |pose, trail| Body {
+                solids: vec![ball.clone()].into(),
+                pose,
+                color: Color::Accent,
+                trail,
+            };
+            let bodies = vec![body(Pose::NONE, 0), body(pose, 9)];
+            let camera = Camera { azimuth: 0.5, elevation: 0.25 };
+            Scene { camera, radius: 2.0, bodies }.draw(0.1)
+        };
+        // 1000 for 1 m.
+        let pictures = Pictures::new(&[moment(0.0), moment(0.25), moment(0.25)]);
+        let json = serde_json::to_string(&pictures).unwrap_or_default();
+        let expected = concat!(
+            r#"{"size":[4000,2600],"seconds_per_step":0.1,"#,
+            r#""scene":{"camera":[0.5,0.25],"radius":2000,"#,
+            r#""bodies":[[[50,[[0,0,100]]]],[[50,[[0,0,100]]]]]},"layers":["#,
+            r#"[{"kind":"body","color":"accent","at":[0,0,0,4000,0,0,0,4000,0],"steps":0}],"#,
+            r#"[{"kind":"body","color":"accent","at":[0,0,500,4000,0,0,0,4000,0],"steps":9},[250]]]}"#,
+        );
+        assert_eq!(json, expected);
+    }
 
     #[test]
     fn what_stays_is_written_once_and_what_moves_by_how_far() {
