@@ -91,6 +91,7 @@ def main():
     scale = {match[1]: float(match[2]) for match in actions}
 
     kinematics, goal = Kinematics(urdf, tip), [float(number) for number in place]
+    # ANCHOR: loop
     robot = Robot({name: sum(kinematics.limits[name]) / 2 for name in scale})
     targets = dict(robot.read()[0])
     due = time.monotonic()
@@ -115,6 +116,7 @@ def main():
         if late > 0:
             print(f"step {step} was {1000 * late:.0f} ms late", file=sys.stderr)
         time.sleep(max(0.0, -late))
+    # ANCHOR_END: loop
     print(f"{1000 * np.linalg.norm(kinematics.tip(robot.read()[0]) - goal):.0f} mm away at the end")
 
 
