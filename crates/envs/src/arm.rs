@@ -53,6 +53,8 @@ pub struct Arm {
     motors: Motors,
     /// What an action of 1 is.
     scale: Vec<f64>,
+    /// Whether each joint turns without limits.
+    is_free: Vec<bool>,
     tip: usize,
     home: Vec<f64>,
     /// The object's place, m.
@@ -87,7 +89,10 @@ impl Arm {
         }
         let joints = mechanism.joints().len();
         mechanism.put(&home, &vec![0.0; joints]);
+        let turns = mechanism.joints().iter().map(|&link| robot.turns(link));
+        let is_limited = mechanism.physics().joints.iter().map(|joint| joint.limits.is_some());
         let mut arm = Arm {
+            is_free: turns.zip(is_limited).map(|(turns, limited)| turns && !limited).collect(),
             terms: Vec::new(),
             costs: Vec::new(),
             action: vec![0.0; joints],
@@ -137,13 +142,6 @@ impl Arm {
         self.mechanism.joints().iter().filter_map(joint).map(|joint| joint.name.as_str())
     }
 
-    /// Whether each joint turns without limits.
-    fn is_free(&self) -> impl Iterator<Item = bool> {
-        let physics = &self.mechanism.physics().joints;
-        let turns = self.mechanism.joints().iter().map(|&link| self.robot.turns(link));
-        turns.zip(physics).map(|(turns, physics)| turns && physics.limits.is_none())
-    }
-
     /// Names of what is observed, each with its unit, and the bounds of their sizes.
     fn observations(&self) -> (Vec<String>, Vec<f32>) {
         let mut all = Vec::new();
@@ -155,7 +153,7 @@ impl Arm {
             .iter()
             .map(|&link| if self.robot.turns(link) { "rad" } else { "m" })
             .collect();
-        for ((joint, is_free), unit) in self.joint_names().zip(self.is_free()).zip(&units) {
+        for ((joint, &is_free), unit) in self.joint_names().zip(&self.is_free).zip(&units) {
             if is_free {
                 add(format!("cos {joint}"), 1.0);
                 add(format!("sin {joint}"), 1.0);
@@ -247,13 +245,11 @@ impl Arm {
 fn tip(robot: &Robot, parameters: &ArmParameters) -> Result<usize, ParameterError> {
     let Some(name) = &parameters.tip else { return Ok(robot.default_tip()) };
     robot.link(name).ok_or_else(|| {
-        let known: Vec<String> = robot.links.iter().map(|link| link.name.clone()).collect();
+        let known: Vec<&str> = robot.links.iter().map(|link| link.name.as_str()).collect();
         let file = parameters.urdf.as_deref().unwrap_or("the robot");
-        let message = format!(
-            "is {name:?}, a link that {file} does not have; there is: {}",
-            known.join(", ")
-        );
-        ParameterError { known, ..ParameterError::at("tip", message) }
+        let known = known.join(", ");
+        let message = format!("is {name:?}, a link that {file} does not have; there is: {known}");
+        ParameterError::at("tip", message)
     })
 }
 
@@ -335,7 +331,7 @@ impl Environment for Arm {
             }
         };
         let positions = self.mechanism.positions();
-        for (&position, is_free) in positions.iter().zip(self.is_free()) {
+        for (&position, &is_free) in positions.iter().zip(&self.is_free) {
             if is_free {
                 write(position.cos());
                 write(position.sin());

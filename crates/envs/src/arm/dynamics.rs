@@ -275,9 +275,10 @@ impl Mechanism {
         };
         let work = &mut self.work;
         for (index, body) in self.bodies.iter().enumerate().rev() {
-            let moving = work.bodies[index];
+            let (before, rest) = work.bodies.split_at_mut(index);
+            let moving = &rest[0];
             if let Some(parent) = body.parent {
-                let on = &mut work.bodies[parent];
+                let on = &mut before[parent];
                 on.force = add(on.force, moving.force);
                 on.moment = add(on.moment, moving.moment);
                 on.mass += moving.mass;
@@ -307,7 +308,7 @@ impl Mechanism {
             work.mass[joint * (count + 1)] += body.multiplier * body.multiplier * own;
             let mut at = body.parent;
             while let Some(other) = at {
-                let (on, moving) = (&self.bodies[other], &work.bodies[other]);
+                let (on, moving) = (&self.bodies[other], &before[other]);
                 let entry = dot(moving.axis, angular) + dot(moving.slide, linear);
                 let entry = body.multiplier * on.multiplier * entry;
                 if on.joint == joint {
