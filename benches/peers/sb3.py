@@ -15,6 +15,7 @@ import torch
 from sb3_contrib import TRPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 import arm
 import reach
@@ -46,9 +47,13 @@ def main():
         make = functools.partial(arm.make, arguments.config, config["env"]["parameters"])
     else:
         make = ENVIRONMENTS[name]
+    env = make_vec_env(make, n_envs=environments)
+    normalized = config["env"].get("normalize_observations", False)
+    if normalized:
+        env = VecNormalize(env, norm_reward=False)
     common = {
         "policy": "MlpPolicy",
-        "env": make_vec_env(make, n_envs=environments),
+        "env": env,
         "n_steps": agent["rollout_steps"],
         "gamma": agent.get("gamma", 0.99),
         "gae_lambda": agent.get("gae_lambda", 0.95),
@@ -87,17 +92,18 @@ def main():
     model.learn(arguments.steps)
     print(f"{model.num_timesteps / (time.perf_counter() - started):.0f}")
     if arguments.success:
-        print(f"{success(model, make(), arguments.success):.2f}")
+        observed = env.normalize_obs if normalized else lambda observation: observation
+        print(f"{success(model, make(), observed, arguments.success):.2f}")
 
 
-def success(model, env, episodes):
+def success(model, env, observed, episodes):
     """The share of greedy episodes that end in a success."""
     solved = 0
     for seed in range(episodes):
         observation, _ = env.reset(seed=1_000_000 + seed)
         ended = False
         while not ended:
-            action, _ = model.predict(observation, deterministic=True)
+            action, _ = model.predict(observed(observation), deterministic=True)
             observation, _, terminated, truncated, info = env.step(action)
             ended = terminated or truncated
         solved += info["is_success"]
