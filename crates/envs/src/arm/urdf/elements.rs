@@ -155,14 +155,14 @@ impl<'a> Reader<'a> {
         if motion == Motion::Fixed {
             return Ok(read);
         }
-        if let Some(axis) = Self::child(element, "axis") {
-            if let Some(given) = self.numbers::<3>(axis, "xyz", MAX_NUMBER)? {
-                let length = norm(given);
-                if length < 1e-9 {
-                    return Err(self.error(axis, "is no direction; must not be 0 0 0"));
-                }
-                read.axis = scaled(given, 1.0 / length);
+        if let Some(axis) = Self::child(element, "axis")
+            && let Some(given) = self.numbers::<3>(axis, "xyz", MAX_NUMBER)?
+        {
+            let length = norm(given);
+            if length < 1e-9 {
+                return Err(self.error(axis, "is no direction; must not be 0 0 0"));
             }
+            read.axis = scaled(given, 1.0 / length);
         }
         if let Some(dynamics) = Self::child(element, "dynamics") {
             read.damping = self.amount(dynamics, "damping")?.unwrap_or(0.0);
