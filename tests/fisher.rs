@@ -66,7 +66,7 @@ impl Case {
     }
 
     fn mlp(&self) -> Mlp {
-        Mlp::new(INPUTS, self.outputs, &self.network)
+        Mlp::new(INPUTS, self.outputs, &self.network.hidden, self.network.activation)
     }
 
     fn minibatch(&self, policy: &Policy, device: &Device) -> Minibatch {

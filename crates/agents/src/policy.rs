@@ -94,7 +94,12 @@ impl Policy {
             Space::Box { low, .. } => low.len(),
         };
         Ok(Policy {
-            network: Mlp::new(observation_space.width(), outputs, config),
+            network: Mlp::new(
+                observation_space.width(),
+                outputs,
+                &config.hidden,
+                config.activation,
+            ),
             family,
             squash,
             log_std_range: [config.log_std_min, config.log_std_max],
