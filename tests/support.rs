@@ -35,25 +35,44 @@ pub fn trainer_binary() -> &'static Path {
 /// `./test`, or the system's.
 pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(find_python)
+    PYTHON.get_or_init(|| {
+        let found = find_python("gymnasium, jsonschema, numpy, onnxruntime, safetensors");
+        found.unwrap_or_else(|| {
+            panic!(
+                "no Python with the packages of tests/requirements.txt was found: ./test installs \
+                 what the tests need (./test --setup only that); or name an interpreter in the \
+                 variable BACKBURN_PYTHON"
+            )
+        })
+    })
 }
 
-fn find_python() -> PathBuf {
+/// A Python that can have environments; `None`, with a line that says so, where there is none.
+pub fn python_if_any() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = PYTHON.get_or_init(|| find_python("gymnasium, numpy")).as_deref();
+    if found.is_none() {
+        skipped("environments in Python: there is no Python with gymnasium and numpy");
+    }
+    found
+}
+
+/// Says what could not be tested, past the test harness, which keeps to itself what a passing test prints.
+pub fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "\nSKIPPED {what}");
+}
+
+/// The first Python that has these packages.
+fn find_python(packages: &str) -> Option<PathBuf> {
     let named = std::env::var_os("BACKBURN_PYTHON").map(PathBuf::from);
     let made = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python/bin/python");
     let works = |path: &PathBuf| {
         let mut imports = Command::new(path);
-        imports.args(["-c", "import gymnasium, jsonschema, numpy, onnxruntime, safetensors"]);
+        imports.args(["-c", &format!("import {packages}")]);
         imports.stdout(Stdio::null()).stderr(Stdio::null());
         imports.status().is_ok_and(|status| status.success())
     };
-    named.into_iter().chain([made, "python3".into()]).find(works).unwrap_or_else(|| {
-        panic!(
-            "no Python with the packages of tests/requirements.txt was found: ./test installs what \
-             the tests need (./test --setup only that); or name an interpreter in the variable \
-             BACKBURN_PYTHON"
-        )
-    })
+    named.into_iter().chain([made, "python3".into()]).find(works)
 }
 
 /// Whether a text switches a colour or another style on: `ESC [ ... m`.
@@ -104,6 +123,7 @@ impl Place {
     /// Writes a file.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         std::fs::write(&path, content).expect("the file is written");
         path
     }

@@ -204,6 +204,9 @@ fn play(
     let (first, episodes) = (range.start as u32, range.len());
     // Each environment plays one episode: none is favoured for being short.
     let mut envs = VectorEnv::new(task, seed, EVALUATION_ENVIRONMENTS + first, episodes);
+    if let Some(failure) = envs.failure() {
+        return Err(AgentError::Environment(failure));
+    }
     let mut sampling: Vec<Rng> = (first..first + episodes as u32)
         .map(|index| stream(seed, Stream::Evaluation(index)))
         .collect();
@@ -237,7 +240,11 @@ fn play(
             }
         }
         actor.squash(&mut actions);
-        for (transition, finished) in envs.step(&actions).iter().zip(&mut finished) {
+        envs.step(&actions);
+        if let Some(failure) = envs.failure() {
+            return Err(AgentError::Environment(failure));
+        }
+        for (transition, finished) in envs.transitions().iter().zip(&mut finished) {
             if !transition.reward.is_finite() {
                 return Err(AgentError::NonFinite("reward in an evaluation".into()));
             }
@@ -323,6 +330,9 @@ pub fn record(
     let mut observation = vec![0.0; spec.observation_space.width()];
     let mut recording = Recording::default();
     loop {
+        if let Some(failure) = environment.failure() {
+            return Err(AgentError::Environment(failure));
+        }
         environment.observe(&mut observation);
         recording.observations.push(observation.clone());
         if recording.end.is_some() || recording.rewards.len() == max_steps {

@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// Nanoseconds of a step from which on a part of the environments is worth a thread of its own.
 const WORTH: f64 = 5_000.0;
+/// Environments that work elsewhere and are given their actions together, at least.
+const AT_ONCE: usize = 16;
 
 /// Everything that the next rollouts depend on, beside the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +120,7 @@ impl Collector {
             envs,
             ranks,
         };
+        collector.failure().map_or(Ok(()), Err)?;
         collector.observe(agent, 0)?;
         Ok(collector)
     }
@@ -245,7 +248,8 @@ impl Collector {
         if self.batch.log_probs[log_probs].iter().any(|log_prob| !log_prob.is_finite()) {
             return Err(AgentError::NonFinite("log-probability of an action".into()));
         }
-        Ok(())
+        self.envs.finish_step();
+        self.failure().map_or(Ok(()), Err)
     }
 
     /// Writes down what happened.
@@ -392,6 +396,12 @@ impl Collector {
         CollectorState { envs, observations, reward_normalizer, sampling }
     }
 
+    /// Why environments that work elsewhere work no more; a state that was copied meanwhile is none.
+    #[must_use]
+    pub fn failure(&self) -> Option<AgentError> {
+        self.envs.failure().map(AgentError::Environment)
+    }
+
     /// Goes on from a saved state, which is one of all ranks' environments.
     ///
     /// # Errors
@@ -418,11 +428,22 @@ impl Collector {
         let envs = state.envs.only(own.clone(), num_envs);
         let envs = envs.and_then(|envs| self.envs.set_state(envs));
         envs.map_err(|error| AgentError::Mismatch(error.to_string()))?;
+        self.failure().map_or(Ok(()), Err)?;
         AgentError::check_saved("state of the environments", is_finite(self.envs.observations()))?;
         self.observations = state.observations[own.start * width..own.end * width].to_vec();
         self.reward_normalizer = state.reward_normalizer;
         self.sampling = state.sampling[own].to_vec();
         Ok(())
+    }
+
+    /// Goes on with the episodes that the environments began when they were given a state and have none
+    /// ([`envs::Spec::saves_state`]); `agent` is the one that was saved with it.
+    pub fn take_new_episodes(&mut self, agent: &Agent) {
+        if let Some(normalizer) = &mut self.reward_normalizer {
+            normalizer.end_episodes();
+        }
+        self.observations.copy_from_slice(self.envs.observations());
+        agent.actor().normalize(&mut self.observations);
     }
 }
 
@@ -445,6 +466,13 @@ impl<'a> Acting<'a> {
         if half as f64 * cost >= WORTH && is_helped() {
             let (first, rest) = self.split_at(half, actor);
             join(|| first.step(actor, cost), || rest.step(actor, cost));
+            return;
+        }
+        if self.envs.is_elsewhere() && half >= AT_ONCE {
+            // The processes of the first ones work while the actions of the others are chosen.
+            let (first, rest) = self.split_at(half, actor);
+            first.step(actor, cost);
+            rest.step(actor, cost);
             return;
         }
         let policy = actor.policy();

@@ -76,6 +76,7 @@ pub enum Command {
     ///
     /// The file is ALGORITHM_ENV.toml unless --output says otherwise; a file that is there is not
     /// replaced. For the built-in environments its values are tuned, and reach what the book reports.
+    /// For the environment `process` --command names the program that has it, which is asked what it is.
     Init {
         /// Environment
         #[arg(index = 1)] // else the order changes where `command` names the environments
@@ -83,6 +84,9 @@ pub enum Command {
         /// Algorithm
         #[arg(index = 2)]
         algorithm: String,
+        /// Of the environment `process`: the program that has it
+        #[arg(long, value_name = "COMMAND")]
+        command: Option<String>,
         /// Write to this file
         #[arg(long, short, value_name = "FILE.toml")]
         output: Option<PathBuf>,

@@ -35,7 +35,9 @@ use std::path::{Path, PathBuf};
 pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> Result<(), Error> {
     let hushed = |quiet, json| Output::of(processes, quiet, json);
     match command {
-        Command::Init { env, algorithm, output } => init::init(&env, &algorithm, output, registry),
+        Command::Init { env, algorithm, command, output } => {
+            init::init(&env, &algorithm, command.as_deref(), output, registry)
+        }
         Command::Schema { output } => init::schema(output.as_deref(), registry),
         Command::Completions { shell } => {
             init::completions(shell, registry);

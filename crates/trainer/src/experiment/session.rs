@@ -8,7 +8,7 @@ use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
-use crate::terminal::command;
+use crate::terminal::{self, command};
 use agents::policy::Policy;
 use agents::{
     Agent, AgentError, Backend, Collector, Evaluation, Ranks, cost_indices, evaluate_among,
@@ -141,6 +141,13 @@ impl Session {
         }
         self.agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
         self.collector.set_state(checkpoint.collector).map_err(|error| foreign(error, &path))?;
+        if !self.task.spec().saves_state {
+            self.collector.take_new_episodes(&self.agent);
+            terminal::hint(
+                "the environment's state can't be saved: the run goes on with new episodes, and not \
+                 as if it had not stopped",
+            );
+        }
         self.progress = progress;
         self.recent = checkpoint.recent;
         self.saved = Some(path);
@@ -151,15 +158,16 @@ impl Session {
     /// for it at the same time.
     ///
     /// # Errors
-    /// When the algorithm's state can't be written down.
+    /// When the algorithm's state can't be written down, or the environments' can't be had.
     pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        Ok(Checkpoint {
+        let checkpoint = Checkpoint {
             fingerprint: self.fingerprint.clone(),
             agent: self.agent.state().map_err(Error::Agent)?,
             collector: self.collector.state(),
             progress: self.progress,
             recent: self.recent.clone(),
-        })
+        };
+        self.collector.failure().map_or(Ok(checkpoint), |failure| Err(Error::Agent(failure)))
     }
 
     /// Whether the last iteration is done.

@@ -99,7 +99,12 @@ impl Session {
     /// without memory, say) is an error like any other. The session must not be used then.
     pub fn iterate(&mut self) -> Result<Iteration, AgentError> {
         let threads = self.agent.threads();
-        let attempt = || threads.keep_awake(|| self.attempt());
+        // Other processes need the cores while they step; an update keeps the threads awake itself.
+        let is_elsewhere = self.task.spec().is_elsewhere;
+        let attempt = || match is_elsewhere {
+            true => self.attempt(),
+            false => threads.keep_awake(|| self.attempt()),
+        };
         catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
