@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::{Ended, Place, assert_same, checkpoints, timeless, timeless_csv};
+use support::{Ended, Place, assert_same, checkpoints, timeless_csv};
 use trainer::Checkpoint;
 
 /// Nothing here takes longer, unless it hangs.

@@ -179,9 +179,6 @@ impl Ranks {
 
     /// The ranges of samples that are this rank's part of a sum: whole branches of the tree, in order.
     pub(crate) fn branches(&self, samples: usize) -> Vec<Range<usize>> {
-        if self.size() == 1 {
-            return vec![0..samples];
-        }
         let mut own = Vec::new();
         let tree = Tree::new(samples, self.size());
         tree.branches(self.rank(), 0..tree.chunks, &mut own);
@@ -376,10 +373,13 @@ pub(crate) mod tests {
     use std::collections::{HashMap, VecDeque};
     use std::sync::{Arc, Condvar, Mutex};
 
+    /// On their way from one rank to another.
+    type Letters = HashMap<(usize, usize), VecDeque<Vec<u8>>>;
+
     /// Letters between threads of one process.
     #[derive(Debug, Default)]
     struct Post {
-        letters: Mutex<HashMap<(usize, usize), VecDeque<Vec<u8>>>>,
+        letters: Mutex<Letters>,
         arrived: Condvar,
     }
 
