@@ -78,13 +78,15 @@ def main():
             **common,
         )
     else:
+        max_kl = agent.get("max_kl", 0.01)
         model = TRPO(
             learning_rate=schedule(agent["critic_learning_rate"]),
             n_critic_updates=agent["critic_epochs"],
             batch_size=agent["critic_minibatch_size"],
             cg_max_steps=agent.get("cg_iterations", 10),
             cg_damping=agent.get("damping", 0.1),
-            target_kl=agent.get("max_kl", 0.01),
+            # It takes no schedule.
+            target_kl=max_kl["start"] if isinstance(max_kl, dict) else max_kl,
             **common,
         )
     model.learn(agent["rollout_steps"] * environments)

@@ -14,6 +14,9 @@ import xml.etree.ElementTree as xml
 import numpy as np
 import onnxruntime
 
+# The environment's grasp_distance, m.
+GRASP_DISTANCE = 0.05
+
 
 class Robot:
     """A driver's two functions: measured positions and velocities by the names of the joints, and targets."""
@@ -98,26 +101,28 @@ def main():
     for step in range(round(4 / seconds)):
         position, velocity = robot.read()
         at = kinematics.tip(position)
+        away = np.linalg.norm(at - goal)
+        if away <= GRASP_DISTANCE:
+            break  # The policy was trained up to here, and knows no further.
         known = {f"{name} [rad]": position[name] for name in scale}
         known |= {f"velocity {name} [rad/s]": velocity[name] for name in scale}
         known |= {f"tip {axis} [m]": number for axis, number in zip("xyz", at)}
         known |= {f"object {axis} [m]": number for axis, number in zip("xyz", goal)}
         known |= {f"target {name} - {name} [rad]": targets[name] - position[name] for name in scale}
         observation = np.array([[known[name] for name in names]], np.float32)
-        [[*action]] = session.run(["action"], {"observation": observation})
+        [[action]] = session.run(["action"], {"observation": observation})
         for (name, size), number in zip(scale.items(), action):
             low, high = kinematics.limits[name]
             targets[name] = min(max(targets[name] + size * float(number), low), high)
         robot.command(targets, seconds)
-        if step % 10 == 0:
-            print(f"{step * seconds:.1f} s: {1000 * np.linalg.norm(at - goal):.0f} mm away")
+        print(f"{step * seconds:.2f} s: {1000 * away:.0f} mm away")
         due += seconds
         late = time.monotonic() - due
         if late > 0:
             print(f"step {step} was {1000 * late:.0f} ms late", file=sys.stderr)
         time.sleep(max(0.0, -late))
     # ANCHOR_END: loop
-    print(f"{1000 * np.linalg.norm(kinematics.tip(robot.read()[0]) - goal):.0f} mm away at the end")
+    print(f"{1000 * away:.0f} mm away at the end")
 
 
 if __name__ == "__main__":

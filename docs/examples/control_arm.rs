@@ -1,5 +1,6 @@
 //! Runs a run's policy of the environment `arm` on a robot, as often as it was trained to act.
 
+use envs::arm::geometry::{norm, sub};
 use envs::{Action, Arm, ArmParameters, Environment, Environments, Parametric, Stream, stream};
 use std::error::Error;
 use std::path::Path;
@@ -26,7 +27,7 @@ impl Robot {
     }
 }
 
-/// Reaches for an object for four seconds; says how far the tip is from it then, m.
+/// Reaches for an object for four seconds at most; says how far the tip is from it then, m.
 ///
 /// The environment is the loop's model of the robot: it is put where the robot is and says what the policy
 /// observes there, and a step of it says where the targets go.
@@ -35,11 +36,12 @@ impl Robot {
 /// When the run has no policy, or the parameters are not those of its robot.
 pub fn reach(run: &Path, robot: &Path, tip: &str, object: [f64; 3]) -> Result<f64, Box<dyn Error>> {
     let policy = Trained::read(run, &Environments::default().into())?;
-    let mut model = Arm::new(ArmParameters {
+    let parameters = ArmParameters {
         urdf: Some(robot.display().to_string()),
         tip: Some(tip.to_owned()),
         ..ArmParameters::default()
-    })?;
+    };
+    let mut model = Arm::new(parameters.clone())?;
     let spec = model.spec();
     let seconds = spec.step_seconds.unwrap_or(0.02);
     let joints = spec.action_space.width();
@@ -49,11 +51,16 @@ pub fn reach(run: &Path, robot: &Path, tip: &str, object: [f64; 3]) -> Result<f6
     let mut observation = vec![0.0; spec.observation_space.width()];
     let mut unused = stream(0, Stream::Environment(0));
 
+    let mut away = f64::INFINITY;
     // ANCHOR: loop
     let mut due = Instant::now();
     for step in 0..(4.0 / seconds) as usize {
         let (positions, velocities) = robot.read();
         model.set_state(&[positions, velocities, &targets, &last, &object].concat())?;
+        away = norm(sub(model.mechanism().pose(model.tip()).position, object));
+        if away <= parameters.grasp_distance {
+            break; // The policy was trained up to here, and knows no further.
+        }
         model.observe(&mut observation);
         let action = policy.agent.actor().act(&spec.action_space, &observation, None)?;
         model.step(Action::Continuous(&action), &mut unused);
@@ -67,9 +74,5 @@ pub fn reach(run: &Path, robot: &Path, tip: &str, object: [f64; 3]) -> Result<f6
         }
     }
     // ANCHOR_END: loop
-    let (positions, velocities) = robot.read();
-    model.set_state(&[positions, velocities, &targets, &last, &object].concat())?;
-    let at = model.mechanism().pose(model.tip()).position;
-    let squares = at.iter().zip(object).map(|(a, b)| (a - b) * (a - b));
-    Ok(squares.sum::<f64>().sqrt())
+    Ok(away)
 }

@@ -32,6 +32,13 @@ pub struct Spec {
     pub reward_terms: Vec<String>,
     /// Names of the costs beside the reward, in the order of [`Environment::costs`].
     pub costs: Vec<String>,
+    /// Whether [`Environment::state`] has a state. An environment without one begins a new episode where
+    /// a run is resumed.
+    pub saves_state: bool,
+    /// Whether it works elsewhere, in another process say: several copies are asked for a step with
+    /// [`Environment::begin_step`] before the first answer is waited for, and it can fail
+    /// ([`Environment::failure`]).
+    pub is_elsewhere: bool,
     /// What each number of an observation is, with its unit; empty where it is not said.
     pub observation_names: Vec<String>,
     /// What each number of a continuous action is, with the unit of 1; empty where it is not said.
@@ -51,6 +58,8 @@ impl Spec {
             reports_success: false,
             reward_terms: Vec::new(),
             costs: Vec::new(),
+            saves_state: true,
+            is_elsewhere: false,
             observation_names: Vec::new(),
             action_names: Vec::new(),
             step_seconds: None,
@@ -139,6 +148,20 @@ pub trait Environment: Send {
     /// through [`VectorEnv`](crate::VectorEnv).
     fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step;
 
+    /// Asks for the new episode that the next [`Environment::reset`] will wait for, where
+    /// [`Spec::is_elsewhere`] holds; that one draws no seed then.
+    fn begin_reset(&mut self, _rng: &mut Rng) {}
+
+    /// Asks for the step that the next [`Environment::step`], with the same action, will wait for, where
+    /// [`Spec::is_elsewhere`] holds.
+    fn begin_step(&mut self, _action: Action<'_>) {}
+
+    /// Why an environment that works elsewhere works no more. What its steps give means nothing then, and
+    /// whoever runs it stops.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     /// Writes the observation of the current state into `observation`, which has the length of the
     /// observation space.
     fn observe(&self, observation: &mut [f32]);
@@ -179,6 +202,9 @@ pub enum StateError {
         /// Numbers that were given.
         found: usize,
     },
+    /// An environment that works elsewhere did not take it.
+    #[error("{0}")]
+    Elsewhere(String),
     /// A number of the state is outside of its range.
     #[error("the environment's state has {found} at index {index}, where {expected} is expected")]
     Value {
@@ -206,6 +232,7 @@ impl StateError {
             StateError::Length { expected, found } => {
                 StateError::Length { expected: expected + offset, found: found + offset }
             }
+            StateError::Elsewhere(_) => self,
             StateError::Value { index, found, expected } => {
                 StateError::Value { index: index + offset, found, expected }
             }

@@ -9,6 +9,8 @@ use crate::gusty::Gusty;
 use crate::parameters::{self, NoParameters, Resolved, parse};
 use crate::parameters::{ParameterError, Parametric};
 use crate::pendulum::Pendulum;
+#[cfg(unix)]
+use crate::process::{self, ProcessParameters};
 use crate::randomized::Randomized;
 use crate::reach::Reach;
 use crate::task::Maker;
@@ -61,7 +63,7 @@ impl Entry {
             schema: parameters::schema::<NoParameters>,
             defaults: Map::new,
             resolve: Resolved::new::<NoParameters>,
-            build: |_| Ok((Arc::new(|| Box::new(E::default())), E::default().spec())),
+            build: |_| Ok((maker(|| Box::new(E::default())), E::default().spec())),
         }
     }
 
@@ -81,6 +83,19 @@ impl Entry {
                     Ok(copies_of(Randomized::<E>::new(resolved)?))
                 }
             },
+        }
+    }
+
+    /// Environments in other processes.
+    #[cfg(unix)]
+    fn process() -> Entry {
+        Entry {
+            name: "process",
+            description: "any environment in another process: Gymnasium's, your own in Python or C++",
+            schema: parameters::schema::<ProcessParameters>,
+            defaults: parameters::defaults::<ProcessParameters>,
+            resolve: Resolved::new::<ProcessParameters>,
+            build: process::build,
         }
     }
 
@@ -126,10 +141,15 @@ impl Entry {
     }
 }
 
+/// Makes copies one by one.
+fn maker(make: impl Fn() -> Box<dyn Environment> + Send + Sync + 'static) -> Maker {
+    Arc::new(move |copies| (0..copies).map(|_| make()).collect())
+}
+
 /// Makes copies of an environment.
 fn copies_of<E: Environment + Clone + Sync + 'static>(environment: E) -> (Maker, Spec) {
     let spec = environment.spec();
-    (Arc::new(move || Box::new(environment.clone())), spec)
+    (maker(move || Box::new(environment.clone())), spec)
 }
 
 /// The environments that can be asked for by name.
@@ -150,7 +170,7 @@ pub struct Environments {
 impl Default for Environments {
     /// The built-in environments: one line each.
     fn default() -> Self {
-        Environments { entries: Vec::new() }
+        let environments = Environments { entries: Vec::new() }
             .with(Entry::with_parameters::<CartPole>(
                 "cartpole",
                 "keep a pole upright on a cart (Gymnasium's CartPole-v1)",
@@ -178,7 +198,10 @@ impl Default for Environments {
             .with(Entry::with_parameters::<Arm>(
                 "arm",
                 "move the tip of a robot, from its URDF file, to an object and grasp it",
-            ))
+            ));
+        #[cfg(unix)]
+        let environments = environments.with(Entry::process());
+        environments
     }
 }
 
@@ -195,6 +218,11 @@ impl Environments {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// All entries but `process`: those that are an environment by themselves.
+    pub fn simulated(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.name != "process")
     }
 
     /// The entry of that name.

@@ -16,6 +16,8 @@ mod gusty;
 mod normalize;
 mod parameters;
 mod pendulum;
+#[cfg(unix)]
+mod process;
 mod randomized;
 mod reach;
 mod rng;
@@ -28,13 +30,15 @@ pub use arm::{Arm, ArmParameters};
 pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
 pub use cliff::{Cliff, CliffParameters};
-pub use drawing::{Body, Camera, Color, Drawing, Scene, Shape, Solid};
+pub use drawing::{Body, Camera, Color, Drawing, Frame, Scene, Shape, Solid};
 pub use environment::{Environment, Spec, StateError, Step};
 pub use environments::{Entry, Environments};
 pub use gusty::{Gusty, GustyParameters};
 pub use normalize::{ObservationNormalizer, RewardNormalizer, RunningMeanStd};
 pub use parameters::{ParameterError, Parametric};
 pub use pendulum::{Pendulum, PendulumParameters};
+#[cfg(unix)]
+pub use process::ProcessParameters;
 pub use reach::{Reach, ReachParameters};
 pub use rng::{Rng, Stream, stream};
 pub use space::{Action, Space};

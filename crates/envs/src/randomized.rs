@@ -653,7 +653,7 @@ mod tests {
 
     #[test]
     fn every_built_in_parameter_can_be_drawn_alone() {
-        for entry in Environments::default().entries() {
+        for entry in Environments::default().simulated() {
             for (key, value) in entry.defaults() {
                 // The others are whole numbers, switches and names.
                 let Some(value) = value.as_f64().filter(|_| value.is_f64()) else { continue };

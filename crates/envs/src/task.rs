@@ -130,8 +130,8 @@ impl ActionDelay {
     }
 }
 
-/// Makes copies of an environment that was made and checked before.
-pub(crate) type Maker = Arc<dyn Fn() -> Box<dyn Environment> + Send + Sync>;
+/// Makes so many copies of an environment that was made and checked before.
+pub(crate) type Maker = Arc<dyn Fn(usize) -> Vec<Box<dyn Environment>> + Send + Sync>;
 
 /// An environment with its parameters and all that holds around it: what is trained on, evaluated and
 /// recorded. It is checked when an [`Entry`](crate::Entry) makes it; making copies can't fail.
@@ -228,11 +228,18 @@ impl Task {
     /// Makes one copy of the environment. Its time limit is for the caller to keep, as always.
     #[must_use]
     pub fn make(&self) -> Box<dyn Environment> {
-        let environment = (self.maker)();
-        match &self.wrapping {
-            Some(wrapping) => Box::new(Wrapper::new(environment, wrapping, &self.spec)),
-            None => environment,
-        }
+        self.make_copies(1).remove(0)
+    }
+
+    /// Makes copies that are to be stepped together: those that work elsewhere are asked together.
+    #[must_use]
+    pub fn make_copies(&self, copies: usize) -> Vec<Box<dyn Environment>> {
+        let environments = (self.maker)(copies);
+        let Some(wrapping) = &self.wrapping else { return environments };
+        let wrap = |environment| -> Box<dyn Environment> {
+            Box::new(Wrapper::new(environment, wrapping, &self.spec))
+        };
+        environments.into_iter().map(wrap).collect()
     }
 
     /// A text that two tasks share exactly when they are the same: JSON with sorted keys, of the name,
@@ -259,6 +266,10 @@ impl Task {
             Some(wrapping) => (&wrapping.noise[..], wrapping.delay.as_ref(), wrapping.repeat),
             None => (&[][..], None, 1),
         };
+        // How many processes there are, and how long they may take, is no part of what they do.
+        let is_part = |key: &str| self.name != "process" || key == "command";
+        let mut parameters = self.parameters.clone();
+        parameters.retain(|key, _| is_part(key));
         sorted(&json!({
             "name": self.name,
             "parameters": parameters,
@@ -479,7 +490,7 @@ mod tests {
         let task = |terms: &'static [&'static str]| {
             let spec = Sum(terms).spec();
             let none = (Map::new(), Vec::new());
-            Task::new("sum", none, Arc::new(|| Box::new(Sum(&[]))), spec, &config(json!({})))
+            Task::new("sum", none, Arc::new(|_| vec![]), spec, &config(json!({})))
         };
         assert!(task(&["distance", "effort_2"]).is_ok());
         for terms in [&["a", ""][..], &["a,b"], &["a\nb"], &["a/b"], &["a", "b", "a"]] {

@@ -61,7 +61,7 @@ fn declared(properties: &Map<String, Value>) -> Vec<String> {
 fn the_page_on_environments_has_every_parameter() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/environments.md");
     let page = std::fs::read_to_string(path).expect("the page");
-    for entry in Environments::default().entries() {
+    for entry in Environments::default().simulated() {
         let section = page
             .split("\n## ")
             .find_map(|part| part.strip_prefix(&format!("`{}`\n", entry.name)))
@@ -82,5 +82,22 @@ fn the_page_on_environments_has_every_parameter() {
         }
         let limit = format!("{} steps", task.spec().max_episode_steps);
         assert!(section.replace('\n', " ").contains(&limit), "{}: no {limit}", entry.name);
+    }
+}
+
+#[test]
+fn the_page_on_other_processes_has_every_parameter() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/process.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let Some(entry) = Environments::default().get("process") else { return };
+    let schema = entry.schema();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let properties = schema["properties"].as_object().expect("a table");
+    assert_eq!(rows.len(), properties.len());
+    for (key, schema) in properties {
+        let row = rows.iter().find(|row| row.starts_with(&format!("| `{key}` | `")));
+        let row = row.unwrap_or_else(|| panic!("no row for {key}"));
+        let text = schema["description"].as_str().expect("every parameter has a comment");
+        assert!(row.contains(&format!("`{}`", schema["default"])) && row.contains(text), "{row}");
     }
 }

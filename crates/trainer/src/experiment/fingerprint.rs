@@ -23,6 +23,10 @@ const KEPT: [&str; 8] = [
 /// Several constraints are one value, so that they are kept as a whole.
 const SEVERAL: &str = "agent.constraint";
 
+/// Of those, what is no part of a task in other processes.
+const OF_PROCESSES: [&str; 3] =
+    ["env.parameters.processes", "env.parameters.start_timeout", "env.parameters.answer_timeout"];
+
 /// Of those, what a policy can't do without when another run starts from it.
 const OF_POLICY: [&str; 4] =
     ["env.normalize_observations", "network.hidden", "network.activation", "network.squash"];
@@ -44,6 +48,9 @@ impl Fingerprint {
     pub fn new(experiment: &Experiment, task: &Task) -> Result<Fingerprint, Error> {
         let mut settings = flattened(&experiment.to_table()?);
         settings.retain(|key, _| key == SEVERAL || KEPT.iter().any(|kept| is_within(key, kept)));
+        if task.name() == "process" {
+            settings.retain(|key, _| !OF_PROCESSES.contains(&&**key));
+        }
         // A file is what is in it, wherever it lies.
         for (key, path) in task.files() {
             let content = std::fs::read(path).map_err(Error::io("can't be read", path))?;

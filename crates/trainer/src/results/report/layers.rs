@@ -1,13 +1,17 @@
 //! An episode's pictures for the page's script: of each shape what it is, then what changes.
 
-use crate::results::replay::picture::{NAMES, View};
+use crate::results::replay::picture::{NAMES, View, shrunk};
 use crate::results::stats;
 use envs::arm::geometry::Pose;
-use envs::{Body, Drawing, Scene, Shape};
+use envs::{Body, Drawing, Frame, Scene, Shape};
 use serde::Serialize;
 
 /// The longer side of a picture, in the unit of all numbers: finer than a screen shows.
 const SIDE: f64 = 4000.0;
+
+/// Of a rendered picture at most, pixels of a row; and rendered pictures of an episode.
+const MAX_WIDTH: usize = 320;
+const MAX_FRAMES: usize = 250;
 
 /// The pictures of an episode.
 #[derive(Serialize)]
@@ -56,6 +60,7 @@ struct Full {
     /// From the upper left corner: x and y of each point; then width, radius or height. Of a body in the scene:
     /// its origin, then its first and second axis of length [`SIDE`].
     at: Vec<i64>,
+    /// Of a frame a PNG, as the address of an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     /// How far a trail goes back.
@@ -75,14 +80,22 @@ impl Pictures {
             None => drawing.shapes.len(),
         };
         let most = drawings.iter().map(places).max().unwrap_or(0);
+        // Of rendered pictures a part is enough; the others show the one before.
+        let every = drawings.len().div_ceil(MAX_FRAMES);
         let layer = |index: usize| {
             let mut before: Option<Full> = None;
             let mut entries: Vec<LayerChange> = drawings
                 .iter()
-                .map(|drawing| {
-                    let now = match &drawing.scene {
-                        Some(scene) => scene.bodies.get(index).map(|body| Full::body(body, view)),
-                        None => drawing.shapes.get(index).map(|shape| Full::of(shape, view)),
+                .enumerate()
+                .map(|(step, drawing)| {
+                    let now = match (&drawing.scene, drawing.shapes.get(index), &before) {
+                        (Some(scene), _, _) => {
+                            scene.bodies.get(index).map(|body| Full::body(body, view))
+                        }
+                        (None, Some(Shape::Frame { .. }), Some(_)) if step % every > 0 => {
+                            before.clone()
+                        }
+                        (None, shape, _) => shape.map(|shape| Full::of(shape, view)),
                     };
                     let entry = LayerChange::between(before.as_ref(), now.as_ref());
                     before = now;
@@ -145,6 +158,7 @@ impl Full {
             Shape::Ring { .. } => "ring",
             Shape::Text { .. } => "text",
             Shape::Trail { .. } => "trail",
+            Shape::Frame { .. } => "frame",
         };
         let mut at = Vec::new();
         for &point in shape.points() {
@@ -156,6 +170,7 @@ impl Full {
         }
         let text = match shape {
             Shape::Text { text, .. } => Some(text.clone()),
+            Shape::Frame { frame, .. } => Some(address(frame)),
             _ => None,
         };
         let steps = match shape {
@@ -164,6 +179,40 @@ impl Full {
         };
         Full { kind, color, at, text, steps }
     }
+}
+
+/// A rendered picture, made smaller, as a PNG in an address that holds it.
+fn address(frame: &Frame) -> String {
+    let width = frame.width.min(MAX_WIDTH);
+    let height = (frame.height * width / frame.width).max(1);
+    let size = [1.0 / width as f64, 1.0 / height as f64];
+    let pixel = |index: usize| {
+        let at = [(index % width) as f64 * size[0], (index / width) as f64 * size[1]];
+        shrunk(frame, [at, size])
+    };
+    let pixels: Vec<u8> = (0..width * height).flat_map(pixel).collect();
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    // Into memory, with as many pixels as were promised: nothing can fail, and an image that is not there
+    // is not shown.
+    let _ = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
+    format!("data:image/png;base64,{}", base64(&file))
+}
+
+/// Bytes in the letters of an address: three as four letters, `=` for what is missing at the end.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let word = three.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let word = word << (8 * (3 - three.len()));
+        for letter in 0..4 {
+            let bits = word >> (18 - 6 * letter) & 63;
+            text.push(if letter > three.len() { '=' } else { char::from(LETTERS[bits as usize]) });
+        }
+    }
+    text
 }
 
 impl LayerChange {
@@ -220,6 +269,14 @@ mod tests {
             r#"[{"kind":"body","color":"accent","at":[0,0,500,4000,0,0,0,4000,0],"steps":9},[250]]]}"#,
         );
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn bytes_become_the_letters_of_rfc_4648() {
+        let examples = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")];
+        for (bytes, text) in [&examples[..], &[("foobar", "Zm9vYmFy")]].concat() {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
     }
 
     #[test]

@@ -150,8 +150,20 @@ function unpack(entries, steps) {
   return shapes;
 }
 
-/** Draws the shapes of a step, `unit` pixels for each of their units. */
-function paint(context, unit, color, layers, step) {
+/** An image by its address; `loaded` is called when one is there that was not. */
+const images = new Map();
+function image(address, loaded) {
+  if (!images.has(address)) {
+    const made = new Image();
+    made.onload = loaded;
+    made.src = address;
+    images.set(address, made);
+  }
+  return images.get(address);
+}
+
+/** Draws the shapes of a step, `unit` pixels for each of their units; `again` draws it once more. */
+function paint(context, unit, color, layers, step, again) {
   const path = (shapes) => {
     for (const { at } of shapes) {
       for (let i = 0; i + 1 < at.length; i += 2) context.lineTo(at[i] * unit, at[i + 1] * unit);
@@ -172,6 +184,10 @@ function paint(context, unit, color, layers, step) {
       context.textAlign = "center";
       context.textBaseline = "middle";
       context.fillText(shape.text, at[0] * unit, at[1] * unit);
+    } else if (kind === "frame") {
+      const shown = image(shape.text, again);
+      const [left, bottom, right, top] = at.map((number) => number * unit);
+      if (shown.complete) context.drawImage(shown, left, top, right - left, bottom - top);
     } else if (kind === "disc" || kind === "ring") {
       context.arc(at[0] * unit, at[1] * unit, kind === "disc" ? Math.max(1.5, size) : size, 0, 2 * Math.PI);
       if (kind === "disc") context.fill();
@@ -303,8 +319,8 @@ function startReplay(replays) {
     context.translate((width - wide * unit) / 2, (height - high * unit) / 2);
     if (episode.scene) {
       const shapes = see(episode.scene, layers, step, camera, high);
-      paint(context, unit, color, shapes.map((shape) => [shape]), 0);
-    } else paint(context, unit, color, layers, step);
+      paint(context, unit, color, shapes.map((shape) => [shape]), 0, draw);
+    } else paint(context, unit, color, layers, step, draw);
     const last = episode.rewards.length;
     const parts = [`step ${step} of ${last}`];
     if (step > 0) {
