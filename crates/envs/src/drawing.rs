@@ -51,7 +51,7 @@ impl Frame {
         let (width, rest) = bytes.split_first_chunk()?;
         let (height, rgb) = rest.split_first_chunk()?;
         let [width, height] = [width, height].map(|bytes| u32::from_le_bytes(*bytes) as usize);
-        let is_whole = rgb.len() > 0 && width.checked_mul(height)?.checked_mul(3)? == rgb.len();
+        let is_whole = !rgb.is_empty() && width.checked_mul(height)?.checked_mul(3)? == rgb.len();
         is_whole.then(|| Frame { width, height, rgb: rgb.into() })
     }
 
