@@ -268,7 +268,6 @@ impl Task {
         };
         // How many processes there are, and how long they may take, is no part of what they do.
         let is_part = |key: &str| self.name != "process" || key == "command";
-        let mut parameters = self.parameters.clone();
         parameters.retain(|key, _| is_part(key));
         sorted(&json!({
             "name": self.name,
