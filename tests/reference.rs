@@ -15,6 +15,7 @@ use envs::arm::{Integrator, Mechanism, Motors, Physics, Robot};
 use envs::{Action, CartPole, Environment, Pendulum, Reach, Space, Stream, stream};
 use serde::Deserialize;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Whether an episode is truncated by the time limit after `steps` steps.
 fn out_of_time(env: &impl Environment, steps: usize) -> bool {
@@ -396,7 +397,8 @@ fn trpo_matches_pytorch() {
         let minibatch = case.minibatch(&policy, &case.theta, &case.ppo.log_prob);
         let theta = narrowed(&case.theta);
         let expected = &case.trpo;
-        let region = TrustRegion::new(&policy, &theta, &minibatch, expected.damping, 0.0);
+        let region =
+            TrustRegion::new(&policy, &theta, &minibatch, expected.damping, 0.0, &Arc::default());
         let place = |what| format!("policy_update.json, case {index}: trpo {what}");
         let check = |found: &[f64], expected: &[f64], what: &str| {
             assert_match(found, expected, 1e-4, place(what.to_owned()));

@@ -15,6 +15,7 @@ import torch
 from sb3_contrib import TRPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 import arm
 import reach
@@ -46,9 +47,13 @@ def main():
         make = functools.partial(arm.make, arguments.config, config["env"]["parameters"])
     else:
         make = ENVIRONMENTS[name]
+    env = make_vec_env(make, n_envs=environments)
+    normalized = config["env"].get("normalize_observations", False)
+    if normalized:
+        env = VecNormalize(env, norm_reward=False)
     common = {
         "policy": "MlpPolicy",
-        "env": make_vec_env(make, n_envs=environments),
+        "env": env,
         "n_steps": agent["rollout_steps"],
         "gamma": agent.get("gamma", 0.99),
         "gae_lambda": agent.get("gae_lambda", 0.95),
@@ -73,13 +78,15 @@ def main():
             **common,
         )
     else:
+        max_kl = agent.get("max_kl", 0.01)
         model = TRPO(
             learning_rate=schedule(agent["critic_learning_rate"]),
             n_critic_updates=agent["critic_epochs"],
             batch_size=agent["critic_minibatch_size"],
             cg_max_steps=agent.get("cg_iterations", 10),
             cg_damping=agent.get("damping", 0.1),
-            target_kl=agent.get("max_kl", 0.01),
+            # It takes no schedule.
+            target_kl=max_kl["start"] if isinstance(max_kl, dict) else max_kl,
             **common,
         )
     model.learn(agent["rollout_steps"] * environments)
@@ -87,17 +94,18 @@ def main():
     model.learn(arguments.steps)
     print(f"{model.num_timesteps / (time.perf_counter() - started):.0f}")
     if arguments.success:
-        print(f"{success(model, make(), arguments.success):.2f}")
+        observed = env.normalize_obs if normalized else lambda observation: observation
+        print(f"{success(model, make(), observed, arguments.success):.2f}")
 
 
-def success(model, env, episodes):
+def success(model, env, observed, episodes):
     """The share of greedy episodes that end in a success."""
     solved = 0
     for seed in range(episodes):
         observation, _ = env.reset(seed=1_000_000 + seed)
         ended = False
         while not ended:
-            action, _ = model.predict(observation, deterministic=True)
+            action, _ = model.predict(observed(observation), deterministic=True)
             observation, _, terminated, truncated, info = env.step(action)
             ended = terminated or truncated
         solved += info["is_success"]

@@ -7,6 +7,7 @@ use crate::minibatch::Target;
 use crate::network::{Linearized, Mlp};
 use crate::ops::ValueGradients;
 use crate::policy::Actor;
+use crate::ranks::Ranks;
 use crate::threads::Threads;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
@@ -24,6 +25,8 @@ pub struct Learner {
     pub device: Device,
     /// The threads that run them.
     pub threads: Arc<Threads>,
+    /// The processes that make the same updates, and share what there is to compute.
+    pub ranks: Arc<Ranks>,
 }
 
 /// A value function: a network that predicts a signal's discounted sum, fitted by regression.

@@ -9,7 +9,7 @@ use crate::space::Space;
 use crate::task::Task;
 
 /// What is known of an episode once it has ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
     /// Sum of the rewards, not discounted.
     pub episode_return: f64,
@@ -479,9 +479,33 @@ impl<'a> Part<'a> {
 
 /// A saved [`VectorEnv`]: the states of the environments, their random streams, and how far their
 /// episodes have come.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VectorEnvState {
     members: Vec<MemberState>,
+}
+
+impl VectorEnvState {
+    /// Adds the environments that come after these.
+    pub fn extend(&mut self, next: VectorEnvState) {
+        self.members.extend(next.members);
+    }
+
+    /// Those in this range of `num_envs` environments.
+    ///
+    /// # Errors
+    /// When it is the state of another number of them.
+    pub fn only(
+        mut self,
+        range: Range<usize>,
+        num_envs: usize,
+    ) -> Result<VectorEnvState, VectorStateError> {
+        let (expected, found) = (num_envs, self.members.len());
+        if found != expected {
+            return Err(VectorStateError::NumEnvs { expected, found });
+        }
+        self.members.truncate(range.end);
+        Ok(VectorEnvState { members: self.members.split_off(range.start) })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::{self, Session, Trained};
 use crate::experiment::summary::EvalSummary;
 use crate::files;
+use crate::processes::Processes;
 use crate::registry::Registry;
 use crate::results;
 use crate::results::compare::compare;
@@ -19,6 +20,7 @@ use crate::results::plot;
 use crate::results::replay::{Chosen, replay};
 use crate::results::report::report;
 use crate::results::watch::watch;
+use crate::submit::submit;
 use crate::sweep::{self, Cores, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
@@ -30,7 +32,8 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Whatever ended it early, with its message and exit code.
-pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
+pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> Result<(), Error> {
+    let hushed = |quiet, json| Output::of(processes, quiet, json);
     match command {
         Command::Init { env, algorithm, command, output } => {
             init::init(&env, &algorithm, command.as_deref(), output, registry)
@@ -43,8 +46,9 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Run { config, out, overwrite, threads, sweep, shard, quiet, result } => {
             let threads = threads.count();
             let source = sweep::part(source(&config)?, shard)?;
-            let output = Output { quiet, json: result.json };
+            let output = hushed(quiet, result.json);
             if Sweep::is_in(&source)? {
+                no_ranks(processes, &config.config)?;
                 return sweep::start(
                     &source,
                     registry,
@@ -56,26 +60,37 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             }
             no_sweep(&sweep, &config.config)?;
             let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-            run(&source, out, overwrite, control, registry)
+            run(&source, out, overwrite, control, registry, processes)
         }
-        Command::Resume { run, backend, threads, sweep, quiet, result } => {
+        Command::Resume { run, backend, shared, threads, sweep, quiet, result } => {
             let threads = threads.count();
-            let output = Output { quiet, json: result.json };
-            if !sweep::is_at(&run) {
+            let output = hushed(quiet, result.json);
+            if !processes.ranks().from_first(sweep::is_at(&run)) {
                 no_sweep(&sweep, &run)?;
+                if shared {
+                    let message = "--shared: is for a sweep, and this holds none";
+                    return Err(Error::Usage(format!("{}: {message}", run.display())));
+                }
                 let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-                return run::resume(run, backend, control, registry);
+                return run::resume(run, backend, control, registry, processes);
             }
+            no_ranks(processes, &run)?;
             if backend.is_some() {
                 let message = "--backend: a sweep goes on with the backend of its sweep.toml";
                 return Err(Error::Usage(message.into()));
             }
-            sweep::resume(&run, registry, cores(&sweep, threads), output)
+            let go_on = if shared { sweep::share } else { sweep::resume };
+            go_on(&run, registry, cores(&sweep, threads), output)
+        }
+        Command::Submit { config, out, overwrite, job, result } => {
+            submit(&source(&config)?, out, overwrite, &job, loud(result), registry)
         }
         Command::Collect { parts, out, result } => {
             sweep::collect(&parts, out, registry, loud(result))
         }
-        Command::Eval { episodes, play, result } => eval(play, episodes, loud(result), registry),
+        Command::Eval { episodes, play, result } => {
+            eval(play, episodes, hushed(false, result.json), registry, processes)
+        }
         Command::Replay { gif, episodes, play: PlayArgs { policy, actions, seed } } => {
             let chosen = Chosen { episodes, seed, greedy: actions.are_greedy() };
             replay(&RunDir::at(policy.run), policy.checkpoint, chosen, gif.as_deref(), registry)
@@ -89,7 +104,9 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
             let task = session::task(&experiment, registry)?;
-            bench(&experiment, &task, &source, only, threads.count(), loud(result))
+            processes.must_agree(&experiment.to_toml()?)?;
+            let (threads, output) = (threads.count(), hushed(false, result.json));
+            bench(&experiment, &task, &source, only, threads, output, processes.ranks())
         }
         Command::Compare { paths, thresholds, output, result } => {
             compare_runs(&paths, thresholds.into(), output.as_deref(), loud(result))
@@ -126,6 +143,18 @@ fn no_sweep(sweep: &SweepArgs, path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Refuses what ranks do not share.
+fn no_ranks(processes: &Processes, path: &Path) -> Result<(), Error> {
+    match processes.ranks().size() {
+        1 => Ok(()),
+        size => Err(Error::Usage(format!(
+            "{}: is a sweep, many runs, and {size} ranks train one; start it alone, on several machines each with a \
+             part of it (--shard)",
+            path.display()
+        ))),
+    }
+}
+
 fn source(config: &ConfigArgs) -> Result<Source, Error> {
     let mut overrides =
         config.set.iter().map(|set| Override::set(set)).collect::<Result<Vec<_>, _>>()?;
@@ -145,9 +174,11 @@ fn run(
     overwrite: bool,
     control: Control,
     registry: &Registry,
+    processes: &Processes,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
-    let session = Session::begin(experiment, source, registry)?;
+    processes.must_agree(&experiment.to_toml()?)?;
+    let session = Session::begin_among(processes.ranks(), experiment, source, registry)?;
     if !control.output.quiet
         && let Some(hint) = hint(&session.experiment, &session.agent)
     {
@@ -170,14 +201,17 @@ fn eval(
     episodes: Option<u32>,
     output: Output,
     registry: &Registry,
+    processes: &Processes,
 ) -> Result<(), Error> {
+    let ranks = processes.ranks();
     let Trained { experiment, task, agent, checkpoint } =
-        Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
+        Trained::load_among(ranks, &RunDir::at(policy.run), policy.checkpoint, registry)?;
+    processes.must_agree(&experiment.to_toml()?)?;
     let seed = seed.unwrap_or(experiment.seed);
     let greedy = actions.are_greedy().unwrap_or(experiment.evaluates_greedily());
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
-    let evaluation =
-        agents::evaluate(agent.actor(), &task, episodes, seed, greedy).map_err(Error::Agent)?;
+    let evaluation = agents::evaluate_among(ranks, agent.actor(), &task, episodes, seed, greedy);
+    let evaluation = evaluation.map_err(Error::Agent)?;
     let summary = EvalSummary::new(&evaluation, greedy, experiment.agent.constraints());
     let checkpoint = checkpoint.display().to_string();
     let result = Played { checkpoint, seed, summary: &summary };

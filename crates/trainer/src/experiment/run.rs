@@ -6,11 +6,12 @@ use super::metrics::csv::CsvSink;
 use super::metrics::progress::ProgressSink;
 use super::metrics::tensorboard::TensorBoardSink;
 use super::run_dir::RunDir;
-use super::session::Session;
+use super::session::{self, Session};
 use super::summary::Summary;
 use super::train::train;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
+use crate::processes::Processes;
 use crate::registry::Registry;
 use crate::terminal::Output;
 use agents::{Backend, Threads};
@@ -43,7 +44,9 @@ pub fn start(
         ["runs", name, &seed.to_string()].iter().collect()
     });
     let run = RunDir::at(path);
-    let _lock = run.create(&session.experiment, &session.task, overwrite)?;
+    let is_first = session.agent.ranks().rank() == 0;
+    let create = || run.create(&session.experiment, &session.task, overwrite);
+    let _lock = is_first.then(create).transpose()?;
     finish(session, &run, control)
 }
 
@@ -56,19 +59,26 @@ pub fn resume(
     backend: Option<Backend>,
     control: Control,
     registry: &Registry,
+    processes: &Processes,
 ) -> Result<(), Error> {
-    let run = RunDir::at(path);
-    let _lock = run.open()?;
+    let (run, ranks) = (RunDir::at(path), processes.ranks());
+    let is_first = processes.is_first();
+    let _lock = is_first.then(|| run.open()).transpose()?;
     let backend: Vec<_> =
         backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
-    let (experiment, source) = Experiment::read(&run.config(), &backend, registry)?;
-    let session = Session::resume(&run, experiment, &source, registry)?;
+    let (experiment, source) = session::configuration(ranks, &run, &backend, registry)?;
+    processes.must_agree(&experiment.to_toml()?)?;
+    let session = Session::resume(ranks, &run, experiment, &source, registry)?;
     let steps = session.progress.steps;
-    run.remove_old(steps, session.experiment.checkpoint.keep)?;
-    if session.is_finished() && run.summary().is_file() {
-        let summary = Summary::read(&run.summary())?;
+    if is_first {
+        run.remove_old(steps, session.experiment.checkpoint.keep)?;
+    }
+    if session.is_finished() && ranks.from_first(run.summary().is_file()) {
+        let summary = is_first.then(|| Summary::read(&run.summary())).transpose()?;
         // Another one is about what the run was before it went on.
-        if summary.steps == steps {
+        let summary = summary.filter(|summary| summary.steps == steps);
+        if ranks.from_first(summary.is_some()) {
+            let Some(summary) = summary else { return Ok(()) };
             control.output.result(&summary.of(run.path()), || {
                 format!(
                     "{}: finished, {steps} steps are done; see summary.json, or raise total_steps \
@@ -85,6 +95,10 @@ pub fn resume(
 /// Trains to the end and writes the summary.
 fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
     session.agent.set_threads(Threads::new(control.threads));
+    if session.agent.ranks().rank() > 0 {
+        // Rank 0 has the files, and says what is to be said.
+        return train(&mut session, None, &mut [], &Interrupt::listen_silently()).map(drop);
+    }
     let interrupt = Interrupt::listen();
     if control.until_stdin_ends {
         interrupt.listen_to_stdin();
@@ -100,7 +114,7 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
         let total = session.experiment.whole_steps();
         sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
     }
-    let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
+    let evaluation = train(&mut session, Some(run), &mut sinks, &interrupt)?;
     drop(sinks);
     let summary = Summary::new(&session, &evaluation);
     summary.write(&run.summary())?;

@@ -3,16 +3,19 @@
 use crate::error::Error;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
-use crate::experiment::config::{Experiment, Source};
+use crate::experiment::config::{Experiment, Override, Source};
 use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
 use crate::terminal::{self, command};
 use agents::policy::Policy;
-use agents::{Agent, AgentError, Backend, Collector, Evaluation, cost_indices};
+use agents::{
+    Agent, AgentError, Backend, Collector, Evaluation, Ranks, cost_indices, evaluate_among,
+};
 use envs::{Spec, Task, VectorEnv};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Everything that a run needs while it goes on.
 pub struct Session {
@@ -45,27 +48,41 @@ impl Session {
         source: &Source,
         registry: &Registry,
     ) -> Result<Session, Error> {
+        Session::begin_among(&Arc::default(), experiment, source, registry)
+    }
+
+    /// [`Session::begin`] together with other ranks.
+    pub(crate) fn begin_among(
+        ranks: &Arc<Ranks>,
+        experiment: Experiment,
+        source: &Source,
+        registry: &Registry,
+    ) -> Result<Session, Error> {
         let task = task(&experiment, registry)?;
         let mut agent = agent(&experiment, &task, source, experiment.backend)?;
+        agent.set_ranks(Arc::clone(ranks));
         warm_start(&mut agent, &experiment, &task, source)?;
         Session::new(experiment, task, agent)
     }
 
-    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one.
+    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one. Rank 0 reads
+    /// the files.
     ///
     /// # Errors
     /// As [`Session::begin`], and when no checkpoint is usable.
     pub fn resume(
+        ranks: &Arc<Ranks>,
         run: &RunDir,
         experiment: Experiment,
         source: &Source,
         registry: &Registry,
     ) -> Result<Session, Error> {
-        let Some((path, checkpoint)) = run.load(Which::Latest)? else {
-            return Session::begin(experiment, source, registry);
+        let Some((path, checkpoint)) = load(ranks, run, Which::Latest)? else {
+            return Session::begin_among(ranks, experiment, source, registry);
         };
         let task = task(&experiment, registry)?;
-        let agent = blank_agent(&experiment, &task, source, experiment.backend)?;
+        let mut agent = blank_agent(&experiment, &task, source, experiment.backend)?;
+        agent.set_ranks(Arc::clone(ranks));
         let mut session = Session::new(experiment, task, agent)?;
         session.restore(path, checkpoint)?;
         Ok(session)
@@ -74,14 +91,24 @@ impl Session {
     /// A run at its beginning with an agent of [`agent`].
     ///
     /// # Errors
-    /// When an environment's first observation is not finite.
+    /// When there are more ranks than environments, or an environment's first observation is not finite.
     pub(crate) fn new(
         experiment: Experiment,
         task: Task,
         mut agent: Agent,
     ) -> Result<Session, Error> {
         let Experiment { seed, env, .. } = &experiment;
-        let envs = VectorEnv::new(&task, *seed, 0, env.num_envs);
+        let ranks = agent.ranks();
+        if ranks.size() > env.num_envs {
+            return Err(Error::Usage(format!(
+                "env.num_envs: {} environments are too few for {} ranks, which each act in some of their own; start \
+                 fewer, or raise it",
+                env.num_envs,
+                ranks.size()
+            )));
+        }
+        let own = ranks.share(env.num_envs);
+        let envs = VectorEnv::new(&task, *seed, own.start as u32, own.len());
         let collector =
             Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
         Ok(Session {
@@ -127,7 +154,8 @@ impl Session {
         Ok(())
     }
 
-    /// A copy of everything that goes on changing.
+    /// A copy of everything that goes on changing, of which ranks that train together have parts: all of them ask
+    /// for it at the same time.
     ///
     /// # Errors
     /// When the algorithm's state can't be written down, or the environments' can't be had.
@@ -165,7 +193,36 @@ impl Session {
     pub fn evaluate(&self) -> Result<Evaluation, AgentError> {
         let Experiment { seed, eval, .. } = &self.experiment;
         let greedy = self.experiment.evaluates_greedily();
-        agents::evaluate(self.agent.actor(), &self.task, eval.episodes, *seed, greedy)
+        let ranks = self.agent.ranks();
+        evaluate_among(&ranks, self.agent.actor(), &self.task, eval.episodes, *seed, greedy)
+    }
+
+    /// Whether any rank is to stop. Notices ranks whose parameters are not those of rank 0.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub(crate) fn agree(&self, stop: bool) -> Result<bool, Error> {
+        let ranks = self.agent.ranks();
+        if ranks.size() == 1 {
+            return Ok(stop);
+        }
+        let vectors = self.agent.critics().iter().map(|critic| &critic.state.params[..]);
+        let numbers = [self.agent.actor().params()].into_iter().chain(vectors).flatten();
+        let bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        let all = ranks.gather(&(crc32c::crc32c(&bytes), stop));
+        if let Some(rank) = all.iter().position(|(checksum, _)| *checksum != all[0].0) {
+            let saved =
+                self.saved.as_ref().map(|path| format!("the last good one is {}", path.display()));
+            return Err(Error::Failed(format!(
+                "iteration {}: {} has other parameters than {}, which the same program on sound machines can't have; \
+                 no checkpoint of it is saved ({})",
+                self.progress.iterations,
+                ranks.name(rank),
+                ranks.name(0),
+                saved.unwrap_or_else(|| "there is none yet".into()),
+            )));
+        }
+        Ok(all.iter().any(|(_, stop)| *stop))
     }
 
     /// What an evaluation counts among others for the best checkpoint: the mean return, less what it cost
@@ -260,14 +317,20 @@ pub fn warm_start(
         return Ok(());
     };
     let wrong = |message: String| source.error("warm_start", &message);
-    let checkpoint = if path.is_dir() {
+    let ranks = agent.ranks();
+    let mut checkpoint = None;
+    if ranks.rank() == 0 && path.is_dir() {
         let run = RunDir::at(path.clone());
         let found = run.load(Which::Latest).map_err(|error| wrong(error.to_string()))?;
-        found.map(|(_, checkpoint)| checkpoint).ok_or_else(|| {
-            wrong(format!("{}: holds no checkpoint; give a run directory", path.display()))
-        })?
-    } else {
-        Checkpoint::read(path).map_err(|error| wrong(error.to_string()))?
+        checkpoint = found.map(|(_, checkpoint)| checkpoint);
+    } else if ranks.rank() == 0 {
+        checkpoint = Some(Checkpoint::read(path).map_err(|error| wrong(error.to_string()))?);
+    }
+    let Some(checkpoint) = ranks.from_first(checkpoint) else {
+        return Err(wrong(format!(
+            "{}: holds no checkpoint; give a run directory",
+            path.display()
+        )));
     };
     let own = Fingerprint::new(experiment, task)?;
     let differences = checkpoint.fingerprint.differences_of_policy(&own);
@@ -281,6 +344,29 @@ pub fn warm_start(
     agent
         .warm_start(&checkpoint.agent)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))
+}
+
+/// Reads a run's checkpoint on rank 0, for all ranks.
+fn load(ranks: &Ranks, run: &RunDir, which: Which) -> Result<Option<(PathBuf, Checkpoint)>, Error> {
+    let found = if ranks.rank() == 0 { run.load(which)? } else { None };
+    Ok(ranks.from_first(found))
+}
+
+/// Reads a run's configuration on rank 0, for all ranks.
+///
+/// # Errors
+/// When it can't be read or is none.
+pub(crate) fn configuration(
+    ranks: &Ranks,
+    run: &RunDir,
+    overrides: &[Override],
+    registry: &Registry,
+) -> Result<(Experiment, Source), Error> {
+    let path = run.config();
+    let first = (ranks.rank() == 0).then(|| Source::read(&path, overrides)).transpose()?;
+    let text = ranks.from_first(first.as_ref().map(|source| source.text().to_owned()));
+    let source = first.unwrap_or_else(|| Source::new(&path, text.unwrap_or_default(), overrides));
+    Ok((Experiment::parse(&source, registry)?, source))
 }
 
 /// Refuses a checkpoint that was saved by a run of another configuration or task.
@@ -327,11 +413,23 @@ impl Trained {
     /// # Errors
     /// When the directory holds no run, no such checkpoint, or one that does not fit its configuration.
     pub(crate) fn load(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
-        run.must_hold_a_run()?;
-        let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
+        Trained::load_among(&Ranks::default(), run, which, registry)
+    }
+
+    /// The same for all ranks; rank 0 reads the files.
+    pub(crate) fn load_among(
+        ranks: &Ranks,
+        run: &RunDir,
+        which: Which,
+        registry: &Registry,
+    ) -> Result<Trained, Error> {
+        if ranks.rank() == 0 {
+            run.must_hold_a_run()?;
+        }
+        let (experiment, source) = configuration(ranks, run, &[], registry)?;
         let task = task(&experiment, registry)?;
         let mut agent = blank_agent(&experiment, &task, &source, Backend::Flex)?;
-        let Some((path, checkpoint)) = run.load(which)? else {
+        let Some((path, checkpoint)) = load(ranks, run, which)? else {
             return Err(Error::Usage(format!(
                 "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
                  goes on with the run",
@@ -352,4 +450,49 @@ fn foreign(error: AgentError, path: &Path) -> Error {
         other => Problem::Mismatch(other.to_string()),
     };
     problem.of(path).into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use agents::Messenger;
+
+    /// The other one of two ranks, which says what this one does but for a bit.
+    #[derive(Debug)]
+    struct Liar {
+        lies: bool,
+    }
+
+    impl Messenger for Liar {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn size(&self) -> usize {
+            2
+        }
+
+        fn exchange(&self, to: &[(usize, &[u8])], _: &[usize]) -> Vec<Vec<u8>> {
+            let mut message = to[0].1.to_vec();
+            message[0] ^= u8::from(self.lies);
+            vec![message]
+        }
+    }
+
+    #[test]
+    fn a_rank_with_other_parameters_is_named() {
+        let text = "env.name = 'pendulum'\nagent.algorithm = 'ppo'";
+        let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
+        let registry = Registry::default();
+        let experiment = Experiment::parse(&source, &registry).unwrap();
+        let mut session = Session::begin(experiment, &source, &registry).unwrap();
+        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: false })));
+        assert!(!session.agree(false).unwrap());
+        assert!(session.agree(true).unwrap());
+        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: true })));
+        let error = session.agree(false).unwrap_err().to_string();
+        assert!(error.contains("rank 1 has other parameters than rank 0"), "{error}");
+    }
 }

@@ -7,16 +7,18 @@ use crate::experiment::session::Session;
 use crate::interrupt::Interrupt;
 use agents::{AgentError, Evaluation, Metrics};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::Instant;
 
-/// Trains to the end and returns the evaluation of the final policy.
+/// Trains to the end and returns the evaluation of the final policy. Of ranks that train together one has the run's
+/// directory and sinks.
 ///
 /// # Errors
 /// When a number is not finite, a file can't be written, or the user interrupts; in the last case
 /// after a checkpoint was saved.
 pub fn train(
     session: &mut Session,
-    run: &RunDir,
+    run: Option<&RunDir>,
     sinks: &mut [Box<dyn Sink>],
     interrupt: &Interrupt,
 ) -> Result<Evaluation, Error> {
@@ -34,6 +36,7 @@ pub fn train(
             .transpose()
             .map_err(|error| failure(session, error))?;
 
+        let stop = session.agree(interrupt.is_requested())? && !session.is_finished();
         session.progress.elapsed_seconds = elapsed_before + started.elapsed().as_secs_f64();
         let record = Record::new(
             &session.progress,
@@ -51,18 +54,20 @@ pub fn train(
         let is_best = score.is_some() && score > session.progress.best_return;
         if is_best {
             session.progress.best_return = score;
-            run.save_best(&session.checkpoint()?)?;
+            let checkpoint = session.checkpoint()?;
+            run.map_or(Ok(()), |run| run.save_best(&checkpoint))?;
         }
-        let stop = interrupt.is_requested() && !session.is_finished();
         if stop || session.is_due(session.experiment.checkpoint.every_steps) {
             for sink in sinks.iter_mut() {
                 sink.sync()?;
             }
             let keep = session.experiment.checkpoint.keep;
-            session.saved = Some(run.save(&session.checkpoint()?, keep)?);
+            let checkpoint = session.checkpoint()?;
+            let saved = run.map(|run| run.save(&checkpoint, keep)).transpose()?;
+            session.saved = session.agent.ranks().from_first(saved);
         }
         if stop {
-            let directory = run.path().to_owned();
+            let directory = run.map_or_else(PathBuf::new, |run| run.path().to_owned());
             return Err(Error::Interrupted { steps: session.progress.steps, directory });
         }
         last_evaluation = evaluation;

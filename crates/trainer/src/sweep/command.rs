@@ -48,6 +48,42 @@ pub fn start(
     cores: Cores,
     output: Output,
 ) -> Result<(), Error> {
+    let (sweep, trials, root, lock) = begin(source, registry, out, overwrite)?;
+    run(&sweep, trials, registry, &root, cores, output, &lock)
+}
+
+/// Makes the directory of a sweep whose trials others will run. Returns it, and how many trials there are.
+///
+/// # Errors
+/// As [`start`]; and when trials are chosen by the results of others.
+pub fn prepare(
+    source: &Source,
+    registry: &Registry,
+    out: Option<PathBuf>,
+    overwrite: bool,
+) -> Result<(PathBuf, usize), Error> {
+    must_not_learn(&parsed(source)?)?;
+    let (sweep, _, root, _lock) = begin(source, registry, out, overwrite)?;
+    Ok((root, sweep.numbers().count()))
+}
+
+/// Refuses to share trials that are chosen by the results of others, or stopped because of them.
+fn must_not_learn(sweep: &Sweep) -> Result<(), Error> {
+    if sweep.space.learns() || sweep.pruner.is_some() {
+        let message = "[sweep]: a search by TPE and a pruner need one process that knows all results, and can't be \
+                       shared; take sampler = \"random\" and no pruner";
+        return Err(Error::Usage(message.into()));
+    }
+    Ok(())
+}
+
+/// A sweep at its beginning, in a directory of its own.
+fn begin(
+    source: &Source,
+    registry: &Registry,
+    out: Option<PathBuf>,
+    overwrite: bool,
+) -> Result<(Sweep, Vec<Trial>, PathBuf, Lock), Error> {
     let sweep = parsed(source)?;
     let trials = sweep.trials(registry)?;
     for trial in &trials {
@@ -81,9 +117,10 @@ pub fn start(
     if !sweep.files(registry).is_empty() {
         // Paths that are relative to another directory are absolute in there.
         let sweep = parsed(&Source::read(&file, &[])?)?;
-        return run(&sweep, sweep.trials(registry)?, registry, &root, cores, output, &lock);
+        let trials = sweep.trials(registry)?;
+        return Ok((sweep, trials, root, lock));
     }
-    run(&sweep, trials, registry, &root, cores, output, &lock)
+    Ok((sweep, trials, root, lock))
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
@@ -94,6 +131,36 @@ pub fn resume(root: &Path, registry: &Registry, cores: Cores, output: Output) ->
     let lock = Lock::on(root, "sweep")?;
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
     run(&sweep, sweep.trials(registry)?, registry, root, cores, output, &lock)
+}
+
+/// Works on a sweep that other processes, on this machine or others, work on too: takes runs that nobody works on
+/// until there is none left. What failed elsewhere is left to [`resume`].
+///
+/// # Errors
+/// When the directory is not that of a sweep, one process has it for itself, or it is interrupted.
+pub fn share(root: &Path, registry: &Registry, cores: Cores, output: Output) -> Result<(), Error> {
+    let _lock = Lock::shared(root)?;
+    let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
+    must_not_learn(&sweep)?;
+    let interrupt = Interrupt::listen();
+    let trials = sweep.trials(registry)?;
+    let mut runner = Runner {
+        entries: entries(&sweep, trials, root)?,
+        sweep: &sweep,
+        registry,
+        root,
+        cores: cores.among(sweep.numbers().count() * sweep.seeds.len()),
+        interrupt: &interrupt,
+        progress: ProgressDisplay::new(output.quiet),
+        is_sweep: false,
+        shared: Some(Vec::new()),
+        workers: Vec::new(),
+    };
+    if runner.drive()? {
+        let (finished, runs) = (runner.finished(), runner.runs());
+        return Err(Error::SweepInterrupted { finished, runs, directory: root.to_owned() });
+    }
+    Ok(())
 }
 
 /// Whether a sweep is in this directory.
@@ -206,6 +273,7 @@ fn run(
         progress: ProgressDisplay::new(output.quiet),
         entries,
         is_sweep: true,
+        shared: None,
         workers: Vec::new(),
     };
     let interrupted = runner.drive()?;
@@ -270,6 +338,7 @@ fn confirm(
         progress: ProgressDisplay::new(output.quiet),
         entries: vec![TrialState::load(sweep, trial, directory, &seeds)?],
         is_sweep: false,
+        shared: None,
         workers: Vec::new(),
     };
     if runner.drive()? {

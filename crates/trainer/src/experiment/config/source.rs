@@ -153,6 +153,12 @@ impl Source {
         source.with(overrides.to_vec())
     }
 
+    /// What the file says.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The same with more overrides, which win.
     #[must_use]
     pub fn with(&self, more: Vec<Override>) -> Source {
