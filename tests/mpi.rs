@@ -301,8 +301,8 @@ fn an_mpirun_that_is_asked_to_stop_leaves_a_good_checkpoint() {
 fn a_full_disk_ends_all() {
     let Some(program) = mpi_trainer() else { return };
     let place = Place::new();
-    // The system lets no file grow beyond 40 KiB; TensorBoard's and the metrics do, as on a disk that is full.
-    let script = format!("trap '' XFSZ; ulimit -f 40; exec '{}' \"$@\"", program.display());
+    // The system lets no file grow beyond 16 KiB; TensorBoard's and the metrics do, as on a disk that is full.
+    let script = format!("trap '' XFSZ; ulimit -f 16; exec '{}' \"$@\"", program.display());
     let arguments = ["-c", &script, "sh", "run", "long.toml", "--quiet", "--out", "out"];
     let mut command = mpirun(&place, Path::new("bash"), 3, &arguments);
     // Messages through shared memory need a file of their own.

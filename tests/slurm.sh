@@ -19,12 +19,15 @@ if [[ -z "${BACKBURN_SLURM:-}" ]]; then
             impossible "there is no $program (Debian: slurm-wlm, munge)"
     done
     unshare --mount --pid --fork true 2>/dev/null || impossible "namespaces are not allowed"
+    # One at a time: the daemons' ports are fixed.
+    exec {lock}>"${TMPDIR:-/tmp}/backburn-slurm.lock"
+    flock "$lock"
     # All daemons end with the first process of their namespace.
     BACKBURN_SLURM="$(mktemp -d)"
     export BACKBURN_SLURM
     trap 'rm -rf "$BACKBURN_SLURM"' EXIT
     status=0
-    unshare --mount --pid --fork --mount-proc --kill-child "${BASH_SOURCE[0]}" "$@" || status=$?
+    unshare --mount --pid --fork --mount-proc --kill-child "${BASH_SOURCE[0]}" "$@" {lock}>&- || status=$?
     exit "$status"
 fi
 
