@@ -149,7 +149,9 @@ fn a_running_experiment_is_drawn_however_many_better_ones_there_are() {
         unfinished(&place, &run, &format!("{HEADER}1000,1,900,-9\n2000,2,900,-{number}\n"));
         let config = place.path(&run).join("config.toml");
         let text = std::fs::read_to_string(&config).expect("it is there");
-        let text = text.replace("\"p\"", &format!("\"p{number}\""));
+        // Another name alone makes no other line.
+        let own = format!("[agent]\nepochs = {number}\n");
+        let text = text.replace("\"p\"", &format!("\"p{number}\"")) + &own;
         std::fs::write(&config, text).expect("config.toml");
         if number < 9 {
             place.write(&format!("{run}/summary.json"), summary);

@@ -227,7 +227,7 @@ impl Task {
     }
 
     /// A text that two tasks share exactly when they are the same: JSON with sorted keys, of the name,
-    /// every parameter, what holds around the environment, and its [`Spec`].
+    /// the version, every parameter, what holds around the environment, and its [`Spec`].
     #[must_use]
     pub fn fingerprint(&self) -> String {
         // JSON has no infinity.
@@ -246,6 +246,7 @@ impl Task {
         };
         sorted(&json!({
             "name": self.name,
+            "version": self.spec.version,
             "parameters": self.parameters,
             "observation_noise": noise,
             "action_delay": delay,

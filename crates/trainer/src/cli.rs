@@ -34,7 +34,7 @@ Exit codes:
   0    done
   1    failed while running
   2    bad usage, configuration or checkpoint
-  130  interrupted (Ctrl-C); `resume` goes on from the last checkpoint";
+  130  interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2); `resume` goes on from the last checkpoint";
 
 /// The command line of a program with these environments and algorithms.
 #[must_use]
@@ -89,6 +89,12 @@ pub enum Command {
         /// Replace the run that the directory holds
         #[arg(long)]
         overwrite: bool,
+        /// Go on with the run that the directory holds; begin it if there is none, say so if it is finished
+        ///
+        /// The one line for a job that may be started again. A run that was begun with another configuration
+        /// is refused, with what differs.
+        #[arg(long, conflicts_with = "overwrite")]
+        resume: bool,
         #[command(flatten)]
         threads: ThreadsArgs,
         #[command(flatten)]
@@ -105,15 +111,18 @@ pub enum Command {
     /// Go on with a run to its configured number of steps
     ///
     /// Begins at the newest checkpoint that is whole. On a CPU backend the result is the same, bit
-    /// for bit, as if the run had never been stopped. To train longer, raise total_steps in the run
-    /// directory's config.toml first.
+    /// for bit, as if the run had never been stopped. To train longer, --set total_steps=STEPS; what is
+    /// changed holds from here on, and changes.toml in the run directory says so.
     Resume {
         /// Run directory, such as runs/ppo_cartpole/1, or a sweep's, such as runs/ppo_cartpole
         #[arg(value_hint = ValueHint::DirPath)]
         run: PathBuf,
-        /// Update on another backend than before
+        /// Update on another backend from now on
         #[arg(long, value_name = "BACKEND", value_parser = backend())]
         backend: Option<Backend>,
+        /// Change a value of the configuration from now on, as in --set total_steps=1e6; may be repeated
+        #[arg(long, value_name = "KEY=VALUE", value_hint = ValueHint::Other)]
+        set: Vec<String>,
         #[command(flatten)]
         threads: ThreadsArgs,
         #[command(flatten)]

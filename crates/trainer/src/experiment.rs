@@ -1,5 +1,6 @@
 //! Running one experiment: its configuration, the training loop, and the run directory that it leaves.
 
+pub mod changes;
 pub mod checkpoint;
 pub mod config;
 pub mod fingerprint;

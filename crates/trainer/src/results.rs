@@ -12,9 +12,11 @@ pub mod stats;
 pub mod watch;
 
 use crate::error::Error;
-use crate::experiment::config::keys::flattened;
+use crate::experiment::changes::{self, Change};
+use crate::experiment::config::keys::{self, flattened};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::summary::Summary;
+use crate::terminal::warn;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,8 +37,11 @@ pub struct Run {
     /// The seed of its random streams.
     pub seed: u64,
     /// The resolved configuration by dotted keys (`agent.gamma`), each value as TOML writes it, in
-    /// order of the keys; without `name` and `seed`.
+    /// order of the keys; without `name` and `seed`. A value that was changed on the way says so: `0.99, from
+    /// step 2048 0.9`.
     pub config: BTreeMap<String, String>,
+    /// Steps that it is to do.
+    pub total_steps: u64,
     /// `None` while the run is not finished.
     pub summary: Option<Summary>,
     /// Columns of `metrics.csv` in the order of the file.
@@ -60,9 +65,27 @@ impl Run {
         let name = table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
         let seed = table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default();
         config.retain(|key, _| key != "name" && key != "seed");
+        let mut total_steps = table.get("total_steps").and_then(toml::Value::as_integer);
+        for Change { step, key, value } in changes::read(&run.changes())? {
+            if key == "total_steps" {
+                total_steps = value.as_integer();
+            }
+            let before = config.get(&key).map_or("not given", String::as_str);
+            let now = format!("{before}, from step {step} {}", keys::text(&value));
+            config.insert(key, now);
+        }
+        let total_steps = total_steps.unwrap_or_default() as u64;
         let summary = run.summary().is_file().then(|| Summary::read(&run.summary())).transpose()?;
         let columns = if run.metrics().is_file() { columns(&run.metrics())? } else { Vec::new() };
-        Ok(Run { path: path.to_owned(), name, seed: seed as u64, config, summary, columns })
+        Ok(Run {
+            path: path.to_owned(),
+            name,
+            seed: seed as u64,
+            config,
+            total_steps,
+            summary,
+            columns,
+        })
     }
 
     /// A column of `metrics.csv`.
@@ -70,6 +93,25 @@ impl Run {
     pub fn column(&self, name: &str) -> Option<&[Option<f64>]> {
         let column = self.columns.iter().find(|(known, _)| known == name)?;
         Some(&column.1)
+    }
+
+    /// The environment's name.
+    #[must_use]
+    pub fn environment(&self) -> &str {
+        self.config.get("env.name").map_or("", String::as_str)
+    }
+
+    /// The part of the configuration that makes results what they are. Where updates run does not, as long
+    /// as it is a CPU.
+    fn identity(&self) -> BTreeMap<&str, &str> {
+        let tables = ["eval.", "checkpoint."];
+        let pairs = self.config.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        pairs
+            .filter(|(key, value)| {
+                let is_cpu = *key == "backend" && !value.contains("wgpu");
+                !is_cpu && !tables.iter().any(|table| key.starts_with(table))
+            })
+            .collect()
     }
 
     /// The points of one metric over another, as `(x, y)`, where both have a value; empty when a
@@ -81,11 +123,19 @@ impl Run {
     }
 }
 
-/// All runs at and below these directories, in order of their paths.
+/// All runs at and below these directories, in order of their paths; those that can't be read are left out
+/// with a warning.
 ///
 /// # Errors
-/// When a path is no directory, holds no run, or a run can't be read.
+/// When a path is no directory or holds no run, or no run can be read.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
+    let (runs, broken) = look(paths)?;
+    broken.iter().for_each(|problem| warn(&format!("{problem}; this run is left out")));
+    Ok(runs)
+}
+
+/// The same without warnings: the runs, and what is wrong with the others.
+fn look(paths: &[PathBuf]) -> Result<(Vec<Run>, Vec<Error>), Error> {
     let mut found = Vec::new();
     for path in paths {
         let before = found.len();
@@ -100,7 +150,15 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
     }
     found.sort();
     found.dedup();
-    found.par_iter().map(|path| Run::read(path)).collect()
+    let read: Vec<Result<Run, Error>> = found.par_iter().map(|path| Run::read(path)).collect();
+    let (mut runs, mut broken) = (Vec::new(), Vec::new());
+    for run in read {
+        match run {
+            Ok(run) => runs.push(run),
+            Err(problem) => broken.push(problem),
+        }
+    }
+    if runs.is_empty() && !broken.is_empty() { Err(broken.remove(0)) } else { Ok((runs, broken)) }
 }
 
 fn search(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -129,14 +187,18 @@ pub struct Group {
     pub runs: Vec<Run>,
 }
 
-/// Puts runs whose configurations differ in the seed only into one group; in order of appearance. Two
-/// runs of one configuration and seed are the same run twice: one of them is enough, the finished one.
+/// Puts runs whose configurations differ in the seed only, or in what makes no result another one, into
+/// one group; in order of appearance. Two runs of one configuration and seed are the same run twice: one of
+/// them is enough, the finished one.
 #[must_use]
 pub fn groups(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places = BTreeMap::new();
     for run in runs {
-        let place = *places.entry((run.name.clone(), run.config.clone())).or_insert(groups.len());
+        let identity = run.identity();
+        let identity: Vec<(String, String)> =
+            identity.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let place = *places.entry(identity).or_insert(groups.len());
         if place == groups.len() {
             let (label, differences) = (String::new(), BTreeMap::new());
             groups.push(Group { label, differences, runs: Vec::new() });
@@ -192,10 +254,10 @@ pub fn groups(runs: Vec<Run>) -> Vec<Group> {
 
 /// Keys that have not the same value in all of these groups, in order.
 fn differing(groups: &[&Group]) -> Vec<String> {
-    let configs: Vec<_> = groups.iter().map(|group| &group.runs[0].config).collect();
-    let keys: BTreeSet<&String> = configs.iter().flat_map(|config| config.keys()).collect();
-    let differs = |key: &&String| configs.iter().any(|it| it.get(*key) != configs[0].get(*key));
-    keys.into_iter().filter(differs).cloned().collect()
+    let configs: Vec<_> = groups.iter().map(|group| group.runs[0].identity()).collect();
+    let keys: BTreeSet<&str> = configs.iter().flat_map(|config| config.keys().copied()).collect();
+    let differs = |key: &&str| configs.iter().any(|it| it.get(key) != configs[0].get(key));
+    keys.into_iter().filter(differs).map(str::to_owned).collect()
 }
 
 /// A schedule as `0.002 to 0.0`, a distribution as `uniform 0.1 to 0.2`; any other value as it is.
@@ -237,7 +299,8 @@ mod tests {
     fn run(name: &str, seed: u64, config: &[(&str, &str)]) -> Run {
         let config = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let path = PathBuf::from(format!("{name}/{seed}"));
-        Run { path, name: name.into(), seed, config, summary: None, columns: Vec::new() }
+        let (summary, columns) = (None, Vec::new());
+        Run { path, name: name.into(), seed, config, total_steps: 0, summary, columns }
     }
 
     #[test]
@@ -250,6 +313,22 @@ mod tests {
         assert_eq!(labels, ["learning_rate 0.001", "learning_rate 0.01"]);
         assert_eq!(groups[0].runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(groups[1].differences["agent.learning_rate"], "0.01");
+    }
+
+    #[test]
+    fn what_changes_no_result_does_not_split_the_seeds() {
+        let all = [
+            ("backend", "flex", "ndarray"),
+            ("checkpoint.every_steps", "1000", "2000"),
+            ("eval.episodes", "10", "100"),
+        ];
+        for (key, one, other) in all {
+            let both = vec![run("a", 1, &[(key, one)]), run("b", 2, &[(key, other)])];
+            assert_eq!(groups(both).len(), 1, "{key}");
+        }
+        let gpu = vec![run("a", 1, &[("backend", "flex")]), run("a", 2, &[("backend", "wgpu")])];
+        let labels: Vec<String> = groups(gpu).into_iter().map(|group| group.label).collect();
+        assert_eq!(labels, ["a", "backend wgpu"]);
     }
 
     #[test]

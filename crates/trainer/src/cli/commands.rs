@@ -5,7 +5,7 @@ use crate::cli::init;
 use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::error::Error;
 use crate::experiment::config::{Experiment, Override, Source};
-use crate::experiment::run::{self, Control};
+use crate::experiment::run::{self, Begin, Control};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::{self, Session, Trained};
 use crate::experiment::summary::EvalSummary;
@@ -38,34 +38,29 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             init::completions(shell, registry);
             Ok(())
         }
-        Command::Run { config, out, overwrite, threads, sweep, shard, quiet, result } => {
+        Command::Run { config, out, overwrite, resume, threads, sweep, shard, quiet, result } => {
             let threads = threads.count();
             let source = sweep::part(source(&config)?, shard)?;
             let output = Output { quiet, json: result.json };
             if Sweep::is_in(&source)? {
-                return sweep::start(
-                    &source,
-                    registry,
-                    out,
-                    overwrite,
-                    cores(&sweep, threads),
-                    output,
-                );
+                let begin = Begin { out, overwrite, resume };
+                return sweep::start(&source, registry, begin, cores(&sweep, threads), output);
             }
             no_sweep(&sweep, &config.config)?;
             let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-            run(&source, out, overwrite, control, registry)
+            run(&source, Begin { out, overwrite, resume }, control, registry)
         }
-        Command::Resume { run, backend, threads, sweep, quiet, result } => {
+        Command::Resume { run, backend, set, threads, sweep, quiet, result } => {
             let threads = threads.count();
             let output = Output { quiet, json: result.json };
             if !sweep::is_at(&run) {
                 no_sweep(&sweep, &run)?;
                 let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-                return run::resume(run, backend, control, registry);
+                return run::resume(run, overrides(&set, backend)?, control, registry);
             }
-            if backend.is_some() {
-                let message = "--backend: a sweep goes on with the backend of its sweep.toml";
+            if backend.is_some() || !set.is_empty() {
+                let message = "--backend, --set: a sweep goes on with what its sweep.toml says; run \
+                               the changed one elsewhere (--out DIR)";
                 return Err(Error::Usage(message.into()));
             }
             sweep::resume(&run, registry, cores(&sweep, threads), output)
@@ -124,11 +119,15 @@ fn no_sweep(sweep: &SweepArgs, path: &Path) -> Result<(), Error> {
     }
 }
 
+fn overrides(set: &[String], backend: Option<Backend>) -> Result<Vec<Override>, Error> {
+    let mut overrides = set.iter().map(|set| Override::set(set)).collect::<Result<Vec<_>, _>>()?;
+    overrides.extend(backend.map(|backend| Override::flag("backend", backend)));
+    Ok(overrides)
+}
+
 fn source(config: &ConfigArgs) -> Result<Source, Error> {
-    let mut overrides =
-        config.set.iter().map(|set| Override::set(set)).collect::<Result<Vec<_>, _>>()?;
+    let mut overrides = overrides(&config.set, config.backend)?;
     overrides.extend(config.seed.map(|seed| Override::flag("seed", seed)));
-    overrides.extend(config.backend.map(|backend| Override::flag("backend", backend)));
     let source = Source::read(&config.config, &overrides)?;
     if config.seed.is_some() && Sweep::gives_seeds(&source)? {
         let message = "--seed: [sweep] gives the seeds; replace them with --set sweep.seeds=[1,2]";
@@ -139,19 +138,24 @@ fn source(config: &ConfigArgs) -> Result<Source, Error> {
 
 fn run(
     source: &Source,
-    out: Option<PathBuf>,
-    overwrite: bool,
+    Begin { out, overwrite, resume }: Begin,
     control: Control,
     registry: &Registry,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
+    let directory = out.unwrap_or_else(|| run::default_directory(&experiment));
+    let there = RunDir::at(directory.clone());
+    if resume && there.is_begun() {
+        run::must_have_begun_with(&experiment, &there, registry)?;
+        return run::resume(directory, Vec::new(), control, registry);
+    }
     let session = Session::begin(experiment, source, registry)?;
     if !control.output.quiet
         && let Some(hint) = hint(&session.experiment, &session.agent)
     {
         terminal::hint(&hint);
     }
-    run::start(session, out, overwrite, control)
+    run::start(session, directory, overwrite, control)
 }
 
 /// What `eval` has played, and what came of it.

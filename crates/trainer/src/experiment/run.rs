@@ -1,5 +1,6 @@
 //! A run in its directory, from its beginning or from where it stopped, to its end.
 
+use super::config::keys::{differences, flattened};
 use super::config::{Experiment, Override};
 use super::metrics::Sink;
 use super::metrics::csv::CsvSink;
@@ -12,8 +13,8 @@ use super::train::train;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::registry::Registry;
-use crate::terminal::Output;
-use agents::{Backend, Threads};
+use crate::terminal::{Output, command};
+use agents::Threads;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -28,42 +29,79 @@ pub struct Control {
     pub until_stdin_ends: bool,
 }
 
-/// Begins a run in `out`, or in runs/NAME/SEED.
+/// Where a run or a sweep begins, and what becomes of one that is there already.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// The directory, if one is named.
+    pub out: Option<PathBuf>,
+    /// It is replaced.
+    pub overwrite: bool,
+    /// It goes on.
+    pub resume: bool,
+}
+
+/// Where the run of an experiment is if nothing else is said: runs/NAME/SEED.
+#[must_use]
+pub fn default_directory(Experiment { name, seed, .. }: &Experiment) -> PathBuf {
+    ["runs", name, &seed.to_string()].iter().collect()
+}
+
+/// Begins a run in a directory.
 ///
 /// # Errors
 /// When the directory can't be used, or the run does not come to its end.
 pub fn start(
     session: Session,
-    out: Option<PathBuf>,
+    directory: PathBuf,
     overwrite: bool,
     control: Control,
 ) -> Result<(), Error> {
-    let path = out.unwrap_or_else(|| {
-        let Experiment { name, seed, .. } = &session.experiment;
-        ["runs", name, &seed.to_string()].iter().collect()
-    });
-    let run = RunDir::at(path);
+    let run = RunDir::at(directory);
     let _lock = run.create(&session.experiment, overwrite)?;
     finish(session, &run, control)
 }
 
-/// Goes on with the run in this directory, on another backend if one is given.
+/// Refuses a run that was begun with another configuration than this one.
+///
+/// # Errors
+/// What differs; or when the run's configuration can't be read.
+pub fn must_have_begun_with(
+    experiment: &Experiment,
+    run: &RunDir,
+    registry: &Registry,
+) -> Result<(), Error> {
+    let (begun, _) = Experiment::read(&run.config(), &[], registry)?;
+    let table = |of: &Experiment| Ok::<_, Error>(flattened(&of.to_table()?));
+    let differences = differences(&table(&begun)?, &table(experiment)?, |_| true);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{}: was begun with another configuration: {}; give it that one, change the run ({} --set \
+         KEY=VALUE), begin another (--out DIR), or replace it (--overwrite)",
+        run.path().display(),
+        differences.join(", "),
+        command("resume", run.path())
+    )))
+}
+
+/// Goes on with the run in this directory; what `changes` change holds from now on.
 ///
 /// # Errors
 /// When there is no run, its checkpoint is of another one, or it does not come to its end.
 pub fn resume(
     path: PathBuf,
-    backend: Option<Backend>,
+    changes: Vec<Override>,
     control: Control,
     registry: &Registry,
 ) -> Result<(), Error> {
     let run = RunDir::at(path);
     let _lock = run.open()?;
-    let backend: Vec<_> =
-        backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
-    let (experiment, source) = Experiment::read(&run.config(), &backend, registry)?;
-    let session = Session::resume(&run, experiment, &source, registry)?;
+    let (before, _) = run.experiment(Vec::new(), registry)?;
+    let (experiment, source) = run.experiment(changes, registry)?;
+    let session = Session::resume(&run, &before, experiment, &source, registry)?;
     let steps = session.progress.steps;
+    run.record_changes(&before, &session.experiment, steps)?;
     run.remove_old(steps, session.experiment.checkpoint.keep)?;
     if session.is_finished() && run.summary().is_file() {
         let summary = Summary::read(&run.summary())?;
@@ -71,9 +109,10 @@ pub fn resume(
         if summary.steps == steps {
             control.output.result(&summary.of(run.path()), || {
                 format!(
-                    "{}: finished, {steps} steps are done; see summary.json, or raise total_steps \
-                     in config.toml to train longer\n",
-                    run.path().display()
+                    "{}: finished, {steps} steps are done; see summary.json, or train longer: {} \
+                     --set total_steps=STEPS\n",
+                    run.path().display(),
+                    command("resume", run.path())
                 )
             });
             return Ok(());

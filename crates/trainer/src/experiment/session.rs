@@ -1,6 +1,7 @@
 //! A run in memory: environments, agent, and how far they are.
 
 use crate::error::Error;
+use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
 use crate::experiment::config::{Experiment, Source};
@@ -8,7 +9,7 @@ use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
-use crate::terminal::command;
+use crate::terminal::{command, warn};
 use agents::policy::Policy;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation, cost_indices};
 use envs::{Spec, Task, VectorEnv};
@@ -51,12 +52,14 @@ impl Session {
         Session::new(experiment, task, agent)
     }
 
-    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one.
+    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one. What
+    /// its directory says is `before`, and what is to hold from now on the `experiment`.
     ///
     /// # Errors
-    /// As [`Session::begin`], and when no checkpoint is usable.
+    /// As [`Session::begin`], and when no checkpoint is usable, or of another configuration.
     pub fn resume(
         run: &RunDir,
+        before: &Experiment,
         experiment: Experiment,
         source: &Source,
         registry: &Registry,
@@ -65,6 +68,21 @@ impl Session {
             return Session::begin(experiment, source, registry);
         };
         let task = task(&experiment, registry)?;
+        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
+        let steps = checkpoint.progress.steps;
+        let changes = changes::read(&run.changes())?.into_iter();
+        let known: Vec<String> =
+            changes.filter(|change| change.step >= steps).map(|change| change.key).collect();
+        let edits = checkpoint.fingerprint.edits(&Fingerprint::new(before, &task)?, &known);
+        if !edits.is_empty() {
+            return Err(Error::Usage(format!(
+                "{}: was changed after the run had begun: {}; change it back, and say what is to hold \
+                 from now on with {} --set KEY=VALUE",
+                run.config().display(),
+                edits.join(", "),
+                command("resume", run.path())
+            )));
+        }
         let agent = blank_agent(&experiment, &task, source, experiment.backend)?;
         let mut session = Session::new(experiment, task, agent)?;
         session.restore(path, checkpoint)?;
@@ -99,9 +117,8 @@ impl Session {
     /// Goes on from a checkpoint of this run.
     ///
     /// # Errors
-    /// When it belongs to another configuration.
+    /// When its numbers don't fit.
     fn restore(&mut self, path: PathBuf, checkpoint: Checkpoint) -> Result<(), Error> {
-        must_be_of(&checkpoint, &self.fingerprint, &path)?;
         let progress = checkpoint.progress;
         let steps = self.experiment.steps_per_iteration();
         if progress.iterations.checked_mul(steps) != Some(progress.steps) {
@@ -275,7 +292,8 @@ pub fn warm_start(
         .map_err(|error| wrong(format!("{}: {error}", path.display())))
 }
 
-/// Refuses a checkpoint that was saved by a run of another configuration or task.
+/// Refuses a checkpoint whose state has no meaning in this run, and warns where the code of the task is not
+/// what it was.
 fn must_be_of(
     checkpoint: &Checkpoint,
     run: &Fingerprint,
@@ -283,13 +301,35 @@ fn must_be_of(
 ) -> Result<(), CheckpointError> {
     let differences = checkpoint.fingerprint.differences(run);
     if differences.is_empty() {
-        return Ok(());
+        return must_act_in(checkpoint, run, path);
     }
     let message = format!(
-        "{}; change config.toml back, or begin another run with what it says now",
+        "{}; a run keeps these: change config.toml back, or begin another run with what it says now",
         differences.join(", ")
     );
     Err(Problem::Mismatch(message).of(path))
+}
+
+/// Refuses a checkpoint whose policy would be another function here, and warns where it was trained on
+/// another task.
+fn must_act_in(
+    checkpoint: &Checkpoint,
+    run: &Fingerprint,
+    path: &Path,
+) -> Result<(), CheckpointError> {
+    let differences = checkpoint.fingerprint.differences_of_policy(run);
+    if !differences.is_empty() {
+        return Err(Problem::Policy(differences.join(", ")).of(path));
+    }
+    let task = checkpoint.fingerprint.differences_of_task(run);
+    if !task.is_empty() {
+        warn(&format!(
+            "{}: its policy was trained on another task: {}",
+            path.display(),
+            task.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// A run's policy as a checkpoint has it.
@@ -320,7 +360,7 @@ impl Trained {
     /// When the directory holds no run, no such checkpoint, or one that does not fit its configuration.
     pub(crate) fn load(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
         run.must_hold_a_run()?;
-        let (experiment, source) = Experiment::read(&run.config(), &[], registry)?;
+        let (experiment, source) = run.experiment(Vec::new(), registry)?;
         let task = task(&experiment, registry)?;
         let mut agent = blank_agent(&experiment, &task, &source, Backend::Flex)?;
         let Some((path, checkpoint)) = run.load(which)? else {
@@ -331,7 +371,7 @@ impl Trained {
                 command("resume", run.path())
             )));
         };
-        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
+        must_act_in(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
         agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
         Ok(Trained { experiment, task, agent, checkpoint: path })
     }

@@ -7,6 +7,7 @@ use crate::files;
 use crate::terminal::command;
 use agents::{Constraint, Evaluation, MeanCost};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -28,6 +29,9 @@ pub struct Summary {
     pub algorithm: String,
     /// The environment's name.
     pub environment: String,
+    /// The whole task: what policies and returns of another one are told apart by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Value>,
     /// The trainer's.
     pub version: String,
     /// The evaluation at the end.
@@ -99,6 +103,7 @@ impl Summary {
             backend: backend.name().into(),
             algorithm: agent.name().into(),
             environment: env.name.clone(),
+            task: serde_json::from_str(&session.task.fingerprint()).ok(),
             version: env!("CARGO_PKG_VERSION").into(),
             eval: EvalSummary::new(
                 evaluation,

@@ -114,12 +114,8 @@ fn distinct<T: Ord>(groups: &[Group], of: impl Fn(&Run) -> T) -> Vec<T> {
     runs(groups).map(of).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn environment(run: &Run) -> &str {
-    run.config.get("env.name").map_or("", String::as_str)
-}
-
 fn environments(groups: &[Group]) -> Vec<String> {
-    distinct(groups, |run| environment(run).to_owned())
+    distinct(groups, |run| run.environment().to_owned())
 }
 
 fn title(groups: &[Group]) -> String {
@@ -191,12 +187,7 @@ fn differences(groups: &[Group]) -> String {
     };
     let label = |group: &Group| escape(&group.label);
     let mut html = if keys.is_empty() {
-        match groups.len() {
-            1 => "<p>One configuration; only the seeds differ.</p>\n".to_owned(),
-            _ => {
-                "<p>The names only; every value of the configurations is the same.</p>\n".to_owned()
-            }
-        }
+        "<p>One configuration; only the seeds differ.</p>\n".to_owned()
     } else if groups.len() <= 5 && keys.len() > 1 {
         let heads = [String::new()].into_iter().chain(groups.iter().map(label)).collect::<Vec<_>>();
         let mut rows = Vec::new();
@@ -215,12 +206,16 @@ fn differences(groups: &[Group]) -> String {
         }
         table(&heads, &rows, "Differences", &[])
     };
-    let shared = first.runs[0].config.iter().filter(|(k, _)| !first.differences.contains_key(*k));
+    let is_shared = |(k, value): &(&String, &String)| {
+        !first.differences.contains_key(*k)
+            && runs(groups).all(|run| run.config.get(*k) == Some(*value))
+    };
+    let shared = first.runs[0].config.iter().filter(is_shared);
     let rows: Vec<Vec<String>> = shared.map(|(k, value)| vec![key(k), escape(value)]).collect();
     // Writing to a String can't fail.
     let _ = write!(
         html,
-        "<details><summary>The {} that all groups share</summary>\n{}</details>",
+        "<details><summary>The {} that all runs share</summary>\n{}</details>",
         count(rows.len(), "value"),
         table(&["Key".into(), "Value".into()], &rows, "Shared configuration", &[])
     );
@@ -233,7 +228,7 @@ fn curves(groups: &[Group]) -> String {
     for environment in environments(groups) {
         let here: Vec<Group> = groups
             .iter()
-            .filter(|group| self::environment(&group.runs[0]) == environment)
+            .filter(|group| group.runs[0].environment() == environment)
             .cloned()
             .collect();
         const METRIC: &str = "rollout/ep_rew_mean";
@@ -256,7 +251,7 @@ fn fronts(groups: &[Group]) -> String {
     // Apart from those of the curves.
     let mut number = 1 << 30;
     for environment in environments(groups) {
-        let is_here = |group: &&Group| self::environment(&group.runs[0]) == environment;
+        let is_here = |group: &&Group| group.runs[0].environment() == environment;
         let here: Vec<Group> = groups.iter().filter(is_here).cloned().collect();
         let summaries =
             here.iter().flat_map(|group| &group.runs).filter_map(|run| run.summary.as_ref());

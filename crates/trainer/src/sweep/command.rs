@@ -6,18 +6,24 @@ use super::ranking;
 use super::run::{Runner, Share, default_root};
 use super::trial::{Status, TrialRecord, TrialState};
 use crate::error::Error;
+use crate::experiment::config::keys::{differences, flattened};
 use crate::experiment::config::{Override, Source};
 use crate::experiment::lock::Lock;
+use crate::experiment::run::Begin;
 use crate::files;
 use crate::interrupt::Interrupt;
 use crate::registry::Registry;
 use crate::terminal::{Output, command};
 use serde::Serialize;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The file that makes a directory that of a sweep.
 pub const FILE: &str = "sweep.toml";
+/// The directories that a sweep leaves in its own.
+const PARTS: [&str; 2] = ["trials", "confirm"];
+/// The files.
+const TABLES: [&str; 4] = [FILE, "results.csv", "best.toml", "confirm.csv"];
 
 /// What a sweep may use of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -43,30 +49,31 @@ impl Cores {
 pub fn start(
     source: &Source,
     registry: &Registry,
-    out: Option<PathBuf>,
-    overwrite: bool,
+    Begin { out, overwrite, resume: goes_on }: Begin,
     cores: Cores,
     output: Output,
 ) -> Result<(), Error> {
     let sweep = parsed(source)?;
+    let root = out.unwrap_or_else(|| default_root(&sweep));
+    if goes_on && is_at(&root) {
+        must_have_begun_with(&sweep, &root)?;
+        return resume(&root, registry, cores, output);
+    }
     let trials = sweep.trials(registry)?;
     for trial in &trials {
         trial.experiment.backend.open()?;
     }
-    let root = out.unwrap_or_else(|| default_root(&sweep));
     let path = root.display();
     if root.exists() && !root.is_dir() {
         return Err(Error::Usage(format!("{path}: is a file; a sweep needs a directory")));
     }
+    files::must_hold_nothing_else(&root, "a sweep", |name| {
+        is_at(&root) || PARTS.contains(&name) || TABLES.contains(&name)
+    })?;
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     // Before anything is looked at or written: of two that begin here only one goes on.
     let lock = Lock::on(&root, "sweep")?;
     let file = root.join(FILE);
-    if root.join("config.toml").exists() {
-        return Err(Error::Usage(format!(
-            "{path}: holds a run; write the sweep elsewhere (--out DIR)"
-        )));
-    }
     if file.exists() {
         if !overwrite {
             return Err(Error::Usage(format!(
@@ -89,6 +96,22 @@ pub fn resume(root: &Path, registry: &Registry, cores: Cores, output: Output) ->
     let lock = Lock::on(root, "sweep")?;
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
     run(&sweep, sweep.trials(registry)?, registry, root, cores, output, &lock)
+}
+
+/// Refuses a sweep that was begun with another configuration than this one.
+fn must_have_begun_with(sweep: &Sweep, root: &Path) -> Result<(), Error> {
+    let begun = parsed(&Source::read(&root.join(FILE), &[])?)?;
+    let table = |of: &Sweep| Ok::<_, Error>(flattened(&of.to_toml()?.parse().unwrap_or_default()));
+    let differences = differences(&table(&begun)?, &table(sweep)?, |_| true);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{}: was begun with another configuration: {}; give it that one, begin another sweep (--out DIR), \
+         or replace it (--overwrite)",
+        root.display(),
+        differences.join(", ")
+    )))
 }
 
 /// Whether a sweep is in this directory.
@@ -281,13 +304,13 @@ fn confirm(
 
 /// Removes what a sweep has left, and nothing else that may be there.
 fn remove(root: &Path) -> Result<(), Error> {
-    for name in ["trials", "confirm"] {
+    for name in PARTS {
         let path = root.join(name);
         if path.is_dir() {
             std::fs::remove_dir_all(&path).map_err(Error::io("can't be removed", &path))?;
         }
     }
-    for name in [FILE, "results.csv", "best.toml", "confirm.csv"] {
+    for name in TABLES {
         let path = root.join(name);
         if path.is_file() {
             std::fs::remove_file(&path).map_err(Error::io("can't be removed", &path))?;

@@ -63,11 +63,11 @@ impl Override {
         Override { flag, line, parts: 2 }
     }
 
-    /// A value that a sweep gives to a dotted key; `place` says where the sweep does so.
+    /// A value that a file gives to a dotted key; `place` says where it does so.
     ///
     /// # Errors
     /// When it is no dotted key.
-    pub fn swept(place: &str, key: &str, value: &toml::Value) -> Result<Override, Error> {
+    pub fn given(place: &str, key: &str, value: &toml::Value) -> Result<Override, Error> {
         let line = format!("{key} = {value}");
         match parts(key) {
             Ok(parts) => Ok(Override { flag: format!("{place}: with {line}"), line, parts }),
