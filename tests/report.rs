@@ -212,7 +212,7 @@ fn chromium() -> PathBuf {
     })
 }
 
-/// Opens the page at 400 px and at 1600 px in light and in dark, and uses it.
+/// Opens the page at several widths from 400 px to 1600 px in light and in dark, and uses it.
 #[track_caller]
 fn use_page(place: &Place, page: &str) {
     let page = serde_json::to_string(page).expect("text").replace('<', "\\u003c");

@@ -577,6 +577,40 @@ fn one_line_begins_goes_on_and_says_that_it_is_finished() {
 }
 
 #[test]
+fn an_evaluation_that_is_good_enough_ends_a_run_and_so_does_the_clock() {
+    let place = Place::new();
+    place.write("config.toml", PPO);
+    let summary = |run: &str| {
+        let text = fs::read_to_string(place.path(run).join("summary.json")).expect("a summary");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let easy = run("easy", &["--set", "eval.stop_at=20"]);
+    place.trainer(&easy).expect(0, &[]);
+    let ended = summary("easy");
+    let steps = ended["steps"].as_u64().expect("steps");
+    assert!(ended["ended_by"] == "stop_at" && steps < 29_000, "{ended}");
+    assert!(ended["eval"]["mean_return"].as_f64() >= Some(20.0), "{ended}");
+    let said = place.trainer(&["resume", "easy"]).expect(0, &[]).stdout;
+    assert!(said.contains(&format!("finished, {steps} steps are done")), "{said}");
+    // A goal that is raised is one to go on to.
+    place.trainer(&["resume", "easy", "--quiet", "--set", "eval.stop_at=1e6"]).expect(0, &[]);
+    assert_eq!(
+        (&summary("easy")["steps"], &summary("easy")["ended_by"]),
+        (&29_952.into(), &().into())
+    );
+
+    let endless = ["--set", "total_steps=1_000_000_000", "--set", "max_seconds=0.3"];
+    place.trainer(&run("clock", &endless)).expect(0, &[]);
+    let ended = summary("clock");
+    let seconds = ended["seconds"].as_f64().expect("seconds");
+    assert!(ended["ended_by"] == "max_seconds" && (0.3..60.0).contains(&seconds), "{ended}");
+    place.trainer(&["eval", "clock"]).expect(0, &[]);
+
+    let never = run("never", &["--set", "eval.stop_at=1", "--set", "eval.every_steps=0"]);
+    place.trainer(&never).expect(2, &["eval.stop_at", "needs eval.every_steps"]);
+}
+
+#[test]
 fn a_run_does_not_move_in_among_other_things() {
     let place = Place::new();
     place.write("config.toml", PPO.replace("total_steps = 30_000", "total_steps = 1_280"));
@@ -937,6 +971,46 @@ fn a_warm_start_takes_over_the_policy() {
         let refused = ["--set warm_start=whole: warm_start: whole: its policy", difference];
         place.trainer(&run("other", &other)).expect(2, &refused);
     }
+}
+
+#[test]
+fn a_warm_start_takes_the_critic_and_holds_the_policy_while_it_is_fitted() {
+    let place = place_with_whole_run(PPO, &["--set", "total_steps=5000"]);
+    let last = |run: &str| {
+        let path = checkpoints(&place.path(run)).pop().expect("a checkpoint");
+        Checkpoint::read(&path).expect("a whole checkpoint")
+    };
+    let critic = |run: &str| last(run).agent.critics[0].params.clone();
+    let warm = |out: &str, table: &str, more: &[&str]| {
+        let table = format!("warm_start={{ run = 'whole', {table} }}");
+        place.trainer(&[&run(out, &["--seed", "7", "--set", &table]), more].concat())
+    };
+    let still = ["--set", "agent.learning_rate=0", "--set", "total_steps=128"];
+    warm("both", "critic = true", &still).expect(0, &[]);
+    assert_eq!(critic("both"), critic("whole"));
+    warm("one", "critic = false", &still).expect(0, &[]);
+    assert_ne!(critic("one"), critic("whole"));
+    // The scale of rewards is the critic's unit: it goes on from where it was.
+    let count = |run: &str| {
+        let state = last(run).collector;
+        state.reward_statistics().expect("rewards are normalised").count()
+    };
+    assert!(count("both") > count("whole") && count("one") < 200.0);
+
+    // Four iterations of the critic alone, the fifth of both.
+    let table = "critic = true, critic_warmup = 4";
+    let entropy = ["--set", "agent.entropy_coef=0.1"];
+    for (steps, is_held) in [("total_steps=512", true), ("total_steps=640", false)] {
+        let out = steps.replace('=', "-");
+        warm(&out, table, &[&entropy[..], &["--set", steps]].concat()).expect(0, &[]);
+        assert_eq!(last(&out).agent.policy == last("whole").agent.policy, is_held, "{steps}");
+        assert_ne!(critic(&out), critic("whole"), "{steps}");
+    }
+    warm("other", "critic = true", &["--set", "env.normalize_rewards=false"]).expect(
+        2,
+        &["warm_start: whole: its critic can't be taken: env.normalize_rewards is true"],
+    );
+    warm("other", "critics = true", &[]).expect(2, &["warm_start", "critic_warmup = 10"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod budget;
 mod cartpole;
+mod check;
 mod cliff;
 mod drawing;
 mod environment;
@@ -25,6 +26,7 @@ mod wrapper;
 
 pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
+pub use check::{Effort, Finding, check};
 pub use cliff::{Cliff, CliffParameters};
 pub use drawing::{Color, Drawing, Shape};
 pub use environment::{Environment, Spec, StateError, Step};

@@ -4,14 +4,17 @@ mod bench;
 pub mod commands;
 mod init;
 
+use crate::experiment::config;
 use crate::experiment::run_dir::Which;
 use crate::registry::Registry;
 use crate::results::export::ExportFormat;
 use crate::results::failures::Thresholds;
 use crate::results::plot::Axis;
 use crate::sweep::Shard;
+use crate::terminal::quoted;
 use agents::Backend;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::num::NonZeroUsize;
@@ -47,6 +50,28 @@ pub fn command(registry: &Registry) -> clap::Command {
         init.mut_arg("algorithm", |algorithm| algorithm.value_parser(algorithms))
             .mut_arg("env", |env| env.value_parser(environments))
     })
+}
+
+/// What somebody meant who wrote a flag that is none: a key of the configuration, most of the time.
+#[must_use]
+pub fn hint(error: &clap::Error, arguments: &[String], registry: &Registry) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let at = arguments.iter().position(|argument| argument.split('=').next() == Some(flag))?;
+    let is_number = |text: &String| text.parse::<f64>().is_ok();
+    if is_number(flag) && at > 0 && arguments[at - 1] == "--seed" {
+        return Some("--seed takes a whole number, 0 or more".to_owned());
+    }
+    let name = flag.strip_prefix("--")?.replace('-', "_");
+    let given = arguments[at].split_once('=').map(|(_, value)| value.to_owned());
+    let given =
+        given.or_else(|| arguments.get(at + 1).filter(|next| !next.starts_with("--")).cloned());
+    let value = given.unwrap_or_else(|| "VALUE".to_owned());
+    if name == "seeds" {
+        let set = quoted(&format!("sweep.seeds=[{value}]")).into_owned();
+        return Some(format!("several seeds are a sweep: --set {set}"));
+    }
+    let key = config::dotted_key(&name, registry)?;
+    Some(format!("{flag} is a key of the configuration: --set {key}={value}"))
 }
 
 /// A name out of a list, each with a line about it.
@@ -120,7 +145,7 @@ pub enum Command {
         /// Update on another backend from now on
         #[arg(long, value_name = "BACKEND", value_parser = backend())]
         backend: Option<Backend>,
-        /// Change a value of the configuration from now on, as in --set total_steps=1e6; may be repeated
+        /// Change a value of the configuration from now on, as in --set total_steps=1_000_000; may be repeated
         #[arg(long, value_name = "KEY=VALUE", value_hint = ValueHint::Other)]
         set: Vec<String>,
         #[command(flatten)]
@@ -154,6 +179,9 @@ pub enum Command {
         /// Episodes to play; as many as the configuration's eval.episodes if not given
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         episodes: Option<u32>,
+        /// Write a row a step to this file: observation, action, reward, its terms, costs
+        #[arg(long, value_name = "FILE.csv")]
+        csv: Option<PathBuf>,
         #[command(flatten)]
         play: PlayArgs,
         #[command(flatten)]
@@ -182,6 +210,9 @@ pub enum Command {
         /// Write a GIF to this file instead
         #[arg(long, value_name = "FILE.gif")]
         gif: Option<PathBuf>,
+        /// Write a row a step to this file instead: observation, action, reward, its terms, costs
+        #[arg(long, value_name = "FILE.csv", conflicts_with = "gif")]
+        csv: Option<PathBuf>,
         /// Episodes to show
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
         episodes: u32,
@@ -209,6 +240,18 @@ pub enum Command {
     Check {
         #[command(flatten)]
         config: ConfigArgs,
+        #[command(flatten)]
+        result: ResultArgs,
+    },
+    /// Look for what is wrong with an environment: plays random episodes, and says how to mend what it finds
+    ///
+    /// States that don't come back bit for bit, resets that depend on what was before, observations out of
+    /// bounds or not finite, `success` given sometimes, rewards far from 1, time limits kept twice, slow steps,
+    /// and more. Exit code 1 if there is something. `run` does a short form of it first, and warns.
+    CheckEnv {
+        /// An environment's name, which stands for its defaults, or a configuration file (TOML)
+        #[arg(value_name = "NAME|CONFIG")]
+        what: String,
         #[command(flatten)]
         result: ResultArgs,
     },
@@ -248,6 +291,8 @@ pub enum Command {
     /// interval over seeds. Runs that are not finished are drawn as far as they are.
     Plot {
         /// Write the picture to this file; its name's end says in which format
+        ///
+        /// Of several environments there is a picture each: curves.svg becomes curves-cartpole.svg and so on.
         #[arg(long, short, value_name = "FILE.svg|FILE.png")]
         output: PathBuf,
         /// Draw the return against this cost instead, at the end of the runs: a point a group
@@ -268,6 +313,9 @@ pub enum Command {
         curves: CurveArgs,
     },
     /// List environments, algorithms, and backends with the devices found
+    ///
+    /// Of an environment: how many numbers an observation and an action have (or how many choices there are), how
+    /// many steps an episode at most, how long a step takes here, and the parameters.
     List {
         #[command(flatten)]
         result: ResultArgs,

@@ -11,3 +11,4 @@ pub mod run_dir;
 pub mod session;
 pub mod summary;
 pub mod train;
+pub mod verdict;

@@ -38,7 +38,17 @@ use std::{path::Path, process::Command};
 #[must_use]
 pub fn main(registry: impl Into<Registry>) -> ExitCode {
     let registry = registry.into();
-    let matches = cli::command(&registry).get_matches();
+    let matches = cli::command(&registry).try_get_matches().unwrap_or_else(|error| {
+        // Help and versions are errors, too; a hint comes below what is wrong.
+        let arguments: Vec<String> =
+            std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        let hint = cli::hint(&error, &arguments, &registry);
+        let _ = error.print();
+        if let Some(hint) = hint {
+            terminal::hint(&hint);
+        }
+        std::process::exit(error.exit_code());
+    });
     let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     #[cfg(target_os = "linux")]
     say_there_is_no_display();

@@ -9,23 +9,23 @@ pub mod replay;
 pub mod report;
 mod screen;
 pub mod stats;
+pub mod steps;
 pub mod watch;
 
 use crate::error::Error;
 use crate::experiment::changes::{self, Change};
 use crate::experiment::config::keys::{self, flattened};
+use crate::experiment::metrics::csv::{self, Column};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::summary::Summary;
-use crate::terminal::warn;
+use crate::experiment::verdict::{self, Outcome, Verdict};
+use crate::terminal::{count, warn};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// How deep below a directory runs are looked for: runs/NAME/SEED, and a sweep's trials below that.
 const DEPTH: usize = 5;
-
-/// A column of `metrics.csv`: its name, and its cells; `None` where one is empty.
-pub type Column = (String, Vec<Option<f64>>);
 
 /// A run, finished or not.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Run {
         }
         let total_steps = total_steps.unwrap_or_default() as u64;
         let summary = run.summary().is_file().then(|| Summary::read(&run.summary())).transpose()?;
-        let columns = if run.metrics().is_file() { columns(&run.metrics())? } else { Vec::new() };
+        let columns = if run.metrics().is_file() { csv::read(&run.metrics())? } else { Vec::new() };
         Ok(Run {
             path: path.to_owned(),
             name,
@@ -93,6 +93,12 @@ impl Run {
     pub fn column(&self, name: &str) -> Option<&[Option<f64>]> {
         let column = self.columns.iter().find(|(known, _)| known == name)?;
         Some(&column.1)
+    }
+
+    /// What its curves say of it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        verdict::of(&self.columns)
     }
 
     /// The environment's name.
@@ -252,6 +258,50 @@ pub fn groups(runs: Vec<Run>) -> Vec<Group> {
     groups
 }
 
+/// The groups by their environments, in order of the names: what is earned in one says nothing of another.
+#[must_use]
+pub fn by_environment(groups: Vec<Group>) -> BTreeMap<String, Vec<Group>> {
+    let mut all: BTreeMap<String, Vec<Group>> = BTreeMap::new();
+    for group in groups {
+        all.entry(group.runs[0].environment().to_owned()).or_default().push(group);
+    }
+    all
+}
+
+/// What became of the runs, in a sentence: of one its verdict, of more how many have which, and which are
+/// not settled.
+#[must_use]
+pub fn verdicts(groups: &[Group]) -> String {
+    let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
+    if let [run] = runs[..] {
+        return run.verdict().to_string();
+    }
+    let judged: Vec<(Outcome, &Run)> =
+        runs.par_iter().map(|run| (run.verdict().outcome, *run)).collect();
+    let part = |outcome: Outcome| {
+        let of: Vec<&Run> =
+            judged.iter().filter(|(one, _)| *one == outcome).map(|(_, run)| *run).collect();
+        let names: Vec<String> =
+            of.iter().take(3).map(|run| run.path.display().to_string()).collect();
+        let more = if of.len() > 3 { format!(" and {} more", of.len() - 3) } else { String::new() };
+        match outcome {
+            _ if of.is_empty() => None,
+            Outcome::Settled => Some(format!("{} settled", of.len())),
+            _ => Some(format!("{} {} ({}{more})", of.len(), outcome.words(), names.join(", "))),
+        }
+    };
+    let parts: Vec<String> = Outcome::ALL.into_iter().filter_map(part).collect();
+    format!("{}: {}", count(runs.len(), "run"), parts.join(", "))
+}
+
+/// A number without needless digits: `1e-10`, `0.95`, `2`.
+fn shown(number: f64) -> String {
+    match number.abs() {
+        0.0 | 1e-2..1e6 => format!("{number}"),
+        _ => format!("{number:e}"),
+    }
+}
+
 /// Keys that have not the same value in all of these groups, in order.
 fn differing(groups: &[&Group]) -> Vec<String> {
     let configs: Vec<_> = groups.iter().map(|group| group.runs[0].identity()).collect();
@@ -260,36 +310,31 @@ fn differing(groups: &[&Group]) -> Vec<String> {
     keys.into_iter().filter(differs).map(str::to_owned).collect()
 }
 
-/// A schedule as `0.002 to 0.0`, a distribution as `uniform 0.1 to 0.2`; any other value as it is.
-fn short(value: &str) -> String {
+/// A value as people write it: a schedule as `2e-3 to 0`, a distribution as `uniform 0.1 to 0.2`, a small
+/// number as `1e-10`; of a value that was changed each part; any other value as it is.
+#[must_use]
+pub fn short(value: &str) -> String {
+    if let Some((before, rest)) = value.split_once(", from step ")
+        && let Some((step, now)) = rest.split_once(' ')
+    {
+        return format!("{}, from step {step} {}", short(before), short(now));
+    }
+    if let Ok(number) = value.parse::<f64>()
+        && value.contains(['.', 'e'])
+    {
+        return shown(number);
+    }
     let line: Option<toml::Table> = format!("it = {value}").parse().ok();
     let table = line.as_ref().and_then(|table| table.get("it")).and_then(toml::Value::as_table);
     let Some(table) = table else { return value.to_owned() };
     if let (Some(start), Some(end)) = (table.get("start"), table.get("end")) {
-        return format!("{start} to {end}");
+        return format!("{} to {}", short(&start.to_string()), short(&end.to_string()));
     }
     let bounds = ["uniform", "log_uniform"].into_iter().find_map(|name| {
         let [low, high] = &table.get(name)?.as_array()?[..] else { return None };
-        Some(format!("{name} {low} to {high}"))
+        Some(format!("{name} {} to {}", short(&low.to_string()), short(&high.to_string())))
     });
     bounds.unwrap_or_else(|| value.to_owned())
-}
-
-fn columns(path: &Path) -> Result<Vec<Column>, Error> {
-    let problem = |error: csv::Error| Error::Usage(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(Error::io("can't be read", path))?;
-    // The last line of a run that goes on, or was killed, may be half written.
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    let mut reader = csv::Reader::from_reader(whole.as_bytes());
-    let mut columns: Vec<Column> =
-        reader.headers().map_err(problem)?.iter().map(|name| (name.into(), Vec::new())).collect();
-    for row in reader.records() {
-        let row = row.map_err(problem)?;
-        for ((_, column), cell) in columns.iter_mut().zip(&row) {
-            column.push(cell.parse().ok());
-        }
-    }
-    Ok(columns)
 }
 
 #[cfg(test)]
@@ -310,7 +355,7 @@ mod tests {
             vec![run("a", 2, &slow), run("a", 1, &slow), run("a", 1, &fast), run("a", 2, &fast)];
         let groups = groups(runs);
         let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
-        assert_eq!(labels, ["learning_rate 0.001", "learning_rate 0.01"]);
+        assert_eq!(labels, ["learning_rate 1e-3", "learning_rate 0.01"]);
         assert_eq!(groups[0].runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(groups[1].differences["agent.learning_rate"], "0.01");
     }
@@ -360,7 +405,7 @@ mod tests {
             run("trpo", 1, &[("agent.max_kl", "0.01")]),
         ]);
         let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
-        assert_eq!(labels, ["ppo, learning_rate 0.002 to 0.0", "ppo, learning_rate 0.001", "trpo"]);
+        assert_eq!(labels, ["ppo, learning_rate 2e-3 to 0", "ppo, learning_rate 1e-3", "trpo"]);
     }
 
     #[test]
@@ -374,6 +419,6 @@ mod tests {
         assert_eq!(values, [force, ("env.parameters.mass", "1.0")]);
         let groups = groups(vec![run("a", 1, &[force]), run("a", 1, &[(force.0, "10.0")])]);
         let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
-        assert_eq!(labels, ["force uniform 8.0 to 12.0", "force 10.0"]);
+        assert_eq!(labels, ["force uniform 8 to 12", "force 10"]);
     }
 }

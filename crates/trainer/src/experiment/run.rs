@@ -3,13 +3,14 @@
 use super::config::keys::{differences, flattened};
 use super::config::{Experiment, Override};
 use super::metrics::Sink;
-use super::metrics::csv::CsvSink;
+use super::metrics::csv::{self, CsvSink};
 use super::metrics::progress::ProgressSink;
 use super::metrics::tensorboard::TensorBoardSink;
 use super::run_dir::RunDir;
 use super::session::Session;
 use super::summary::Summary;
 use super::train::train;
+use super::verdict;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::registry::Registry;
@@ -99,9 +100,12 @@ pub fn resume(
     let _lock = run.open()?;
     let (before, _) = run.experiment(Vec::new(), registry)?;
     let (experiment, source) = run.experiment(changes, registry)?;
-    let session = Session::resume(&run, &before, experiment, &source, registry)?;
+    let mut session = Session::resume(&run, &before, experiment, &source, registry)?;
     let steps = session.progress.steps;
-    run.record_changes(&before, &session.experiment, steps)?;
+    if run.record_changes(&before, &session.experiment, steps)? {
+        // What has ended it may no longer hold.
+        session.progress.ended_by = None;
+    }
     run.remove_old(steps, session.experiment.checkpoint.keep)?;
     if session.is_finished() && run.summary().is_file() {
         let summary = Summary::read(&run.summary())?;
@@ -141,7 +145,8 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
     }
     let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
     drop(sinks);
-    let summary = Summary::new(&session, &evaluation);
+    let verdict = verdict::of(&csv::read(&run.metrics())?);
+    let summary = Summary::new(&session, &evaluation, verdict);
     summary.write(&run.summary())?;
     control.output.result(&summary.of(run.path()), || summary.table(run.path()));
     Ok(())

@@ -185,7 +185,8 @@ impl RunDir {
     }
 
     /// Writes down what holds from this step on and did not hold before. What was to hold from a later step on
-    /// holds from here on, too: the run has fallen back to an earlier checkpoint.
+    /// holds from here on, too: the run has fallen back to an earlier checkpoint. Returns whether anything is
+    /// new.
     ///
     /// # Errors
     /// When the changes before can't be read, or these not be written.
@@ -194,12 +195,17 @@ impl RunDir {
         before: &Experiment,
         now: &Experiment,
         step: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let known = changes::read(&self.changes())?;
         let mut all = known.clone();
         all.iter_mut().for_each(|change| change.step = change.step.min(step));
-        all.extend(changes::between(before, now, step)?);
-        if all == known { Ok(()) } else { changes::write(&self.changes(), &all) }
+        let new = changes::between(before, now, step)?;
+        let is_new = !new.is_empty();
+        all.extend(new);
+        if all != known {
+            changes::write(&self.changes(), &all)?;
+        }
+        Ok(is_new)
     }
 
     /// Refuses a path that is no run directory.
@@ -217,9 +223,15 @@ impl RunDir {
             _ if self.path.is_dir() => "holds no config.toml",
             _ => "is no directory",
         };
+        // Most of the time it is one level too high.
+        let names = files::names(&self.path).unwrap_or_default();
+        let below = names.iter().map(|name| self.path.join(name));
+        let run = below.into_iter().find(|path| RunDir::at(path.clone()).is_begun());
+        let example = run.unwrap_or_else(|| "runs/ppo_cartpole/1".into());
         Err(Error::Usage(format!(
-            "{}: {what}; give a run directory, such as runs/ppo_cartpole/1",
-            self.path.display()
+            "{}: {what}; give a run directory, such as {}",
+            self.path.display(),
+            example.display()
         )))
     }
 

@@ -4,15 +4,15 @@ use crate::error::Error;
 use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
-use crate::experiment::config::{Experiment, Source};
+use crate::experiment::config::{Experiment, Source, WarmStart};
 use crate::experiment::fingerprint::Fingerprint;
-use crate::experiment::metrics::{Progress, RecentEpisodes};
+use crate::experiment::metrics::{EndedBy, Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
 use crate::terminal::{command, warn};
 use agents::policy::Policy;
 use agents::{Agent, AgentError, Backend, Collector, Evaluation, cost_indices};
-use envs::{Spec, Task, VectorEnv};
+use envs::{RunningMeanStd, Spec, Task, VectorEnv};
 use std::path::{Path, PathBuf};
 
 /// Everything that a run needs while it goes on.
@@ -48,8 +48,12 @@ impl Session {
     ) -> Result<Session, Error> {
         let task = task(&experiment, registry)?;
         let mut agent = agent(&experiment, &task, source, experiment.backend)?;
-        warm_start(&mut agent, &experiment, &task, source)?;
-        Session::new(experiment, task, agent)
+        let rewards = warm_start(&mut agent, &experiment, &task, source)?;
+        let mut session = Session::new(experiment, task, agent)?;
+        if let Some(rewards) = rewards {
+            session.collector.set_reward_statistics(rewards);
+        }
+        Ok(session)
     }
 
     /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one. What
@@ -154,7 +158,20 @@ impl Session {
     /// Whether the last iteration is done.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.progress.iterations >= self.experiment.iterations()
+        self.progress.iterations >= self.experiment.iterations() || self.progress.ended_by.is_some()
+    }
+
+    /// What this evaluation ends the run by, if it does.
+    #[must_use]
+    pub fn is_reached(&self, evaluation: &Evaluation) -> Option<EndedBy> {
+        let eval = &self.experiment.eval;
+        let reached = |goal: Option<f64>, found: Option<f64>| {
+            goal.is_some_and(|goal| found.is_some_and(|found| found >= goal))
+        };
+        if reached(eval.stop_at, Some(evaluation.mean_return())) {
+            return Some(EndedBy::StopAt);
+        }
+        reached(eval.stop_at_success, evaluation.success_rate()).then_some(EndedBy::StopAtSuccess)
     }
 
     /// Whether something that comes every so many steps comes after the last iteration; what comes
@@ -255,7 +272,8 @@ pub fn must_fit(experiment: &Experiment, spec: &Spec, source: &Source) -> Result
         .map_err(|error| source.error(&error.key, &error.message))
 }
 
-/// Gives the agent the policy of the run that the experiment names, if it names one.
+/// Gives the agent the policy of the run that the experiment names, if it names one, and the critic if that
+/// is asked for. Returns what else belongs to the critic: the statistics by which rewards were normalised.
 ///
 /// # Errors
 /// When that run has no usable checkpoint, or its policy is of another network.
@@ -264,9 +282,9 @@ pub fn warm_start(
     experiment: &Experiment,
     task: &Task,
     source: &Source,
-) -> Result<(), Error> {
-    let Some(path) = &experiment.warm_start else {
-        return Ok(());
+) -> Result<Option<RunningMeanStd>, Error> {
+    let Some(WarmStart { run: path, critic, .. }) = &experiment.warm_start else {
+        return Ok(None);
     };
     let wrong = |message: String| source.error("warm_start", &message);
     let checkpoint = if path.is_dir() {
@@ -287,9 +305,20 @@ pub fn warm_start(
             differences.join(", ")
         )));
     }
+    let rewards = checkpoint.collector.reward_statistics().cloned();
+    if *critic && rewards.is_some() != experiment.env.normalize_rewards {
+        return Err(wrong(format!(
+            "{}: its critic can't be taken: env.normalize_rewards is {} there and {} here; give this run \
+             the same, or critic = false",
+            path.display(),
+            rewards.is_some(),
+            experiment.env.normalize_rewards
+        )));
+    }
     agent
-        .warm_start(&checkpoint.agent)
-        .map_err(|error| wrong(format!("{}: {error}", path.display())))
+        .warm_start(&checkpoint.agent, *critic)
+        .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    Ok(rewards.filter(|_| *critic))
 }
 
 /// Refuses a checkpoint whose state has no meaning in this run, and warns where the code of the task is not

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::experiment::fingerprint::differences_of_task;
 use crate::results::failures::{Failures, Thresholds};
-use crate::results::{Group, Run, stats};
+use crate::results::{Group, Run, stats, verdicts};
 use crate::terminal::{Align, columns, command};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -21,6 +21,8 @@ pub const ALL_PAIRS_UP_TO: usize = 6;
 /// Groups of runs beside each other.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
+    /// What became of the runs by their curves, in a sentence.
+    pub verdict: String,
     /// What "reached" and "failed" are about.
     #[serde(flatten)]
     pub thresholds: Thresholds,
@@ -178,14 +180,15 @@ pub fn compare(
     {
         notes.push(format!("the runs are of different length, from {first} to {last} steps"));
     }
-    Ok(Comparison { thresholds, rows, pairs, notes })
+    Ok(Comparison { verdict: verdicts(groups), thresholds, rows, pairs, notes })
 }
 
 impl Comparison {
     /// The comparison as text for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text = String::from("return at the end, with 95 % intervals over seeds\n");
+        let mut text =
+            format!("{}\n\nreturn at the end, with 95 % intervals over seeds\n", self.verdict);
         let aggregates = |aggregates: &Aggregates| {
             aggregates.named().map(|(_, estimate)| estimate.to_string()).to_vec()
         };

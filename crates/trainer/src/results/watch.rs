@@ -60,7 +60,15 @@ fn picture(
     let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
     let table = table(&runs, broken.len());
     let rows = rows.saturating_sub(table.lines().count() + 1);
-    match plot::text(&groups, metric, x, columns, rows) {
+    let all = results::by_environment(groups.clone());
+    let pictures: Vec<Result<String, Error>> = all
+        .values()
+        .map(|groups| plot::text(groups, metric, x, columns, rows / all.len()))
+        .collect();
+    // An environment may have nothing to show yet.
+    let has_one = pictures.iter().any(Result::is_ok);
+    let shown = pictures.into_iter().filter(|picture| picture.is_ok() || !has_one);
+    match shown.collect::<Result<String, Error>>() {
         Ok(curves) => Ok(format!("{curves}\n{table}")),
         // A run has no row before its first iteration, and no return before its first episode has ended.
         Err(_) if runs.iter().any(|run| may_have(run, metric)) => {

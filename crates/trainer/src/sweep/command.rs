@@ -243,7 +243,11 @@ fn run(
         && sweep.confirm_seeds > 0
         && sweep.shard.is_none()
     {
-        let again = confirm(sweep, registry, root, winner, cores, output, &interrupt)?;
+        let again = confirm(sweep, registry, root, winner, cores, output.quiet, &interrupt)?;
+        if let Some(again) = &again {
+            let second = ranking::ranked(sweep, &entries).get(1).copied();
+            output.text(|| ranking::confirmation(sweep, winner, again, second));
+        }
         confirmed = Some(again.ok_or_else(stopped)?);
     }
     output.json(&ranking::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
@@ -265,7 +269,7 @@ fn confirm(
     root: &Path,
     winner: &TrialState,
     cores: Cores,
-    output: Output,
+    quiet: bool,
     interrupt: &Interrupt,
 ) -> Result<Option<TrialState>, Error> {
     let first = sweep.seeds.iter().max().map_or(1, |seed| seed + 1);
@@ -285,7 +289,7 @@ fn confirm(
         root,
         cores: cores.among(seeds.len()),
         interrupt,
-        progress: ProgressDisplay::new(output.quiet),
+        progress: ProgressDisplay::new(quiet),
         entries: vec![TrialState::load(sweep, trial, directory, &seeds)?],
         is_sweep: false,
         workers: Vec::new(),
@@ -297,7 +301,6 @@ fn confirm(
     if let Some(again) = &confirmed {
         let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), again)];
         ranking::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
-        output.text(|| ranking::confirmation(sweep, winner, again));
     }
     Ok(confirmed)
 }
