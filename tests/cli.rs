@@ -87,7 +87,11 @@ fn all_unknown_keys_are_told_of_at_once() {
     let all = ["agent.lr", "agent.gama", "network.hiden", "eval.episode", "bad.toml:14:"];
     refused_below(lines, 1, &all);
     // And the first other thing.
-    refused_below("gama = 0.9\nepochs = \"many\"", 1, &["agent.gama", "agent.epochs"]);
+    refused_below(
+        "[eval]\nepisode = 3\nevery_steps = \"many\"",
+        2,
+        &["eval.episode", "eval.every_steps"],
+    );
 }
 
 #[test]

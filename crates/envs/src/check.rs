@@ -8,6 +8,7 @@ use crate::environment::{Environment, Step};
 use crate::rng::{Rng, Stream, stream};
 use crate::space::Space;
 use crate::task::Task;
+use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -153,7 +154,10 @@ impl<'a> Checker<'a> {
                     format!("{what} has {} lower bounds and {} upper ones", low.len(), high.len()),
                 ),
                 Space::Box { low, high } => {
-                    let wrong = low.iter().zip(high).position(|(low, high)| !(low < high));
+                    let wrong = low
+                        .iter()
+                        .zip(high)
+                        .position(|(low, high)| low.partial_cmp(high) != Some(Ordering::Less));
                     wrong.map(|i| format!("number {i} of {what} is from {} to {}", low[i], high[i]))
                 }
             };
@@ -299,8 +303,7 @@ impl<'a> Checker<'a> {
         environment.reward_terms(&mut terms);
         let sum: f64 = terms.iter().sum();
         let size = terms.iter().map(|term| term.abs()).fold(reward.abs(), f64::max);
-        if !terms.is_empty() && reward.is_finite() && !((sum - reward).abs() <= 1e-9 * (1.0 + size))
-        {
+        if !terms.is_empty() && reward.is_finite() && is_apart(sum, reward, size) {
             let problem =
                 format!("the terms of the reward of step {step} sum to {sum}, it is {reward}");
             self.find("terms", problem, "write every term of the last step's reward");
@@ -474,7 +477,7 @@ impl<'a> Checker<'a> {
             return;
         }
         let mut same = rng.clone();
-        let one = self.along(&mut *environment, &mut rng, &[high.clone()]);
+        let one = self.along(&mut *environment, &mut rng, std::slice::from_ref(high));
         let other = self.along(&mut *copy, &mut same, &[beyond]);
         if one != other && !self.findings.iter().any(|found| found.rule == "state") {
             let problem =
@@ -522,6 +525,12 @@ impl<'a> Checker<'a> {
             self.find("slow_reset", problem, "build what stays once, when the environment is made");
         }
     }
+}
+
+/// Whether a sum is not what it should be, beyond what rounding numbers of this size explains; NaN is.
+fn is_apart(sum: f64, expected: f64, size: f64) -> bool {
+    let distance = (sum - expected).abs();
+    distance.is_nan() || distance > 1e-9 * (1.0 + size)
 }
 
 /// The first step in which two courses differ, from 1 on.

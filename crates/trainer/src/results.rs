@@ -373,7 +373,7 @@ mod tests {
         }
         let gpu = vec![run("a", 1, &[("backend", "flex")]), run("a", 2, &[("backend", "wgpu")])];
         let labels: Vec<String> = groups(gpu).into_iter().map(|group| group.label).collect();
-        assert_eq!(labels, ["a", "backend wgpu"]);
+        assert_eq!(labels, ["backend flex", "backend wgpu"]);
     }
 
     #[test]

@@ -61,9 +61,11 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
                 return run::resume(run, overrides(&set, backend)?, control, registry);
             }
             if backend.is_some() || !set.is_empty() {
-                let message = "--backend, --set: a sweep goes on with what its sweep.toml says; run \
-                               the changed one elsewhere (--out DIR)";
-                return Err(Error::Usage(message.into()));
+                let flag = if backend.is_some() { "--backend" } else { "--set" };
+                return Err(Error::Usage(format!(
+                    "{flag}: a sweep goes on with what its sweep.toml says; run the changed one elsewhere \
+                     (--out DIR)"
+                )));
             }
             sweep::resume(&run, registry, cores(&sweep, threads), output)
         }
@@ -162,6 +164,10 @@ fn run(
     let session = Session::begin(experiment, source, registry)?;
     for Finding { problem, cure, .. } in envs::check(&session.task, Effort::Short, None) {
         terminal::warn(&format!("env.name: {}: {problem}; {cure}", session.task.name()));
+    }
+    let eval = &session.experiment.eval;
+    if eval.every_steps == 0 && (eval.stop_at.is_some() || eval.stop_at_success.is_some()) {
+        terminal::warn("eval.stop_at: there is no evaluation on the way; give eval.every_steps");
     }
     if !control.output.quiet
         && let Some(hint) = hint(&session.experiment, &session.agent)
@@ -462,7 +468,7 @@ impl List {
                 format!("             {}\n", parameters.join(", "))
             };
             format!(
-                "  {:<10} {}\n             observation of {}, action {}, {} steps an episode, {:.0} ns a \
+                "  {:<10} {}\n             observation: {}; action: {}; {} steps an episode, {:.0} ns a \
                  step\n{has}",
                 one.name,
                 one.description,

@@ -9,17 +9,18 @@ use std::fmt;
 
 /// Blocks of a curve.
 const BLOCKS: usize = 20;
-/// Blocks of the last quarter, which is cut anew: 8 points have an interval that is not too wide.
+/// Blocks of the last quarter, which is cut anew, at most: 8 points have an interval that is not too wide.
 const LAST: usize = 8;
-/// Rows that a curve has at least, so that its last quarter has as many as blocks.
-const ROWS: usize = 4 * LAST;
+/// Rows that a curve has at least, so that its last quarter has a slope with an interval.
+const ROWS: usize = 24;
 /// Episodes that a row's mean looks back on.
 const WINDOW: f64 = 100.0;
-/// Student's t for 95 % with 6 degrees of freedom: 8 points less the two of a line.
-const T: f64 = 2.447;
-/// A curve whose range is less than this many of its own jumps from block to block has not learned: the range
-/// of 20 independent numbers is 2.6 of them, and a mean over the last 100 episodes wanders.
-const JUMPS: f64 = 4.5;
+/// Student's t for 95 % with 4, 5 and 6 degrees of freedom: 6 to 8 points less the two of a line.
+const T: [f64; 3] = [2.776, 2.571, 2.447];
+/// A curve that gains less than this many of its own deviations has not learned: the range of 20 independent
+/// numbers is 4 of them, and a mean over the last 100 episodes wanders beyond that. Recorded curves of policies
+/// that stay as they are gain 5 and 7, those of such as learn 12 and more.
+const DEVIATIONS: f64 = 9.0;
 /// Who loses more than this share of what was gained has collapsed; noise at the end is rarely a third of it.
 const LOST: f64 = 1.0 / 3.0;
 /// A rise is one if the last quarter gains at least this share of the range: less is not worth as many steps.
@@ -46,8 +47,7 @@ pub enum Outcome {
 pub struct Verdict {
     /// In a word.
     pub outcome: Outcome,
-    /// Mean return in the worst block before the best one: episodes that end first are short ones, so the very
-    /// first rows may be better than what follows.
+    /// Mean return in the worst block before the best one.
     pub low: Option<f64>,
     /// In the best block.
     pub best: Option<f64>,
@@ -76,7 +76,12 @@ pub struct Sign {
 
 /// Judges a run by its curves: `curve` gives the values of a column of `metrics.csv`, where there are some.
 fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
-    let returns = curve("rollout/ep_rew_mean");
+    let mut returns = curve("rollout/ep_rew_mean");
+    let (lengths, steps) = (curve("rollout/ep_len_mean"), curve("time/total_timesteps"));
+    let steps = &steps[steps.len().saturating_sub(lengths.len())..];
+    // Before that the mean is of no policy.
+    let begun = first_full_row(steps, &lengths);
+    returns.drain(..begun.min(returns.len().saturating_sub(ROWS)));
     if returns.len() < ROWS {
         let advice =
             "there are too few iterations with a return to judge it by its curve".to_owned();
@@ -104,7 +109,7 @@ fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
     let (slope, interval) = slope(&blocks(last_quarter(&returns), LAST));
     // A curve that only falls has gained nothing, either.
     let gained = best - low;
-    let outcome = if gained <= JUMPS * jump(&means) {
+    let outcome = if gained <= DEVIATIONS * deviation(&means) {
         Outcome::NeverLearned
     } else if best - last > LOST * gained {
         Outcome::Collapsed
@@ -115,8 +120,7 @@ fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
     };
     let signs = signs(outcome, &curve);
     let mut advice = advice(outcome, interval);
-    if let (Some(length), Some(steps)) =
-        (curve("rollout/ep_len_mean").last(), curve("time/total_timesteps").last())
+    if let (Some(length), Some(steps)) = (lengths.last(), steps.last())
         && WINDOW * length > steps / 4.0
     {
         let lags = format!(
@@ -124,6 +128,10 @@ fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
              at the end says more",
             (WINDOW * length).min(*steps)
         );
+        // More steps are no answer to a rise that is of the past.
+        if outcome == Outcome::StillRising {
+            advice.clear();
+        }
         advice.insert(0, lags);
     }
     Verdict {
@@ -249,30 +257,62 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// How far a curve jumps from block to block beside its trend: the median distance of the differences from
-/// their median, as a deviation.
-fn jump(means: &[f64]) -> f64 {
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let steps: Vec<f64> = means.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let middle = median(steps.clone());
-    1.4826 * median(steps.iter().map(|step| (step - middle).abs()).collect())
+/// How far the blocks of a curve are from a line through each quarter of it: the middle of four deviations, so
+/// that neither a steep beginning nor a fall counts.
+fn deviation(means: &[f64]) -> f64 {
+    let quarter = means.len() / 4;
+    let mut deviations: Vec<f64> = means
+        .chunks_exact(quarter)
+        .map(|points| {
+            let Line { residuals, .. } = Line::through(points);
+            (residuals / (points.len() as f64 - 2.0)).sqrt()
+        })
+        .collect();
+    deviations.sort_by(f64::total_cmp);
+    (deviations[1] + deviations[2]) / 2.0
 }
 
-/// What the least-squares line through evenly spaced points gains from the first to the last, with its 95 %
-/// interval.
+/// The first row whose mean looks back on 100 episodes, by the steps and the mean length of episodes in each row;
+/// the number of rows if there is none. Episodes that end first are short ones, so a row is judged by the
+/// lengths of those that follow, too.
+#[must_use]
+pub fn first_full_row(steps: &[f64], lengths: &[f64]) -> usize {
+    const AHEAD: usize = 8;
+    let full = |row: usize| {
+        let seen = &lengths[..lengths.len().min(row + AHEAD)];
+        steps[row] / seen.iter().copied().fold(1.0, f64::max) >= WINDOW
+    };
+    (0..steps.len().min(lengths.len())).find(|&row| full(row)).unwrap_or(lengths.len())
+}
+
+/// The least-squares line through evenly spaced points.
+struct Line {
+    /// A point.
+    rise: f64,
+    /// Sum of squares of the points' distances.
+    residuals: f64,
+    /// Sum of squares of the places.
+    spread: f64,
+}
+
+impl Line {
+    fn through(points: &[f64]) -> Line {
+        let (middle, height) = ((points.len() as f64 - 1.0) / 2.0, mean(points));
+        let at = |index: usize| index as f64 - middle;
+        let spread: f64 = (0..points.len()).map(|index| at(index).powi(2)).sum();
+        let rise =
+            points.iter().enumerate().map(|(i, y)| at(i) * (y - height)).sum::<f64>() / spread;
+        let distance = |(i, y): (usize, &f64)| (y - height - rise * at(i)).powi(2);
+        Line { rise, residuals: points.iter().enumerate().map(distance).sum(), spread }
+    }
+}
+
+/// What a straight line through 6 to 8 points gains from the first to the last, with its 95 % interval.
 fn slope(points: &[f64]) -> (f64, [f64; 2]) {
-    let count = points.len() as f64;
-    let (middle, height) = ((count - 1.0) / 2.0, mean(points));
-    let at = |index: usize| index as f64 - middle;
-    let spread: f64 = (0..points.len()).map(|index| at(index).powi(2)).sum();
-    let rise = points.iter().enumerate().map(|(i, y)| at(i) * (y - height)).sum::<f64>() / spread;
-    let residuals: f64 =
-        points.iter().enumerate().map(|(i, y)| (y - height - rise * at(i)).powi(2)).sum();
-    let error = T * (residuals / (count - 2.0) / spread).sqrt();
-    let width = count - 1.0;
+    let Line { rise, residuals, spread } = Line::through(points);
+    let freedom = points.len() - 2;
+    let error = T[freedom.clamp(4, 6) - 4] * (residuals / freedom as f64 / spread).sqrt();
+    let width = points.len() as f64 - 1.0;
     (rise * width, [(rise - error) * width, (rise + error) * width])
 }
 
@@ -362,6 +402,7 @@ mod tests {
             ("settled_pendulum", Outcome::Settled),
             ("rising_pendulum", Outcome::StillRising),
             ("rising_reach", Outcome::StillRising),
+            ("rising_reach_short", Outcome::StillRising),
             ("collapsed_cartpole", Outcome::Collapsed),
             ("certain_cartpole", Outcome::Collapsed),
             ("lagging_cartpole", Outcome::StillRising),
@@ -396,7 +437,7 @@ mod tests {
         // Worked by hand: the rise is -4/42 a point, the residuals' squares sum to 8 - 16/42.
         let (rise, [low, high]) = slope(&[1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]);
         assert!((rise + 2.0 / 3.0).abs() < 1e-12, "{rise}");
-        let error = T * ((8.0 - 16.0 / 42.0_f64) / 6.0 / 42.0).sqrt() * 7.0;
+        let error = T[2] * ((8.0 - 16.0 / 42.0_f64) / 6.0 / 42.0).sqrt() * 7.0;
         assert!((high - rise - error).abs() < 1e-9 && (rise - low - error).abs() < 1e-9, "{error}");
     }
 

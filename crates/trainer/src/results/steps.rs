@@ -27,7 +27,7 @@ pub fn write(path: &Path, spec: &Spec, episodes: &[Recording]) -> Result<(), Err
         for step in 0..recording.rewards.len() {
             let ends = step + 1 == recording.rewards.len();
             let end = recording.end.filter(|_| ends);
-            let success = end.and_then(|end| end.success).map(|success| u8::from(success));
+            let success = end.and_then(|end| end.success).map(u8::from);
             let mut line = vec![(episode + 1).to_string(), step.to_string()];
             line.extend(recording.observations[step].iter().map(f32::to_string));
             line.extend(recording.actions[step].iter().map(f32::to_string));

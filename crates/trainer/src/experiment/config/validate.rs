@@ -35,14 +35,6 @@ impl Experiment {
         };
         number("max_seconds", self.max_seconds, 0.0, MAX_SECONDS)?;
         number("eval.stop_at_success", self.eval.stop_at_success, 0.0, 1.0)?;
-        let keys = [
-            ("eval.stop_at", self.eval.stop_at.is_some()),
-            ("eval.stop_at_success", self.eval.stop_at_success.is_some()),
-        ];
-        for (key, _) in keys.iter().filter(|(_, given)| *given && self.eval.every_steps == 0) {
-            let message = "needs eval.every_steps, the steps from one evaluation to the next";
-            check(key, Some(message.into()))?;
-        }
         range("checkpoint.every_steps", self.checkpoint.every_steps, 1, MAX_STEPS)?;
         range("checkpoint.keep", self.checkpoint.keep as u64, 2, 1_000_000)?;
 

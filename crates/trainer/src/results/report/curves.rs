@@ -1,5 +1,6 @@
 //! The curves of the page, as numbers for its script: what the runs of each group did on average.
 
+use crate::experiment::verdict;
 use crate::results::plot::{self, Axis, GroupLine};
 use crate::results::{Group, Run, stats};
 use serde::Serialize;
@@ -98,15 +99,10 @@ impl ChartLine {
     }
 }
 
-/// Steps after which a run has seen its first 100 episodes, by their mean length on the way.
+/// Steps after which a run has seen its first 100 episodes.
 fn full_from(run: &Run) -> f64 {
-    let (mut episodes, mut before) = (0.0, 0.0);
-    for (steps, length) in run.curve("time/total_timesteps", "rollout/ep_len_mean") {
-        episodes += (steps - before) / length.max(1.0);
-        before = steps;
-        if episodes >= 100.0 {
-            return steps;
-        }
-    }
-    before
+    let points = run.curve("time/total_timesteps", "rollout/ep_len_mean");
+    let (steps, lengths): (Vec<f64>, Vec<f64>) = points.into_iter().unzip();
+    let row = verdict::first_full_row(&steps, &lengths);
+    steps.get(row).or(steps.last()).copied().unwrap_or_default()
 }

@@ -190,16 +190,16 @@ function drawCharts(charts) {
     const colors = charts.find((one) => one.environment === environment).colors;
     for (const line of chart.lines) line.color = colors.get(line.label) ?? null;
   }
-  charts.forEach((chart, number) => {
+  const places = charts.map((chart) => {
     const place = section.querySelector(".charts").appendChild(document.createElement("div"));
     if (chart.metric === "rollout/ep_rew_mean") place.className = "main";
     const named = several ? { ...chart, title: `${chart.environment}: ${chart.title}` } : chart;
-    let drawn = 0;
-    new ResizeObserver(() => {
-      if (place.clientWidth !== drawn) drawChart(place, named, number);
-      drawn = place.clientWidth;
-    }).observe(place);
+    return [place, named];
   });
+  // As wide as the pictures' place, and drawing does not change it.
+  new ResizeObserver(() => {
+    places.forEach(([place, chart], number) => drawChart(place, chart, number));
+  }).observe(legends);
 }
 
 // ---- Hyperparameters ----
