@@ -41,6 +41,7 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
         ("cliff", false),
         ("gusty", false),
         ("budget", true),
+        ("arm", true),
     ] {
         let entry = Environments::default().get(name).unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 8);

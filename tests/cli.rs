@@ -183,6 +183,7 @@ fn numbers_out_of_range() {
     refused_below("[checkpoint]\nkeep = 1", 2, &["checkpoint.keep", "from 2"]);
     refused_below("[checkpoint]\nevery_steps = 0", 2, &["checkpoint.every_steps", "from 1"]);
     refused_below("[network]\nhidden = [0]", 2, &["network.hidden", "1 to 65536"]);
+    refused_below("[network]\ncritic_hidden = [0]", 2, &["network.critic_hidden", "1 to 65536"]);
 }
 
 #[test]
@@ -196,6 +197,8 @@ fn numbers_too_large_to_count_with() {
     let both = GOOD.replace("= 2", "= 65536").replace("= 32", "= 16777216");
     refused(both, &[":7: agent.rollout_steps", "1099511627776 samples"]);
     refused_below("[network]\nhidden = [65536, 65536]", 2, &["network.hidden", "weights"]);
+    let critic = "[network]\ncritic_hidden = [65536, 65536]";
+    refused_below(critic, 2, &["network.critic_hidden", "weights"]);
 }
 
 /// Lines of `[env.parameters]` that are refused, each with the number of the line that is wrong.

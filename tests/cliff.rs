@@ -18,6 +18,7 @@ use envs::{
     Cliff, CliffParameters, Environment, Environments, Rng, Stream, TaskConfig, VectorEnv, stream,
 };
 use rand::RngExt;
+use std::sync::Arc;
 
 /// States that an episode can be in before it ends: the cells above the cliff, and the start.
 const STATES: usize = Cliff::START + 1;
@@ -456,7 +457,14 @@ fn the_sampled_surrogate_has_the_exact_gradient() {
         let old = Solved::new(policy_of(&agent), gamma);
         let batch = exact_batch(&agent, &old);
         let minibatch = upload(&batch);
-        let region = TrustRegion::new(agent.actor().policy(), &params, &minibatch, 0.0, 0.0);
+        let region = TrustRegion::new(
+            agent.actor().policy(),
+            &params,
+            &minibatch,
+            0.0,
+            0.0,
+            &Arc::default(),
+        );
         let (surrogate, gradient) = region.gradient().unwrap();
         let scale = largest(&policy_gradient(&old).concat());
         let place = |what: &str| format!("hidden {hidden:?}: {what}");
@@ -551,8 +559,14 @@ fn a_conservative_mixture_improves_as_its_bound_says() {
         let old = Solved::new(policy_of(&agent), gamma);
         let batch = exact_batch(&agent, &old);
         let minibatch = upload(&batch);
-        let region =
-            TrustRegion::new(agent.actor().policy(), agent.actor().params(), &minibatch, 0.0, 0.0);
+        let region = TrustRegion::new(
+            agent.actor().policy(),
+            agent.actor().params(),
+            &minibatch,
+            0.0,
+            0.0,
+            &Arc::default(),
+        );
 
         let greedy: Table = old
             .advantages

@@ -14,6 +14,7 @@ use backburn_tests::{assert_match, numbers, rows, widened};
 use burn::tensor::{Device, Tensor};
 use envs::{Rng, Space, Stream, stream};
 use rand::RngExt;
+use std::sync::Arc;
 
 const INPUTS: usize = 3;
 
@@ -66,7 +67,7 @@ impl Case {
     }
 
     fn mlp(&self) -> Mlp {
-        Mlp::new(INPUTS, self.outputs, &self.network)
+        Mlp::new(INPUTS, self.outputs, &self.network.hidden, self.network.activation)
     }
 
     fn minibatch(&self, policy: &Policy, device: &Device) -> Minibatch {
@@ -89,7 +90,7 @@ impl Case {
     fn fisher_by_products(&self, device: &Device) -> Vec<Vec<f64>> {
         let policy = self.policy();
         let minibatch = self.minibatch(&policy, device);
-        let region = TrustRegion::new(&policy, &self.theta, &minibatch, 0.0, 0.0);
+        let region = TrustRegion::new(&policy, &self.theta, &minibatch, 0.0, 0.0, &Arc::default());
         (0..self.theta.len())
             .map(|i| {
                 let mut unit = vec![0.0; self.theta.len()];
@@ -352,7 +353,7 @@ fn a_small_step_has_the_kl_of_the_quadratic_model() {
     for case in small_cases().into_iter().chain(large_cases()).filter(Case::is_smooth) {
         let policy = case.policy();
         let minibatch = case.minibatch(&policy, &Device::flex());
-        let region = TrustRegion::new(&policy, &case.theta, &minibatch, 0.0, 0.0);
+        let region = TrustRegion::new(&policy, &case.theta, &minibatch, 0.0, 0.0, &Arc::default());
         let direction = widened(&uniform(case.theta.len(), 1.0, &mut rng));
         let curvature = dot(&direction, &region.damped_fisher_product(&direction).unwrap());
         let size = (2.0 * 2e-4 / curvature).sqrt();
@@ -371,7 +372,8 @@ fn damping_adds_a_multiple_of_the_vector_at_any_scale() {
         let minibatch = case.minibatch(&policy, &Device::flex());
         let vector = widened(&uniform(case.theta.len(), 1.0, &mut rng));
         let product = |damping, vector: &[f64]| {
-            let region = TrustRegion::new(&policy, &case.theta, &minibatch, damping, 0.0);
+            let region =
+                TrustRegion::new(&policy, &case.theta, &minibatch, damping, 0.0, &Arc::default());
             region.damped_fisher_product(vector).unwrap()
         };
         let expected: Vec<f64> =
@@ -443,8 +445,8 @@ fn a_large_batch_is_the_mean_of_its_parts() {
         advantages: many(&few.advantages),
         targets: Vec::new(),
     };
-    let [few, many] =
-        [&few, &many].map(|samples| TrustRegion::new(&policy, &case.theta, samples, 0.3, 0.01));
+    let [few, many] = [&few, &many]
+        .map(|samples| TrustRegion::new(&policy, &case.theta, samples, 0.3, 0.01, &Arc::default()));
     let vector = widened(&uniform(case.theta.len(), 1.0, &mut rng));
     let (expected, found) = (few.gradient().unwrap(), many.gradient().unwrap());
     assert_match(&[found.0], &[expected.0], 1e-5, "surrogate");

@@ -14,8 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use trainer::{Experiment, Override, Registry, Session};
 
-/// The cases of a reference file: of `tests/reference`, or of the directory that the environment
-/// variable `REFERENCE_DIR` names.
+/// Where reference files are: `tests/reference`, or the directory that the environment variable
+/// `REFERENCE_DIR` names.
+#[must_use]
+pub fn reference_directory() -> PathBuf {
+    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/reference");
+    std::env::var_os("REFERENCE_DIR").map_or(built_in.into(), PathBuf::from)
+}
+
+/// The cases of a reference file in [`reference_directory`].
 ///
 /// # Panics
 /// When the file can't be read or has another shape, so that the test fails.
@@ -25,9 +32,7 @@ pub fn reference_cases<T: DeserializeOwned>(file: &str) -> Vec<T> {
         cases: Vec<T>,
     }
 
-    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/reference");
-    let directory = std::env::var_os("REFERENCE_DIR").map_or(built_in.into(), PathBuf::from);
-    let path = directory.join(file);
+    let path = reference_directory().join(file);
     let text = fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: can't be read: {error}", path.display()));
     let reference: Reference<T> = json5::from_str(&text)

@@ -305,11 +305,7 @@ fn a_minibatchs_gradient_is_that_of_its_rows() {
     for case in cases() {
         // As many observed numbers as there is a way to gather them, and one more.
         for inputs in 1..=5 {
-            let network = Mlp::new(
-                inputs,
-                case.width,
-                &NetworkConfig { hidden: vec![20], ..NetworkConfig::default() },
-            );
+            let network = Mlp::new(inputs, case.width, &[20], Activation::Tanh);
             let log_stds = case.params.len() - Case::LOG_STD;
             let count = network.num_params() + log_stds;
             let [params, old_params] = [(); 2].map(|()| random(count, 0.5, &mut rng));
@@ -374,7 +370,7 @@ fn a_minibatchs_gradient_is_that_of_its_rows() {
 #[test]
 fn a_critics_gradient_is_that_of_its_rows_and_reports_are_put_together() {
     let mut rng = stream(13, Stream::Sampling(0));
-    let network = Mlp::new(6, 1, &NetworkConfig { hidden: vec![20], ..NetworkConfig::default() });
+    let network = Mlp::new(6, 1, &[20], Activation::Tanh);
     let params = random(network.num_params(), 0.5, &mut rng);
     let observations = random(SIZE * 6, 1.0, &mut rng);
     let [returns, values] = [3.0, 1.0].map(|scale| random(SIZE, scale, &mut rng));
@@ -530,9 +526,7 @@ fn a_network_is_the_composed_one_with_its_derivatives() {
     let mut rng = stream(10, Stream::Sampling(0));
     for (inputs, hidden, outputs, size) in shapes {
         for activation in [Activation::Tanh, Activation::Relu] {
-            let config =
-                NetworkConfig { hidden: hidden.to_vec(), activation, ..NetworkConfig::default() };
-            let network = Mlp::new(inputs, outputs, &config);
+            let network = Mlp::new(inputs, outputs, hidden, activation);
             let count = network.num_params();
             let x = random(size * inputs, 1.0, &mut rng);
             // Behind the network's parameters a policy has others.

@@ -9,10 +9,13 @@ use agents::policy::Policy;
 use agents::trpo::{TrustRegion, moved, step_scale};
 use agents::{Activation, Minibatch, NetworkConfig, PolicyMetrics};
 use backburn_tests::textbook::{self, gradient};
-use backburn_tests::{assert_match, numbers, reference_cases, rows, widened};
+use backburn_tests::{assert_match, numbers, reference_cases, reference_directory, rows, widened};
 use burn::tensor::{Device, Tensor};
+use envs::arm::{Integrator, Mechanism, Motors, Physics, Robot};
 use envs::{Action, CartPole, Environment, Pendulum, Reach, Space, Stream, stream};
 use serde::Deserialize;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Whether an episode is truncated by the time limit after `steps` steps.
 fn out_of_time(env: &impl Environment, steps: usize) -> bool {
@@ -112,6 +115,102 @@ fn reach_matches_mujoco() {
             assert_eq!(step.terminated, case.grasped[k], "{}", place("terminated at a grasp"));
         }
     }
+}
+
+#[derive(Deserialize)]
+struct ArmCase {
+    urdf: String,
+    integrator: Integrator,
+    time_step: f64,
+    gravity: [f64; 3],
+    joints: Vec<String>,
+    armature: f64,
+    damping: f64,
+    friction_loss: f64,
+    joint_limits: bool,
+    servo: Option<Servo>,
+    tip: String,
+    steps: Vec<ArmStep>,
+}
+
+#[derive(Deserialize)]
+struct Servo {
+    kp: Vec<f64>,
+    kv: Vec<f64>,
+    force: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct ArmStep {
+    q: Vec<f64>,
+    v: Vec<f64>,
+    input: Vec<f64>,
+    next_q: Vec<f64>,
+    next_v: Vec<f64>,
+    tip_position: Option<[f64; 3]>,
+    tip_rotation: Option<[f64; 9]>,
+}
+
+impl ArmCase {
+    /// The arm, from a file in this directory or in `robots` in it, and the index of its tip.
+    fn arm(&self, directory: &Path) -> (Mechanism, usize) {
+        let beside = directory.join(&self.urdf);
+        let inside = directory.join("robots").join(&self.urdf);
+        let robot = Robot::read(if beside.exists() { &beside } else { &inside }).unwrap();
+        let mut physics = Physics::of(&robot, self.time_step, self.integrator);
+        physics.gravity = self.gravity;
+        for joint in &mut physics.joints {
+            joint.armature = self.armature;
+            joint.damping = self.damping;
+            joint.friction = self.friction_loss;
+            joint.limits = joint.limits.filter(|_| self.joint_limits);
+        }
+        let arm = Mechanism::new(&robot, physics);
+        let joint_of = |link: &usize| robot.links[*link].joint.as_ref().map(|joint| &joint.name);
+        let joints: Vec<_> = arm.joints().iter().filter_map(joint_of).collect();
+        assert_eq!(joints, self.joints.iter().collect::<Vec<_>>(), "{}", self.urdf);
+        (arm, robot.link(&self.tip).unwrap())
+    }
+}
+
+/// Every step of every case of arms from URDF files.
+fn check_arms(file: &str) {
+    let directory = reference_directory();
+    for (index, case) in reference_cases::<ArmCase>(file).iter().enumerate() {
+        let (mut arm, tip) = case.arm(&directory);
+        let mut motors = Motors::idle(case.joints.len());
+        if let Some(servo) = &case.servo {
+            motors.kp.clone_from(&servo.kp);
+            motors.kv.clone_from(&servo.kv);
+            motors.limit.clone_from(&servo.force);
+        }
+        for (k, step) in case.steps.iter().enumerate() {
+            let place = |what| format!("{file}, case {index}, step {k}: {what}");
+            arm.put(&step.q, &step.v);
+            if let (Some(position), Some(rotation)) = (&step.tip_position, &step.tip_rotation) {
+                let pose = arm.pose(tip);
+                assert_match(&pose.position, position, 1e-12, place("tip_position"));
+                assert_match(&pose.rotation.rows(), rotation, 1e-12, place("tip_rotation"));
+            }
+            match &case.servo {
+                Some(_) => motors.position.clone_from(&step.input),
+                None => motors.force.clone_from(&step.input),
+            }
+            arm.step(&motors);
+            assert_match(arm.positions(), &step.next_q, 1e-9, place("next_q"));
+            assert_match(arm.velocities(), &step.next_v, 1e-9, place("next_v"));
+        }
+    }
+}
+
+#[test]
+fn arms_match_mujoco() {
+    check_arms("arm.json");
+}
+
+#[test]
+fn joints_that_slide_follow_and_branch_match_mujoco() {
+    check_arms("arm_joints.json");
 }
 
 #[derive(Deserialize)]
@@ -298,7 +397,8 @@ fn trpo_matches_pytorch() {
         let minibatch = case.minibatch(&policy, &case.theta, &case.ppo.log_prob);
         let theta = narrowed(&case.theta);
         let expected = &case.trpo;
-        let region = TrustRegion::new(&policy, &theta, &minibatch, expected.damping, 0.0);
+        let region =
+            TrustRegion::new(&policy, &theta, &minibatch, expected.damping, 0.0, &Arc::default());
         let place = |what| format!("policy_update.json, case {index}: trpo {what}");
         let check = |found: &[f64], expected: &[f64], what: &str| {
             assert_match(found, expected, 1e-4, place(what.to_owned()));

@@ -3,7 +3,8 @@
 mod support;
 
 use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, evaluate, record};
-use envs::{Environments, TaskConfig};
+use envs::arm::geometry::{Pose, Rotation, cross};
+use envs::{Body, Camera, Color, Environments, Scene, Shape, Solid, TaskConfig};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -212,11 +213,61 @@ fn chromium() -> PathBuf {
     })
 }
 
+/// What the environment's own code sees of the page's first scene at the first step, in the page's unit and
+/// coordinates: kind and color of each shape, its points, its width. `null` where there is none.
+fn seen(page: &str) -> Value {
+    let data = data(page);
+    let numbers = |value: &Value| -> Vec<f64> {
+        value.as_array().expect("an array").iter().filter_map(Value::as_f64).collect()
+    };
+    let triples = |value: &Value| -> Vec<[f64; 3]> {
+        numbers(value).chunks(3).map(|point| [point[0], point[1], point[2]]).collect()
+    };
+    let episodes = data["replays"].as_array().expect("replays").iter();
+    let mut episodes = episodes.filter_map(|replay| replay["episodes"].as_array()).flatten();
+    let Some(episode) = episodes.find(|episode| episode["scene"].is_object()) else {
+        return Value::Null;
+    };
+    let radius = episode["scene"]["radius"].as_f64().expect("a radius");
+    let bodies = episode["scene"]["bodies"].as_array().expect("bodies").iter();
+    let layers = episode["layers"].as_array().expect("layers").iter();
+    let names = ["text", "quiet", "soft", "accent", "second", "danger"];
+    let colors =
+        [Color::Text, Color::Quiet, Color::Soft, Color::Accent, Color::Second, Color::Danger];
+    let body = |(solids, layer): (&Value, &Value)| {
+        let solid = |solid: &Value| {
+            let faces = solid[1].as_array().expect("faces").iter().map(triples).collect();
+            Solid { faces, radius: solid[0].as_f64().expect("a margin") }
+        };
+        let [position, x, y] = triples(&layer[0]["at"])[..] else { panic!("{layer}") };
+        let [x, y] = [x, y].map(|axis| axis.map(|number| number / 4000.0));
+        let color = names.iter().position(|name| layer[0]["color"] == *name).expect("a color");
+        Body {
+            solids: solids.as_array().expect("solids").iter().map(solid).collect(),
+            pose: Pose { position, rotation: Rotation([x, y, cross(x, y)]) },
+            color: colors[color],
+            trail: 0,
+        }
+    };
+    let angles = numbers(&episode["scene"]["camera"]);
+    let camera = Camera { azimuth: angles[0], elevation: angles[1] };
+    let drawing =
+        Scene { camera, radius, bodies: bodies.zip(layers).map(body).collect() }.draw(1.0);
+    let shape = |shape: &Shape| {
+        let points: Vec<_> = shape.points().iter().map(|[x, y]| [x + radius, radius - y]).collect();
+        let kind = if matches!(shape, Shape::Line { .. }) { "line" } else { "polygon" };
+        serde_json::json!([kind, names[shape.color() as usize], points, shape.size()])
+    };
+    drawing.shapes.iter().map(shape).collect()
+}
+
 /// Opens the page at several widths from 400 px to 1600 px in light and in dark, and uses it.
 #[track_caller]
 fn use_page(place: &Place, page: &str) {
+    let seen = seen(page).to_string();
     let page = serde_json::to_string(page).expect("text").replace('<', "\\u003c");
-    let check = place.write("check.html", include_str!("report/check.html").replace("PAGE", &page));
+    let check = include_str!("report/check.html").replace("SEEN", &seen).replace("PAGE", &page);
+    let check = place.write("check.html", check);
     let browser = chromium();
     for (scheme, preferred) in [("dark", 0), ("light", 1)] {
         let profile = place.path(&format!("profile-{scheme}"));
@@ -259,7 +310,7 @@ fn use_page(place: &Place, page: &str) {
 #[test]
 fn every_environment_is_replayed_in_a_browser() {
     let place = Place::new();
-    for config in ["ppo_cartpole", "ppo_cliff", "ppo_pendulum", "ppo_reach", "trpo_reach"] {
+    for config in ["ppo_cartpole", "ppo_cliff", "ppo_pendulum", "ppo_reach", "ppo_panda_reach"] {
         train(&place, config, &format!("runs/{config}"), &[]);
     }
     let page = report(&place, "runs");

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::{Ended, Place};
+use support::{Ended, Place, assert_same, checkpoints, timeless_csv};
 use trainer::Checkpoint;
 
 /// Nothing here takes longer, unless it hangs.
@@ -122,65 +122,6 @@ fn place_with_whole_run(config: &str, flags: &[&str]) -> Place {
 
 fn run<'a>(out: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
     [&["run", "config.toml", "--quiet", "--out", out], flags].concat()
-}
-
-/// Names of the checkpoints by step, oldest first.
-fn checkpoints(run: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
-        return Vec::new();
-    };
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-    let mut paths: Vec<_> = paths.filter(|path| name(path).starts_with("step-")).collect();
-    paths.sort();
-    paths
-}
-
-/// The bytes of a checkpoint with the clock taken out, and with the configuration of the last one: it may have
-/// been another one before.
-fn timeless(place: &Place, run: &Path, path: &Path) -> Vec<u8> {
-    let mut checkpoint = Checkpoint::read(path).expect("a whole checkpoint");
-    let last = checkpoints(run).pop().expect("a checkpoint");
-    checkpoint.fingerprint = Checkpoint::read(&last).expect("a whole checkpoint").fingerprint;
-    checkpoint.progress.training_seconds = 0.0;
-    checkpoint.progress.elapsed_seconds = 0.0;
-    let copy = place.path("timeless.ckpt");
-    checkpoint.write(&copy).expect("it is written");
-    fs::read(copy).expect("it is read")
-}
-
-/// Every cell of the CSV but those of the clock.
-fn timeless_csv(run: &Path) -> Vec<Vec<String>> {
-    let mut csv = csv::Reader::from_path(run.join("metrics.csv")).expect("a CSV file");
-    let clock = ["time/time_elapsed", "time/fps"];
-    let header = csv.headers().expect("a header").clone();
-    let columns: Vec<_> = (0..header.len()).filter(|&i| !clock.contains(&&header[i])).collect();
-    assert_eq!(columns.len(), header.len() - 2);
-    let rows = csv.records().map(|row| row.expect("a row of the header's length"));
-    std::iter::once(header.clone())
-        .chain(rows)
-        .map(|row| columns.iter().map(|&i| row[i].to_owned()).collect())
-        .collect()
-}
-
-/// Asserts that two runs ended with the same bits.
-#[track_caller]
-fn assert_same(place: &Place, one: &str, other: &str) {
-    let (one, other) = (place.path(one), place.path(other));
-    let last = |run: &Path| checkpoints(run).pop().expect("a checkpoint");
-    assert_eq!(last(&one).file_name(), last(&other).file_name(), "final step");
-    assert!(
-        timeless(place, &one, &last(&one)) == timeless(place, &other, &last(&other)),
-        "final state"
-    );
-    let best = |run: &Path| timeless(place, run, &run.join("checkpoints/best.ckpt"));
-    assert!(best(&one) == best(&other), "best state");
-    assert_eq!(timeless_csv(&one), timeless_csv(&other));
-    let evaluation = |run: &Path| {
-        let text = fs::read_to_string(run.join("summary.json")).expect("a summary");
-        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["eval"].clone()
-    };
-    assert_eq!(evaluation(&one), evaluation(&other));
 }
 
 /// A process that is ended when the test fails.

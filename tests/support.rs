@@ -2,12 +2,14 @@
 
 #![allow(dead_code)] // each test program has this module, and none needs all of it
 
+use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use trainer::Checkpoint;
 
 /// The path of the `trainer` binary, built once for each test program.
 pub fn trainer_binary() -> &'static Path {
@@ -33,25 +35,44 @@ pub fn trainer_binary() -> &'static Path {
 /// `./test`, or the system's.
 pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(find_python)
+    PYTHON.get_or_init(|| {
+        let found = find_python("gymnasium, jsonschema, numpy, onnxruntime, safetensors");
+        found.unwrap_or_else(|| {
+            panic!(
+                "no Python with the packages of tests/requirements.txt was found: ./test installs \
+                 what the tests need (./test --setup only that); or name an interpreter in the \
+                 variable BACKBURN_PYTHON"
+            )
+        })
+    })
 }
 
-fn find_python() -> PathBuf {
+/// A Python that can have environments; `None`, with a line that says so, where there is none.
+pub fn python_if_any() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = PYTHON.get_or_init(|| find_python("gymnasium, numpy")).as_deref();
+    if found.is_none() {
+        skipped("environments in Python: there is no Python with gymnasium and numpy");
+    }
+    found
+}
+
+/// Says what could not be tested, past the test harness, which keeps to itself what a passing test prints.
+pub fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "\nSKIPPED {what}");
+}
+
+/// The first Python that has these packages.
+fn find_python(packages: &str) -> Option<PathBuf> {
     let named = std::env::var_os("BACKBURN_PYTHON").map(PathBuf::from);
     let made = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python/bin/python");
     let works = |path: &PathBuf| {
         let mut imports = Command::new(path);
-        imports.args(["-c", "import gymnasium, jsonschema, numpy, onnxruntime, safetensors"]);
+        imports.args(["-c", &format!("import {packages}")]);
         imports.stdout(Stdio::null()).stderr(Stdio::null());
         imports.status().is_ok_and(|status| status.success())
     };
-    named.into_iter().chain([made, "python3".into()]).find(works).unwrap_or_else(|| {
-        panic!(
-            "no Python with the packages of tests/requirements.txt was found: ./test installs what \
-             the tests need (./test --setup only that); or name an interpreter in the variable \
-             BACKBURN_PYTHON"
-        )
-    })
+    named.into_iter().chain([made, "python3".into()]).find(works)
 }
 
 /// Whether a text switches a colour or another style on: `ESC [ ... m`.
@@ -102,6 +123,7 @@ impl Place {
     /// Writes a file.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         std::fs::write(&path, content).expect("the file is written");
         path
     }
@@ -218,4 +240,107 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Names of the checkpoints by step, oldest first.
+pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let mut paths: Vec<_> = paths.filter(|path| name(path).starts_with("step-")).collect();
+    paths.sort();
+    paths
+}
+
+/// The bytes of a checkpoint with the clock taken out, and with the configuration of its run's last one: it may have
+/// been another one before.
+pub fn timeless(place: &Place, path: &Path) -> Vec<u8> {
+    let mut checkpoint = Checkpoint::read(path).expect("a whole checkpoint");
+    let run = path.parent().and_then(Path::parent).expect("a run directory");
+    let last = checkpoints(run).pop().expect("a checkpoint");
+    checkpoint.fingerprint = Checkpoint::read(&last).expect("a whole checkpoint").fingerprint;
+    checkpoint.progress.training_seconds = 0.0;
+    checkpoint.progress.elapsed_seconds = 0.0;
+    let copy = place.path("timeless.ckpt");
+    checkpoint.write(&copy).expect("it is written");
+    fs::read(copy).expect("it is read")
+}
+
+/// Every cell of the CSV but those of the clock.
+pub fn timeless_csv(run: &Path) -> Vec<Vec<String>> {
+    let mut csv = csv::Reader::from_path(run.join("metrics.csv")).expect("a CSV file");
+    let clock = ["time/time_elapsed", "time/fps"];
+    let header = csv.headers().expect("a header").clone();
+    let columns: Vec<_> = (0..header.len()).filter(|&i| !clock.contains(&&header[i])).collect();
+    assert_eq!(columns.len(), header.len() - 2);
+    let rows = csv.records().map(|row| row.expect("a row of the header's length"));
+    std::iter::once(header.clone())
+        .chain(rows)
+        .map(|row| columns.iter().map(|&i| row[i].to_owned()).collect())
+        .collect()
+}
+
+/// Asserts that two runs ended with the same bits.
+#[track_caller]
+pub fn assert_same(place: &Place, one: &str, other: &str) {
+    let (one, other) = (place.path(one), place.path(other));
+    let last = |run: &Path| checkpoints(run).pop().expect("a checkpoint");
+    assert_eq!(last(&one).file_name(), last(&other).file_name(), "final step");
+    assert!(timeless(place, &last(&one)) == timeless(place, &last(&other)), "final state");
+    // Where a limit never held there is none.
+    let best = |run: &Path| {
+        let path = run.join("checkpoints/best.ckpt");
+        path.is_file().then(|| timeless(place, &path))
+    };
+    assert!(best(&one) == best(&other), "best state");
+    assert_eq!(timeless_csv(&one), timeless_csv(&other));
+    let evaluation = |run: &Path| {
+        let text = fs::read_to_string(run.join("summary.json")).expect("a summary");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["eval"].clone()
+    };
+    assert_eq!(evaluation(&one), evaluation(&other));
+}
+
+/// The trainer with MPI; `None`, with a line that says so, where there is none.
+pub fn mpi_trainer() -> Option<&'static Path> {
+    static BINARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BINARY.get_or_init(build_with_mpi).as_deref()
+}
+
+fn build_with_mpi() -> Option<PathBuf> {
+    let is_there = |program| Command::new(program).arg("--version").output().is_ok();
+    if !is_there("mpirun") || !is_there("mpicc") {
+        let line = "SKIPPED training over MPI: there is no mpirun and mpicc (Debian: openmpi-bin, libopenmpi-dev)";
+        // Past the test harness, which keeps to itself what a passing test prints.
+        let _ = writeln!(std::io::stderr().lock(), "\n{line}");
+        return None;
+    }
+    let build = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--workspace",
+            "--features",
+            "trainer/mpi",
+            "--bin",
+            "trainer",
+        ])
+        .args(["--quiet", "--message-format", "json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo starts");
+    assert!(build.status.success(), "the trainer does not build with MPI");
+    let built = String::from_utf8_lossy(&build.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the binary");
+    // The next build without MPI replaces it.
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trainer-mpi");
+    let _ = fs::remove_file(&copy);
+    fs::copy(built, &copy).expect("a copy");
+    Some(copy)
 }

@@ -24,9 +24,9 @@ TRAINER = Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release/trainer"
 SB3 = (sys.executable, HERE / "sb3.py")
 JAX = (sys.executable, HERE / "jax_ppo.py")
 RLTOOLS = (Path(sys.prefix) / "rltools_pendulum",)
-PACKAGES = ["stable-baselines3", "sb3-contrib", "torch", "gymnasium", "jax", "gymnax", "rltools"]
+PACKAGES = ["stable-baselines3", "sb3-contrib", "torch", "gymnasium", "mujoco", "jax", "gymnax", "rltools"]
 # Numbers of an observation, and outputs of the policy's network.
-ENVIRONMENTS = {"cartpole": (4, 2), "pendulum": (3, 1), "reach": (10, 2)}
+ENVIRONMENTS = {"cartpole": (4, 2), "pendulum": (3, 1), "reach": (10, 2), "arm": (27, 7)}
 
 
 class Peer(NamedTuple):
@@ -60,6 +60,8 @@ SETTINGS = [
     Setting("benches/peers/trpo_cartpole_zoo.toml", 204_800, sb3("sb3-contrib", 10_240)),
     Setting("configs/ppo_pendulum.toml", 409_600, sb3("Stable-Baselines3", 10_240)),
     Setting("configs/ppo_reach.toml", 204_800, sb3("Stable-Baselines3", 20_480)),
+    Setting("configs/ppo_panda_reach.toml", 204_800, sb3("Stable-Baselines3", 12_288)),
+    Setting("configs/trpo_panda_reach.toml", 204_800, sb3("sb3-contrib", 12_288)),
 ]
 
 
@@ -122,7 +124,9 @@ def measure(setting, rounds, scratch):
     """Median steps a second of each contender: ours by their number of threads, and the peers."""
     # An early stop would make the work depend on what was learned; both sides look for it, and never do it.
     path = scratch / Path(setting.config).name
-    path.write_text(re.sub(r"(?m)^target_kl = [\d.e-]+", "target_kl = 1e9", Path(setting.config).read_text()))
+    text = re.sub(r"(?m)^target_kl = [\d.e-]+", "target_kl = 1e9", Path(setting.config).read_text())
+    # A robot's file is found from where the configuration is.
+    path.write_text(re.sub(r'(?m)^urdf = "', f'urdf = "{Path(setting.config).parent.resolve()}/', text))
     contenders = {2: lambda: ours(path, setting.steps, 2, scratch)}
     contenders |= {peer: lambda peer=peer: theirs(path, peer) for peer in setting.peers}
     contenders[1] = lambda: ours(path, setting.steps, 1, scratch)

@@ -23,7 +23,7 @@ fi
 [[ -x "$peers/bin/python" ]] || python3 -m venv "$peers"
 # gymnax 1.0.1 imports six without saying so.
 "$peers/bin/pip" install --quiet --disable-pip-version-check stable-baselines3==2.9.2 sb3-contrib==2.9.2 \
-    jax==0.10.2 gymnax==1.0.1 optax==0.2.8 six==1.17.0 rltools==2.2.1 pyyaml==6.0.4
+    jax==0.10.2 gymnax==1.0.1 optax==0.2.8 six==1.17.0 rltools==2.2.1 mujoco==4.0.0 pyyaml==6.0.4
 # Its hyperparameters are wanted, and not what it needs to train.
 "$peers/bin/pip" install --quiet --disable-pip-version-check --no-deps rl-zoo3==2.9.2
 

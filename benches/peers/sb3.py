@@ -1,12 +1,13 @@
 """Trains Stable-Baselines3's PPO or sb3-contrib's TRPO with the settings of one of our own configuration files, on
-Gymnasium's environments and on reach.py, and prints environment steps a second.
+Gymnasium's environments, reach.py and arm.py, and prints environment steps a second.
 
-    sb3.py CONFIG.toml STEPS
+    sb3.py CONFIG.toml STEPS [--success EPISODES]
 
-The networks are separate for actor and critic, as ours are. One iteration goes before the timed ones.
+With --success it prints also the share of so many greedy episodes after training that end in a success. The networks are separate for actor and critic, as ours are. One iteration goes before the timed ones.
 """
 
-import sys
+import argparse
+import functools
 import time
 import tomllib
 
@@ -14,7 +15,9 @@ import torch
 from sb3_contrib import TRPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
+import arm
 import reach
 
 ENVIRONMENTS = {"cartpole": "CartPole-v1", "pendulum": "Pendulum-v1", "reach": reach.make}
@@ -30,15 +33,27 @@ def schedule(value):
 
 
 def main():
-    path, steps = sys.argv[1:]
-    with open(path, "rb") as file:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("config")
+    parser.add_argument("steps", type=int)
+    parser.add_argument("--success", type=int, metavar="EPISODES")
+    arguments = parser.parse_args()
+    with open(arguments.config, "rb") as file:
         config = tomllib.load(file)
     agent, network = config["agent"], config.get("network", {})
     hidden = network.get("hidden", [64, 64])
-    environments = config["env"]["num_envs"]
+    environments, name = config["env"]["num_envs"], config["env"]["name"]
+    if name == "arm":
+        make = functools.partial(arm.make, arguments.config, config["env"]["parameters"])
+    else:
+        make = ENVIRONMENTS[name]
+    env = make_vec_env(make, n_envs=environments)
+    normalized = config["env"].get("normalize_observations", False)
+    if normalized:
+        env = VecNormalize(env, norm_reward=False)
     common = {
         "policy": "MlpPolicy",
-        "env": make_vec_env(ENVIRONMENTS[config["env"]["name"]], n_envs=environments),
+        "env": env,
         "n_steps": agent["rollout_steps"],
         "gamma": agent.get("gamma", 0.99),
         "gae_lambda": agent.get("gae_lambda", 0.95),
@@ -63,19 +78,38 @@ def main():
             **common,
         )
     else:
+        max_kl = agent.get("max_kl", 0.01)
         model = TRPO(
             learning_rate=schedule(agent["critic_learning_rate"]),
             n_critic_updates=agent["critic_epochs"],
             batch_size=agent["critic_minibatch_size"],
             cg_max_steps=agent.get("cg_iterations", 10),
             cg_damping=agent.get("damping", 0.1),
-            target_kl=agent.get("max_kl", 0.01),
+            # It takes no schedule.
+            target_kl=max_kl["start"] if isinstance(max_kl, dict) else max_kl,
             **common,
         )
     model.learn(agent["rollout_steps"] * environments)
     started = time.perf_counter()
-    model.learn(int(steps))
+    model.learn(arguments.steps)
     print(f"{model.num_timesteps / (time.perf_counter() - started):.0f}")
+    if arguments.success:
+        observed = env.normalize_obs if normalized else lambda observation: observation
+        print(f"{success(model, make(), observed, arguments.success):.2f}")
+
+
+def success(model, env, observed, episodes):
+    """The share of greedy episodes that end in a success."""
+    solved = 0
+    for seed in range(episodes):
+        observation, _ = env.reset(seed=1_000_000 + seed)
+        ended = False
+        while not ended:
+            action, _ = model.predict(observed(observation), deterministic=True)
+            observation, _, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+        solved += info["is_success"]
+    return solved / episodes
 
 
 if __name__ == "__main__":

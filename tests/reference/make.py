@@ -3,7 +3,7 @@
 script, from implementations that are not ours:
 
     python3 -m venv /tmp/reference
-    /tmp/reference/bin/pip install gymnasium mujoco numpy torch cvxpy==1.9.3
+    /tmp/reference/bin/pip install gymnasium mujoco==4.0.0 numpy torch cvxpy==1.9.3
     /tmp/reference/bin/python tests/reference/make.py /tmp/fresh --seed 7
     REFERENCE_DIR=/tmp/fresh cargo test -p backburn-tests --test reference
 
@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import pathlib
+import shutil
 import sys
 
 import numpy as np
@@ -440,9 +441,196 @@ def cpo(rng):
     return {"source": source, "cases": [case() for _ in range(400)]}
 
 
+# --------------------------------------------------------------------------------------------- arm
+
+HERE = pathlib.Path(__file__).parent
+#: Of each robot: its file, the tip, the armature of its joints.
+ROBOTS = {
+    "panda": ("configs/robots/panda.urdf", "panda_hand_tcp", 0.1),
+    "ur5": ("configs/robots/ur5.urdf", "tool0", 0.1),
+    "xarm7": ("configs/robots/xarm7.urdf", "link_eef", 0.1),
+    "so101": ("configs/robots/so101.urdf", "gripper_frame_link", 0.02),
+    "slides": ("tests/reference/robots/slides.urdf", "hook", 0.05),
+    "branches": ("tests/reference/robots/branches.urdf", "left_hand", 0.05),
+    "mimic": ("tests/reference/robots/mimic.urdf", "grip_point", 0.05),
+}
+TIME_STEP = 0.002
+
+
+def robot_file(robot):
+    return HERE / "../.." / ROBOTS[robot][0]
+
+
+def arm_case(rng, robot, integrator, control="torque", limits=False, friction=0.0, steps=25):
+    """A robot in MuJoCo. The joints that follow others are no coordinates: MuJoCo has them as soft
+    constraints, so a model without them gives mass matrix and bias forces, from which the motion follows
+    by projection."""
+    import mujoco
+    import xml.etree.ElementTree as xml
+
+    _, tip, armature = ROBOTS[robot]
+    root = xml.parse(robot_file(robot)).getroot()
+    options = xml.SubElement(xml.SubElement(root, "mujoco"), "compiler")
+    options.attrib |= {"fusestatic": "false", "discardvisual": "true", "balanceinertia": "false"}
+    follows, efforts = {}, {}
+    for joint in root.findall("joint"):
+        mimic, limit = joint.find("mimic"), joint.find("limit")
+        if limit is not None:
+            efforts[joint.get("name")] = float(limit.get("effort"))
+        if mimic is not None:
+            numbers = float(mimic.get("multiplier", 1)), float(mimic.get("offset", 0))
+            follows[joint.get("name")] = (mimic.get("joint"), *numbers)
+            joint.remove(mimic)
+    spec = mujoco.MjSpec.from_string(xml.tostring(root, encoding="unicode"))
+    spec.option.timestep = TIME_STEP
+    spec.option.integrator = {
+        "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+        "rk4": mujoco.mjtIntegrator.mjINT_RK4,
+    }[integrator]
+    # Solved to convergence.
+    spec.option.tolerance, spec.option.iterations = 0, 200
+    spec.option.ls_tolerance, spec.option.ls_iterations = 0, 200
+    spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
+    spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_WARMSTART)
+    if not limits:
+        spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_LIMIT)
+    damping = 1.0
+    servo = None
+    names = [joint.name for joint in spec.joints]
+    leaders = [name for name in names if name not in follows]
+    for joint in spec.joints:
+        held = joint.name in follows
+        joint.armature = 0.0 if held else armature
+        joint.damping = np.array([0.0 if held else damping, 0.0, 0.0])
+        joint.frictionloss = 0.0 if held else friction
+    if control == "position":
+        kp = [float(kp) for kp in rng.uniform(200, 1000, len(leaders)).round(1)]
+        servo = {
+            "kp": kp,
+            "kv": [round(0.02 * kp, 3) for kp in kp],
+            "force": [efforts.get(name, 50.0) for name in leaders],
+        }
+        for name, kp, kv, force in zip(leaders, servo["kp"], servo["kv"], servo["force"]):
+            motor = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+            motor.set_to_position(kp=kp, kv=kv)
+            motor.forcerange, motor.forcelimited = np.array([-force, force]), True
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    dofs = [int(model.joint(name).dofadr[0]) for name in leaders]
+    count = model.nv
+
+    # All positions as `spread q + offsets`.
+    spread, offsets = np.zeros((count, len(leaders))), np.zeros(count)
+    for name in names:
+        leader, multiplier, offset = follows.get(name, (name, 1.0, 0.0))
+        dof = int(model.joint(name).dofadr[0])
+        spread[dof, leaders.index(leader)], offsets[dof] = multiplier, offset
+
+    def accelerations(q, v, torque, implicit):
+        """Of the leaders; with damping at the end of the step where it is implicit."""
+        data.qpos[:], data.qvel[:] = spread @ q + offsets, spread @ v
+        data.qfrc_applied[:] = 0.0
+        mujoco.mj_forward(model, data)
+        mass = np.zeros((count, count))
+        mujoco.mj_fullM(model, data, mass)
+        mass = spread.T @ mass @ spread + implicit * TIME_STEP * damping * np.eye(len(leaders))
+        force = torque - damping * v - spread.T @ data.qfrc_bias
+        return np.linalg.solve(mass, force)
+
+    def projected(q, v, torque):
+        h = TIME_STEP
+        if integrator == "implicitfast":
+            after = v + h * accelerations(q, v, torque, True)
+            return q + h * after, after
+        a1 = accelerations(q, v, torque, False)
+        v2 = v + h / 2 * a1
+        a2 = accelerations(q + h / 2 * v, v2, torque, False)
+        v3 = v + h / 2 * a2
+        a3 = accelerations(q + h / 2 * v2, v3, torque, False)
+        v4 = v + h * a3
+        a4 = accelerations(q + h * v3, v4, torque, False)
+        return q + h / 6 * (v + 2 * (v2 + v3) + v4), v + h / 6 * (a1 + 2 * (a2 + a3) + a4)
+
+    ranges = np.array([model.joint(name).range for name in leaders])
+    limited = np.array([bool(model.jnt_limited[model.joint(name).id]) for name in leaders])
+    ranges[~limited] = (-math.pi, math.pi)
+    width = ranges[:, 1] - ranges[:, 0]
+    recorded, active = [], 0
+    while len(recorded) < steps:
+        # Half of the joints at or beyond a limit, where there are limits.
+        q = rng.uniform(ranges[:, 0], ranges[:, 1])
+        if limits:
+            side = rng.integers(0, 2, len(leaders))
+            beyond = np.where(side, 1, -1) * rng.uniform(-0.001, 0.003, len(leaders)) * width
+            at_limit = ranges[np.arange(len(leaders)), side] + beyond
+            q = np.where(rng.uniform(size=len(leaders)) < 0.5, at_limit, q)
+        v = rng.uniform(-1.5, 1.5, len(leaders))
+        mujoco.mj_resetData(model, data)
+        if control == "position":
+            inputs = q + rng.normal(0.0, 0.1, len(leaders))
+        else:
+            inputs = rng.uniform(-1.0, 1.0, len(leaders)) * [efforts.get(name, 30.0) for name in leaders]
+        data.qpos[:], data.qvel[:] = spread @ q + offsets, spread @ v
+        mujoco.mj_forward(model, data)
+        body = data.body(tip)
+        pose = {"tip_position": body.xpos.tolist(), "tip_rotation": body.xmat.tolist()}
+        if follows:
+            next_q, next_v = projected(q, v, inputs)
+        else:
+            if control == "position":
+                data.ctrl[:] = inputs
+            else:
+                data.qfrc_applied[dofs] = inputs
+            mujoco.mj_step(model, data)
+            active += int(data.nefc > 0)
+            next_q, next_v = data.qpos[dofs], data.qvel[dofs]
+        state = {"q": q, "v": v, "input": inputs, "next_q": next_q, "next_v": next_v}
+        recorded.append({key: numbers.tolist() for key, numbers in state.items()} | pose)
+    return {
+        "robot": robot,
+        "urdf": robot_file(robot).name,
+        "integrator": integrator,
+        "time_step": TIME_STEP,
+        "gravity": model.opt.gravity.tolist(),
+        "joints": leaders,
+        "armature": armature,
+        "damping": damping,
+        "friction_loss": friction,
+        "joint_limits": limits,
+        "control": control,
+        "servo": servo,
+        "tip": tip,
+        "steps_with_active_constraints": active,
+        "steps": recorded,
+    }
+
+
+def arm_cases(rng, robots):
+    import mujoco
+
+    kinds = [{}, {"limits": True}, {"limits": True, "friction": 2.0}, {"limits": True, "control": "position"}]
+    cases = []
+    for robot in robots:
+        for integrator in ("implicitfast", "rk4"):
+            for kind in kinds[:1] if robot == "mimic" else kinds:
+                cases.append(arm_case(rng, robot, integrator, **kind))
+    source = f"MuJoCo {mujoco.__version__}, each step from a state of its own"
+    return {"source": source, "cases": cases}
+
+
+def arm(rng):
+    """Arms that one can buy."""
+    return arm_cases(rng, ["panda", "ur5", "xarm7", "so101"])
+
+
+def arm_joints(rng):
+    """Kinds of joints that those have not: such that slide, that follow others, and on branches."""
+    return arm_cases(rng, ["slides", "branches", "mimic"])
+
+
 # -------------------------------------------------------------------------------------------- main
 
-MAKERS = [cartpole, pendulum, reach, gae, policy_update, cpo]
+MAKERS = [cartpole, pendulum, reach, gae, policy_update, cpo, arm, arm_joints]
 
 
 def main():
@@ -462,6 +650,11 @@ def main():
             path = arguments.output / f"{maker.__name__}.json"
             path.write_text(json.dumps(reference) + "\n")
             print(f"{path}: {len(reference['cases'])} cases", file=sys.stderr)
+            for robot in {case["robot"] for case in reference["cases"] if "robot" in case}:
+                place = arguments.output / "robots" / robot_file(robot).name
+                if not (place.exists() and place.samefile(robot_file(robot))):
+                    place.parent.mkdir(exist_ok=True)
+                    shutil.copy(robot_file(robot), place)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use agents::Activation;
-use agents::NetworkConfig;
 use agents::network::Mlp;
 use agents::ops::kernel::{self, Layer, Level, Network};
 use divan::counter::ItemsCount;
@@ -214,8 +213,7 @@ fn jvp_of_2048(bencher: Bencher<'_, '_>, level: Level) {
 /// Acting: outputs for the observations of so many environments. Items are samples.
 #[divan::bench(args = [1, 4, 64], consts = [64, 128])]
 fn act<const WIDTH: usize>(bencher: Bencher<'_, '_>, rows: usize) {
-    let config = NetworkConfig { hidden: vec![WIDTH; 2], ..NetworkConfig::default() };
-    let network = Mlp::new(4, 2, &config);
+    let network = Mlp::new(4, 2, &[WIDTH; 2], Activation::Tanh);
     let params: Vec<f32> =
         (0..network.num_params()).map(|i| (i * 7919 % 1009) as f32 / 2500.0 - 0.2).collect();
     let observations = vec![0.1; rows * network.inputs()];

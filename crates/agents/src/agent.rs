@@ -8,6 +8,7 @@ use crate::error::AgentError;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::Metrics;
 use crate::policy::{Actor, Policy};
+use crate::ranks::Ranks;
 use crate::threads::Threads;
 use burn::tensor::Device;
 use envs::{ObservationNormalizer, Spec, Stream, stream};
@@ -118,6 +119,7 @@ impl Agent {
             critics,
             device,
             threads: Arc::new(Threads::default()),
+            ranks: Arc::default(),
         };
         let algorithm = config.algorithm(&learner, stream(seed, Stream::Shuffling));
         Ok(Agent { learner, algorithm, rollout })
@@ -145,6 +147,18 @@ impl Agent {
     #[must_use]
     pub fn threads(&self) -> Arc<Threads> {
         Arc::clone(&self.learner.threads)
+    }
+
+    /// Trains together with these processes from now on, instead of alone; all of them have the same agent.
+    /// What comes of it is the same.
+    pub fn set_ranks(&mut self, ranks: Arc<Ranks>) {
+        self.learner.ranks = ranks;
+    }
+
+    /// The processes that it trains together with, this one among them.
+    #[must_use]
+    pub fn ranks(&self) -> Arc<Ranks> {
+        Arc::clone(&self.learner.ranks)
     }
 
     /// Parameters of policy and critics together.
@@ -267,7 +281,9 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{ran, sum_of_squares, value_loss};
+    use crate::ops::{
+        Family, LossTerms, Surrogate, ran, sum_of_squares, surrogate_loss, value_loss,
+    };
     use crate::ppo::PpoConfig;
     use crate::rollout::Collector;
     use crate::trpo::TrpoConfig;
@@ -299,12 +315,18 @@ mod tests {
         let of_ppo = ["adam", "clip_scale", "policy_gradient", "together", "value_gradient"];
         assert_eq!(bodies_of_an_update(&ppo), names(&of_ppo));
         let of_trpo = ["adam", "mlp_backward", "mlp_forward", "mlp_jvp", "standardized"];
-        let of_trpo = [&of_trpo[..], &["surrogate_loss", "value_gradient"]].concat();
+        let of_losses = ["policy_gradient", "policy_metrics", "value_gradient"];
+        let of_trpo = [&of_trpo[..], &of_losses].concat();
         assert_eq!(bodies_of_an_update(&trpo), names(&of_trpo));
         // What only algorithms of other people use.
         let column = || Tensor::<2>::ones([3, 1], &Device::flex());
         let _ = value_loss(column(), &column(), &column(), None, 1.0);
-        let _ = sum_of_squares(&Tensor::ones([3], &Device::flex()));
-        assert_eq!(ran::take(), names(&["sum_of_squares", "value_loss"]));
+        let vector = || Tensor::<1>::ones([3], &Device::flex());
+        let _ = sum_of_squares(&vector());
+        let (family, surrogate) = (Family::Categorical, Surrogate::Plain);
+        let terms = LossTerms { family, log_std: 0, surrogate, entropy_coef: 0.0 };
+        let (one, first) = (column(), column() * 0.0);
+        let _ = surrogate_loss(column(), &vector(), &vector(), &one, &first, &one, &one, terms);
+        assert_eq!(ran::take(), names(&["sum_of_squares", "surrogate_loss", "value_loss"]));
     }
 }

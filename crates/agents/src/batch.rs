@@ -81,6 +81,72 @@ impl Batch {
         }
     }
 
+    /// What happened, for other ranks: each column's bytes, one after the other.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let Batch { terminated, truncated, .. } = self;
+        bytes.extend(terminated.iter().chain(truncated).map(|&flag| u8::from(flag)));
+        for column in self.numbers() {
+            let start = bytes.len();
+            bytes.resize(start + 4 * column.len(), 0);
+            let rows = bytes[start..].as_chunks_mut().0;
+            rows.iter_mut().zip(column).for_each(|(row, number)| *row = number.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Takes in what happened in another rank's environments, of which the first is to be number `first` here.
+    /// Returns how many they are.
+    pub(crate) fn place(&mut self, first: usize, bytes: &[u8]) -> usize {
+        let (size, all) = (self.len(), self.num_envs);
+        let steps = size / all;
+        // Bytes of a step.
+        let width = 2 + 4 * self.numbers().map(|column| column.len() / size).sum::<usize>();
+        let num_envs = bytes.len() / (steps * width);
+        let (flags, mut numbers) = bytes.split_at(2 * steps * num_envs);
+        let (terminated, truncated) = flags.split_at(steps * num_envs);
+        for (column, flags) in
+            [(&mut self.terminated, terminated), (&mut self.truncated, truncated)]
+        {
+            for (step, flags) in flags.chunks_exact(num_envs).enumerate() {
+                let to = column[step * all + first..].iter_mut();
+                to.zip(flags).for_each(|(to, &flag)| *to = flag == 1);
+            }
+        }
+        for column in self.numbers_mut() {
+            let width = column.len() / size;
+            let (own, rest) = numbers.split_at(4 * steps * num_envs * width);
+            numbers = rest;
+            for (step, rows) in own.as_chunks().0.chunks_exact(num_envs * width).enumerate() {
+                let to = column[(step * all + first) * width..].iter_mut();
+                to.zip(rows).for_each(|(to, row)| *to = f32::from_le_bytes(*row));
+            }
+        }
+        num_envs
+    }
+
+    /// The columns of what happened that are numbers.
+    fn numbers(&self) -> impl Iterator<Item = &Vec<f32>> {
+        let Batch { observations, actions, log_probs, outputs, signals, .. } = self;
+        let columns = [observations, actions, log_probs, outputs];
+        columns.into_iter().chain(
+            signals
+                .iter()
+                .flat_map(|signal| [&signal.rewards, &signal.values, &signal.next_values]),
+        )
+    }
+
+    /// The same columns in the same order.
+    fn numbers_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        let Batch { observations, actions, log_probs, outputs, signals, .. } = self;
+        let columns = [observations, actions, log_probs, outputs];
+        columns.into_iter().chain(
+            signals.iter_mut().flat_map(|signal| {
+                [&mut signal.rewards, &mut signal.values, &mut signal.next_values]
+            }),
+        )
+    }
+
     /// Number of steps, all environments together.
     #[must_use]
     pub fn len(&self) -> usize {

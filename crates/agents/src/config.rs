@@ -5,13 +5,17 @@ use schemars::JsonSchema;
 use serde::de::{Deserializer, Error, Visitor, value};
 use serde::{Deserialize, Serialize};
 
-/// The networks of actor and critic: the same shape, separate parameters.
+/// The networks of actor and critic, which share no parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// Units of each hidden layer; `[]` is a linear function.
     #[schemars(length(max = 32), inner(range(min = 1, max = 65_536)))]
     pub hidden: Vec<usize>,
+    /// Units of each hidden layer of the critic; those of `hidden` where not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), inner(range(min = 1, max = 65_536)), example = [64, 64])]
+    pub critic_hidden: Option<Vec<usize>>,
     /// Nonlinearity after each hidden layer.
     pub activation: Activation,
     /// How weights are drawn.
@@ -34,6 +38,7 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         NetworkConfig {
             hidden: vec![64, 64],
+            critic_hidden: None,
             activation: Activation::Tanh,
             init: Init::Orthogonal,
             log_std_init: 0.0,
@@ -77,21 +82,35 @@ pub struct ConfigError {
 }
 
 impl NetworkConfig {
+    /// Units of each hidden layer of the critic.
+    #[must_use]
+    pub fn critic_hidden(&self) -> &[usize] {
+        self.critic_hidden.as_ref().unwrap_or(&self.hidden)
+    }
+
+    /// Hidden layers that are given, by their keys in `[network]`.
+    pub fn layers(&self) -> impl Iterator<Item = (&'static str, &Vec<usize>)> {
+        let of_critic = self.critic_hidden.as_ref().map(|layers| ("critic_hidden", layers));
+        [("hidden", &self.hidden)].into_iter().chain(of_critic)
+    }
+
     /// Checks every value.
     ///
     /// # Errors
     /// The first value out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = Check::table("network");
-        for &units in &self.hidden {
-            check.that(
-                "hidden",
-                (1..=65_536).contains(&units),
-                units,
-                "1 to 65536 units a layer",
-            )?;
+        for (key, layers) in self.layers() {
+            for &units in layers {
+                check.that(
+                    key,
+                    (1..=65_536).contains(&units),
+                    units,
+                    "1 to 65536 units a layer",
+                )?;
+            }
+            check.that(key, layers.len() <= 32, layers.len(), "at most 32 layers")?;
         }
-        check.that("hidden", self.hidden.len() <= 32, self.hidden.len(), "at most 32 layers")?;
         let (low, high) = (self.log_std_min, self.log_std_max);
         check.range("log_std_min", low, -20.0, 0.0)?;
         check.range("log_std_max", high, 0.0, 20.0)?;

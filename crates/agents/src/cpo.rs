@@ -26,12 +26,13 @@ use crate::metrics::Metrics;
 use crate::minibatch::Minibatch;
 use crate::ops::standardized;
 use crate::policy::Policy;
+use crate::ranks::Ranks;
 use crate::stakes::Stakes;
-use crate::threads::join;
 use crate::trpo::{Candidate, PolicyStep, TrpoConfig, TrpoMetrics, TrustRegion, fit, line_search};
 use burn::tensor::{Tensor, TensorData};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use subproblem::{Case, Step, solve};
 
 /// Of a direction, what another one leaves over: at most this share of its length is a rounding error.
@@ -80,7 +81,7 @@ impl Algorithm for Cpo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config.trpo;
-        let Learner { actor, critics, device, .. } = learner;
+        let Learner { actor, critics, device, ranks, .. } = learner;
         let (reward, cost) = (batch.reward(), &batch.costs()[0]);
         let CpoState { shuffling, mut stakes, mut episodes } = self.state.clone();
         if let (Some(cost), Some(length)) = (cost.episode_sum, batch.episode_length) {
@@ -110,10 +111,11 @@ impl Algorithm for Cpo {
             // A KL grows with the square of the step.
             max_kl: config.max_kl.at(progress) * step_share * step_share,
             entropy_coef: config.entropy_coef.at(progress),
+            ranks,
         };
-        let (step, fit) = join(
+        let (step, fit) = ranks.join(
             || task.step(),
-            || fit(config, critics, &rewards, learning_rate, shuffling, device),
+            || fit(config, critics, &rewards, learning_rate, shuffling, device, ranks),
         );
         let ((step, Step { case, nu, .. }), fit) = (step?, fit?);
 
@@ -177,16 +179,19 @@ struct Task<'a> {
     excess: f64,
     max_kl: f64,
     entropy_coef: f64,
+    ranks: &'a Arc<Ranks>,
 }
 
 impl Task<'_> {
     /// The solution of the subproblem (theorem 2), shortened until the line search accepts it. Where it
     /// accepts none the parameters stay.
     fn step(&self) -> Result<(PolicyStep, Step), AgentError> {
-        let Task { config, policy, params, excess, max_kl, .. } = *self;
-        let region =
-            TrustRegion::new(policy, params, self.rewards, config.damping, self.entropy_coef);
-        let costs = TrustRegion::new(policy, params, &self.costs, config.damping, 0.0);
+        let Task { config, policy, params, excess, max_kl, ranks, .. } = *self;
+        let region = |samples, entropy_coef| {
+            TrustRegion::new(policy, params, samples, config.damping, entropy_coef, ranks)
+        };
+        let costs = region(&self.costs, 0.0);
+        let region = region(self.rewards, self.entropy_coef);
         let (old_surrogate, g) = region.gradient()?;
         let (old_cost, b) = costs.gradient()?;
         AgentError::check_finite("policy loss", old_surrogate)?;

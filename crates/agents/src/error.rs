@@ -23,6 +23,9 @@ pub enum AgentError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
+    /// An environment that works elsewhere works no more.
+    #[error("the environment failed: {0}")]
+    Environment(String),
     /// An environment or a backend panicked.
     #[error("the environment or the backend broke down: {0}")]
     Fault(String),

@@ -3,7 +3,10 @@
 use crate::error::AgentError;
 use crate::gae::variance;
 use crate::policy::Actor;
+use crate::ranks::Ranks;
 use envs::{Drawing, Episode, Rng, Stream, Task, VectorEnv, stream};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Evaluation uses environments from this global index on, which no training run reaches: its
 /// episodes are new ones, the same for every policy.
@@ -18,6 +21,16 @@ pub struct Evaluation {
     costs: Vec<f64>,
     /// Names of the terms of the reward, with their sums over all episodes.
     term_sums: Vec<(String, f64)>,
+}
+
+/// Episodes that a rank has played, in order.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Played {
+    episodes: Vec<Episode>,
+    /// `[episode][cost]`
+    costs: Vec<f64>,
+    /// Sums of the terms of the reward, `[episode][term]`.
+    terms: Vec<f64>,
 }
 
 impl Evaluation {
@@ -143,19 +156,67 @@ pub fn evaluate(
     seed: u64,
     greedy: bool,
 ) -> Result<Evaluation, AgentError> {
+    evaluate_among(&Ranks::default(), actor, task, episodes, seed, greedy)
+}
+
+/// [`evaluate`] together with other ranks, which have the same policy: each plays some of the episodes.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_among(
+    ranks: &Ranks,
+    actor: &Actor,
+    task: &Task,
+    episodes: usize,
+    seed: u64,
+    greedy: bool,
+) -> Result<Evaluation, AgentError> {
+    let own = play(actor, task, ranks.share(episodes), seed, greedy)?;
+    let mut all = Played::default();
+    for Played { episodes, costs, terms } in ranks.gather(&own) {
+        all.episodes.extend(episodes);
+        all.costs.extend(costs);
+        all.terms.extend(terms);
+    }
+    let Played { episodes, costs, terms } = all;
+    let names = task.spec().reward_terms.iter();
+    let sum = |(index, name): (usize, &String)| {
+        (name.clone(), terms.iter().skip(index).step_by(names.len()).sum())
+    };
+    let term_sums: Vec<(String, f64)> = names.clone().enumerate().map(sum).collect();
+    if let Some((name, _)) = term_sums.iter().find(|(_, sum)| !sum.is_finite()) {
+        let name = format!("term `{name}` of the reward in an evaluation");
+        return Err(AgentError::NonFinite(name));
+    }
+    Ok(Evaluation { episodes, cost_names: task.spec().costs.clone(), costs, term_sums })
+}
+
+/// Plays the episodes of this range.
+fn play(
+    actor: &Actor,
+    task: &Task,
+    range: Range<usize>,
+    seed: u64,
+    greedy: bool,
+) -> Result<Played, AgentError> {
     let policy = actor.policy();
     let (outputs_width, action_width) = (policy.output_width(), policy.action_width());
+    let (first, episodes) = (range.start as u32, range.len());
     // Each environment plays one episode: none is favoured for being short.
-    let mut envs = VectorEnv::new(task, seed, EVALUATION_ENVIRONMENTS, episodes);
-    let mut sampling: Vec<Rng> =
-        (0..episodes as u32).map(|index| stream(seed, Stream::Evaluation(index))).collect();
+    let mut envs = VectorEnv::new(task, seed, EVALUATION_ENVIRONMENTS + first, episodes);
+    if let Some(failure) = envs.failure() {
+        return Err(AgentError::Environment(failure));
+    }
+    let mut sampling: Vec<Rng> = (first..first + episodes as u32)
+        .map(|index| stream(seed, Stream::Evaluation(index)))
+        .collect();
     let mut finished: Vec<Option<Episode>> = vec![None; episodes];
     let mut left = episodes;
     // What an environment does after its episode does not count.
     let mut is_playing = vec![true; episodes];
-    let names = task.spec().reward_terms.iter().cloned();
-    let mut term_sums: Vec<(String, f64)> = names.map(|name| (name, 0.0)).collect();
-    let cost_names = task.spec().costs.clone();
+    let num_terms = task.spec().reward_terms.len();
+    let mut terms = vec![0.0; episodes * num_terms];
+    let cost_names = &task.spec().costs;
     let mut costs = vec![0.0; episodes * cost_names.len()];
     let mut observations = envs.observations().to_vec();
     let mut actions = vec![0.0; episodes * action_width];
@@ -179,7 +240,11 @@ pub fn evaluate(
             }
         }
         actor.squash(&mut actions);
-        for (transition, finished) in envs.step(&actions).iter().zip(&mut finished) {
+        envs.step(&actions);
+        if let Some(failure) = envs.failure() {
+            return Err(AgentError::Environment(failure));
+        }
+        for (transition, finished) in envs.transitions().iter().zip(&mut finished) {
             if !transition.reward.is_finite() {
                 return Err(AgentError::NonFinite("reward in an evaluation".into()));
             }
@@ -189,7 +254,7 @@ pub fn evaluate(
             }
         }
         if !cost_names.is_empty() {
-            AgentError::check_costs(&cost_names, envs.costs(), |_| " in an evaluation".into())?;
+            AgentError::check_costs(cost_names, envs.costs(), |_| " in an evaluation".into())?;
             let rows = costs.chunks_exact_mut(cost_names.len());
             let now = envs.episode_costs().chunks_exact(cost_names.len());
             for ((row, now), _) in
@@ -198,24 +263,20 @@ pub fn evaluate(
                 row.copy_from_slice(now);
             }
         }
-        if !term_sums.is_empty() {
-            let terms = envs.reward_terms().chunks_exact(term_sums.len());
-            for (terms, _) in terms.zip(&is_playing).filter(|(_, is_playing)| **is_playing) {
-                for ((_, sum), term) in term_sums.iter_mut().zip(terms) {
-                    *sum += term;
-                }
+        if num_terms > 0 {
+            let rows = terms.chunks_exact_mut(num_terms);
+            let now = envs.reward_terms().chunks_exact(num_terms);
+            for ((row, now), _) in
+                rows.zip(now).zip(&is_playing).filter(|(_, is_playing)| **is_playing)
+            {
+                row.iter_mut().zip(now).for_each(|(sum, term)| *sum += term);
             }
         }
         for (is_playing, finished) in is_playing.iter_mut().zip(&finished) {
             *is_playing = finished.is_none();
         }
     }
-    if let Some((name, _)) = term_sums.iter().find(|(_, sum)| !sum.is_finite()) {
-        let name = format!("term `{name}` of the reward in an evaluation");
-        return Err(AgentError::NonFinite(name));
-    }
-    let episodes = finished.into_iter().flatten().collect();
-    Ok(Evaluation { episodes, cost_names, costs, term_sums })
+    Ok(Played { episodes: finished.into_iter().flatten().collect(), costs, terms })
 }
 
 /// One episode, step by step. Row `t` of the drawings and observations is what holds after `t` steps.
@@ -271,6 +332,9 @@ pub fn record(
     let mut observation = vec![0.0; spec.observation_space.width()];
     let mut recording = Recording::default();
     loop {
+        if let Some(failure) = environment.failure() {
+            return Err(AgentError::Environment(failure));
+        }
         environment.observe(&mut observation);
         recording.observations.push(observation.clone());
         if recording.end.is_some() || recording.rewards.len() == max_steps {

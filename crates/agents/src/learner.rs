@@ -7,6 +7,7 @@ use crate::minibatch::Target;
 use crate::network::{Linearized, Mlp};
 use crate::ops::ValueGradients;
 use crate::policy::Actor;
+use crate::ranks::Ranks;
 use crate::threads::Threads;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
@@ -24,6 +25,8 @@ pub struct Learner {
     pub device: Device,
     /// The threads that run them.
     pub threads: Arc<Threads>,
+    /// The processes that make the same updates, and share what there is to compute.
+    pub ranks: Arc<Ranks>,
 }
 
 /// A value function: a network that predicts a signal's discounted sum, fitted by regression.
@@ -61,7 +64,7 @@ impl Critic {
         gamma: f64,
         gae_lambda: f64,
     ) -> Critic {
-        let network = Mlp::new(observation_width, 1, config);
+        let network = Mlp::new(observation_width, 1, config.critic_hidden(), config.activation);
         let params = vec![0.0; network.num_params()];
         let optimizer = AdamState::new(params.len());
         Critic { cost, network, gamma, gae_lambda, state: CriticState { params, optimizer } }
@@ -70,7 +73,7 @@ impl Critic {
     /// Fresh parameters. A linear critic starts at value 0, as a table would.
     #[must_use]
     pub fn init(&self, config: &NetworkConfig, rng: &mut Rng) -> Vec<f32> {
-        let last_gain = if config.hidden.is_empty() { 0.0 } else { 1.0 };
+        let last_gain = if config.critic_hidden().is_empty() { 0.0 } else { 1.0 };
         self.network.init(config.init, last_gain, rng)
     }
 
@@ -116,5 +119,24 @@ impl CriticState {
         AgentError::check_length("critic", expected, self.params.len())?;
         AgentError::check_saved("critic's parameters", self.params.iter().all(|x| x.is_finite()))?;
         self.optimizer.check("critic's optimiser", expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_critic_has_its_own_hidden_layers_where_they_are_given() {
+        let shared = NetworkConfig { hidden: vec![], ..NetworkConfig::default() };
+        let own = NetworkConfig { critic_hidden: Some(vec![8, 4]), ..shared.clone() };
+        let params = |config| Critic::new(None, 3, config, 0.99, 0.95).network.num_params();
+        assert_eq!(params(&shared), 3 + 1);
+        assert_eq!(params(&own), (3 * 8 + 8) + (8 * 4 + 4) + (4 + 1));
+        // It starts as a network does, and only a linear one at value 0.
+        let critic = Critic::new(Some(0), 3, &own, 0.99, 0.95);
+        let mut rng = envs::stream(1, envs::Stream::Sampling(0));
+        let last = critic.network.num_params() - 5;
+        assert!(critic.init(&own, &mut rng)[last..last + 4].iter().all(|&weight| weight != 0.0));
     }
 }

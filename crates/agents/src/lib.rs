@@ -31,6 +31,7 @@ pub mod ops;
 mod orthogonal;
 pub mod policy;
 pub mod ppo;
+pub mod ranks;
 mod rollout;
 mod schedule;
 mod stakes;
@@ -47,13 +48,16 @@ pub use config::{Activation, Check, ConfigError, Init, NetworkConfig, keys};
 pub use constraint::{Constraint, Constraints, cost_indices, cost_metric};
 pub use cpo::CpoConfig;
 pub use error::AgentError;
-pub use evaluate::{EVALUATION_ENVIRONMENTS, Evaluation, MeanCost, Recording, evaluate, record};
+pub use evaluate::{
+    EVALUATION_ENVIRONMENTS, Evaluation, MeanCost, Recording, evaluate, evaluate_among, record,
+};
 pub use greedy::{Decision, Dense, GreedyPolicy, Normalization, Squash};
 pub use learner::{Critic, CriticState, Learner};
 pub use metrics::{Metric, Metrics, PolicyMetrics};
 pub use minibatch::Minibatch;
 pub use policy::Actor;
 pub use ppo::{KlPenalty, PpoConfig};
+pub use ranks::{Messenger, Ranks};
 pub use rollout::{Collector, CollectorState};
 pub use schedule::Schedule;
 pub use threads::Threads;

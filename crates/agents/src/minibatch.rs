@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use burn::tensor::{Device, Tensor, TensorData};
 use envs::Rng;
 use rand::seq::SliceRandom;
+use std::ops::Range;
 
 /// Some or all of a batch's samples on a device. Columns with one number per sample are `[batch, 1]`.
 #[derive(Clone, Debug)]
@@ -22,8 +23,16 @@ pub struct Minibatch {
     pub targets: Vec<Target>,
 }
 
-/// Samples of a part.
-const PART: usize = 1 << 16;
+/// Ranges of so many samples, each of a size that leaves room for the results of all layers.
+pub(crate) fn parts(samples: usize) -> impl Iterator<Item = Range<usize>> {
+    const PART: usize = 1 << 16;
+    (0..samples).step_by(PART).map(move |start| start..samples.min(start + PART))
+}
+
+/// The indices of these samples.
+pub(crate) fn indices_of(samples: Range<usize>) -> Vec<i32> {
+    samples.map(|index| index as i32).collect()
+}
 
 /// What a critic learns from. Columns `[batch, 1]`.
 #[derive(Clone, Debug)]
@@ -69,35 +78,6 @@ impl Minibatch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Parts of a size that leaves room for the results of all layers, in their order.
-    #[must_use]
-    pub fn parts(&self) -> Vec<Minibatch> {
-        let (count, size) = (self.len(), PART);
-        let part = |start: usize| {
-            let rows = |column: &Tensor<2>| {
-                let column = column.clone();
-                if count <= size {
-                    column
-                } else {
-                    column.slice_dim(0, start..count.min(start + size))
-                }
-            };
-            let targets = self.targets.iter().map(|target| Target {
-                returns: rows(&target.returns),
-                values: rows(&target.values),
-            });
-            Minibatch {
-                observations: rows(&self.observations),
-                actions: rows(&self.actions),
-                log_probs: rows(&self.log_probs),
-                outputs: rows(&self.outputs),
-                advantages: rows(&self.advantages),
-                targets: targets.collect(),
-            }
-        };
-        (0..count).step_by(size).map(part).collect()
     }
 
     /// The indices of all samples in random order: those of the minibatches, one after the other.

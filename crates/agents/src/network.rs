@@ -3,7 +3,7 @@
 //! The vector holds, for each layer, `W [in][out]` row-major and then `b [out]`. With no hidden layer
 //! the network is a linear function, and a linear function of a one-hot observation is a table.
 
-use crate::config::{Activation, Init, NetworkConfig};
+use crate::config::{Activation, Init};
 use crate::ops::kernel::{self, Layer, Level};
 use crate::ops::network as ops;
 use crate::orthogonal::orthogonal;
@@ -15,11 +15,11 @@ use std::sync::Arc;
 /// A multi-layer perceptron: the same nonlinearity after each hidden layer, none after the last.
 ///
 /// ```
-/// use agents::NetworkConfig;
+/// use agents::Activation;
 /// use agents::network::Mlp;
 ///
 /// // Without hidden layers it is a linear function, 2 x + 3 y + 1.
-/// let network = Mlp::new(2, 1, &NetworkConfig { hidden: vec![], ..NetworkConfig::default() });
+/// let network = Mlp::new(2, 1, &[], Activation::Tanh);
 /// assert_eq!(network.num_params(), 3);
 /// let observations = [1.0, 1.0, 0.0, -1.0];
 /// let mut outputs = [0.0; 2];
@@ -33,17 +33,17 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// A network from `inputs` numbers through the hidden layers to `outputs` numbers.
+    /// A network from `inputs` numbers through hidden layers of so many units to `outputs` numbers.
     #[must_use]
-    pub fn new(inputs: usize, outputs: usize, config: &NetworkConfig) -> Mlp {
-        let mut layers = Vec::with_capacity(config.hidden.len() + 1);
+    pub fn new(inputs: usize, outputs: usize, hidden: &[usize], activation: Activation) -> Mlp {
+        let mut layers = Vec::with_capacity(hidden.len() + 1);
         let (mut inputs, mut weights) = (inputs, 0);
-        for &outputs in config.hidden.iter().chain([&outputs]) {
+        for &outputs in hidden.iter().chain([&outputs]) {
             let biases = weights + inputs * outputs;
             layers.push(Layer { inputs, outputs, weights, biases });
             (inputs, weights) = (outputs, biases + outputs);
         }
-        Mlp { layers: layers.into(), activation: config.activation }
+        Mlp { layers: layers.into(), activation }
     }
 
     /// Length of the parameter vector.
@@ -120,12 +120,12 @@ impl Mlp {
 /// A network's derivative at one parameter vector and batch of observations.
 ///
 /// ```
-/// use agents::NetworkConfig;
+/// use agents::Activation;
 /// use agents::network::Mlp;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::flex();
-/// let network = Mlp::new(2, 1, &NetworkConfig { hidden: vec![], ..NetworkConfig::default() });
+/// let network = Mlp::new(2, 1, &[], Activation::Tanh);
 /// let params = Tensor::from_floats([2.0, 3.0, 1.0], &device);
 /// let linearized = network.linearize(params, Tensor::from_floats([[1.0, 4.0]], &device));
 /// assert_eq!(linearized.outputs().into_scalar::<f32>(), 15.0);

@@ -6,7 +6,6 @@
 use crate::config::{ConfigError, NetworkConfig};
 use crate::distribution::{Distribution, LN_2PI};
 use crate::error::AgentError;
-use crate::metrics::PolicyMetrics;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
 use crate::ops::{
@@ -16,6 +15,9 @@ use burn::tensor::Tensor;
 use envs::{ObservationNormalizer, Rng, Space};
 use rand::RngExt;
 use rand_distr::StandardNormal;
+
+/// A Gaussian's metric for each log standard deviation.
+pub(crate) const LOG_STD_METRIC: f32 = 2.0;
 
 /// Scale of the policy's last layer: the first policy is close to uniform, or to mean 0.
 const LAST_GAIN: f32 = 0.01;
@@ -94,7 +96,12 @@ impl Policy {
             Space::Box { low, .. } => low.len(),
         };
         Ok(Policy {
-            network: Mlp::new(observation_space.width(), outputs, config),
+            network: Mlp::new(
+                observation_space.width(),
+                outputs,
+                &config.hidden,
+                config.activation,
+            ),
             family,
             squash,
             log_std_range: [config.log_std_min, config.log_std_max],
@@ -222,29 +229,6 @@ impl Policy {
         )
     }
 
-    /// The metrics of [`Policy::loss`] at `params [params]` on all samples of these parts together.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn metrics<'a>(
-        &self,
-        params: &Tensor<1>,
-        old_params: &Tensor<1>,
-        parts: impl IntoIterator<Item = &'a Minibatch>,
-        surrogate: Surrogate,
-    ) -> Result<PolicyMetrics, AgentError> {
-        let (mut sums, mut size) = ([0.0; PolicyMetrics::COUNT], 0.0);
-        for samples in parts {
-            let network = self.forward(params, &samples.observations);
-            let loss = self.loss(&network, old_params, samples, surrogate, 0.0);
-            let means = PolicyMetrics::read(loss.metrics)?.row();
-            let count = samples.len() as f64;
-            sums.iter_mut().zip(means).for_each(|(sum, mean)| *sum += count * f64::from(mean));
-            size += count;
-        }
-        Ok(PolicyMetrics::from_row(sums.map(|sum| sum / size)))
-    }
-
     /// The gradients of [`Policy::loss`] on minibatches of these samples; with `standardize` a minibatch's
     /// advantages are standardised first.
     #[must_use]
@@ -306,19 +290,22 @@ impl Fisher {
     /// outputs, `M` the metric of the distribution, `N` the number of samples.
     #[must_use]
     pub fn product(&self, vector: &Tensor<1>) -> Tensor<1> {
-        let change = self.network.jvp(vector.clone());
-        let batch = change.dims()[0] as f64;
-        let metric = self.distribution.metric(change).div_scalar(batch);
-        let product = self.network.vjp(metric);
+        let product = self.product_by_network(vector, self.network.outputs().dims()[0]);
         match self.distribution {
             Distribution::Categorical { .. } => product,
-            // A Gaussian's metric is 2 for each log standard deviation.
             Distribution::Gaussian { .. } => {
                 let end = vector.dims()[0];
                 let tail = vector.clone().slice_dim(0, self.num_params..end);
-                Tensor::cat(vec![product, tail.mul_scalar(2.0)], 0)
+                Tensor::cat(vec![product, tail.mul_scalar(LOG_STD_METRIC)], 0)
             }
         }
+    }
+
+    /// What these samples, of `of` that `F` is the mean of, have in the part of the product that belongs to the
+    /// network's parameters.
+    pub(crate) fn product_by_network(&self, vector: &Tensor<1>, of: usize) -> Tensor<1> {
+        let change = self.network.jvp(vector.clone());
+        self.network.vjp(self.distribution.metric(change).div_scalar(of as f64))
     }
 }
 

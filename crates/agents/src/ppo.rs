@@ -26,7 +26,6 @@ use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
 use crate::ops::{Gradient, Handle, Surrogate, ValueGradients, clip_scale, together};
 use crate::stakes::Stakes;
-use crate::threads::join;
 use burn::tensor::Tensor;
 use envs::Rng;
 use serde::{Deserialize, Serialize};
@@ -123,7 +122,7 @@ impl Algorithm for Ppo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let device = &learner.device;
+        let Learner { device, ranks, .. } = &*learner;
         let rate = config.learning_rate.at(progress);
         let critic_rate = config.critic_learning_rate.map_or(rate, |rate| rate.at(progress));
         let mut lagrangian = self.state.lagrangian.clone();
@@ -147,10 +146,11 @@ impl Algorithm for Ppo {
         let standardize = config.normalize_advantages;
         let policy_gradients =
             policy.gradients(&old_params, &samples, surrogate, entropy_coef, standardize);
+        let policy_gradients = policy_gradients.among(ranks);
         let (clip_range, coef) = (config.value_clip_range, config.value_coef);
         let value_gradients: Vec<ValueGradients> = (learner.critics.iter().zip(&samples.targets))
             .map(|(critic, target)| {
-                critic.gradients(&samples.observations, target, clip_range, coef)
+                critic.gradients(&samples.observations, target, clip_range, coef).among(ranks)
             })
             .collect();
         let mut shuffling = self.state.shuffling.clone();
@@ -160,7 +160,7 @@ impl Algorithm for Ppo {
             epochs += 1;
             last_epoch = reports.len();
             for indices in samples.shuffled(&mut shuffling).chunks(config.minibatch_size) {
-                let (policy, critics) = join(
+                let (policy, critics) = ranks.join(
                     || policy_gradients.at(actor_adam.params(), indices),
                     || -> Vec<Gradient> {
                         let critics = value_gradients.iter().zip(&mut critic_adams);
@@ -189,8 +189,7 @@ impl Algorithm for Ppo {
         let mut kl_coef = self.state.kl_coef;
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
-            let (params, parts) = (actor_adam.params().tensor(), samples.parts());
-            let kl = policy.metrics(&params, &old_params, &parts, surrogate)?.kl;
+            let kl = policy_gradients.metrics_of_all(actor_adam.params())?.kl;
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);

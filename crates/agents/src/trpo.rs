@@ -23,38 +23,36 @@ use crate::gae::explained_variance;
 use crate::lagrangian::Lagrangian;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
-use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, Surrogate, ValueGradients, standardized};
-use crate::policy::{Fisher, Policy};
+use crate::minibatch::{Minibatch, indices_of, parts};
+use crate::ops::{Gradient, PolicyGradients, Surrogate, ValueGradients, standardized};
+use crate::policy::{Actor, Fisher, LOG_STD_METRIC, Policy};
+use crate::ranks::{Ranks, Sums};
 use crate::stakes::Stakes;
-use crate::threads::join;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// The surrogate `mean(ratio * advantage) + entropy_coef * entropy` around the policy that acted, with its
 /// trust region.
 pub struct TrustRegion<'a> {
     policy: &'a Policy,
-    parts: Vec<Part>,
+    loss: PolicyGradients,
+    observations: Tensor<2>,
+    /// The Fisher matrix of the old policy on this rank's samples, where it is kept: where all samples are too many,
+    /// a product with it is not worth the memory.
+    fishers: Option<Vec<Fisher>>,
     old_params: Tensor<1>,
     damping: f64,
     entropy_coef: f64,
-}
-
-/// Some of the samples.
-struct Part {
-    samples: Minibatch,
-    /// Their share of all samples.
-    share: f64,
-    /// The Fisher matrix of the old policy, where these are all samples; a product with it is not worth the
-    /// memory otherwise.
-    fisher: Option<Fisher>,
+    ranks: Arc<Ranks>,
 }
 
 impl<'a> TrustRegion<'a> {
-    /// The trust region around `params`, which must be the policy that gave the samples.
+    /// The trust region around `params`, which must be the policy that gave the samples; the ranks share what there
+    /// is to compute.
     #[must_use]
     pub fn new(
         policy: &'a Policy,
@@ -62,24 +60,40 @@ impl<'a> TrustRegion<'a> {
         samples: &Minibatch,
         damping: f64,
         entropy_coef: f64,
+        ranks: &Arc<Ranks>,
     ) -> TrustRegion<'a> {
-        let old_params = Tensor::from_floats(params, &samples.observations.device());
-        let size = samples.len();
-        let part = |part: Minibatch| Part {
-            share: part.len() as f64 / size as f64,
-            fisher: (part.len() == size)
-                .then(|| policy.fisher(policy.forward(&old_params, &part.observations))),
-            samples: part,
+        let observations = samples.observations.clone();
+        let old_params = Tensor::from_floats(params, &observations.device());
+        let plain = Surrogate::Plain;
+        let loss = policy.gradients(&old_params, samples, plain, entropy_coef, false).among(ranks);
+        let mut region = TrustRegion {
+            policy,
+            loss,
+            observations,
+            fishers: None,
+            old_params,
+            damping,
+            entropy_coef,
+            ranks: Arc::clone(ranks),
         };
-        let parts = samples.parts().into_iter().map(part).collect();
-        TrustRegion { policy, parts, old_params, damping, entropy_coef }
+        if parts(samples.len()).count() == 1 {
+            let own = ranks.branches(samples.len()).into_iter();
+            region.fishers = Some(own.map(|rows| region.fisher(rows)).collect());
+        }
+        region
     }
 
-    /// The old policy's Fisher matrix on some samples.
-    fn fisher(&self, part: &Part) -> Fisher {
-        part.fisher.clone().unwrap_or_else(|| {
-            self.policy.fisher(self.policy.forward(&self.old_params, &part.samples.observations))
-        })
+    fn len(&self) -> usize {
+        self.observations.dims()[0]
+    }
+
+    /// The old policy's Fisher matrix on these samples.
+    fn fisher(&self, rows: Range<usize>) -> Fisher {
+        let mut observations = self.observations.clone();
+        if rows.len() < self.len() {
+            observations = observations.slice_dim(0, rows);
+        }
+        self.policy.fisher(self.policy.forward(&self.old_params, &observations))
     }
 
     /// The surrogate at the old policy and its gradient `g`.
@@ -89,17 +103,16 @@ impl<'a> TrustRegion<'a> {
     pub fn gradient(&self) -> Result<(f64, Vec<f64>), AgentError> {
         let mut surrogate = 0.0;
         let mut gradient = vec![0.0; self.policy.num_params()];
-        for part in &self.parts {
-            let fisher = self.fisher(part);
-            let network = fisher.network();
-            let (old_params, plain) = (&self.old_params, Surrogate::Plain);
-            let loss =
-                self.policy.loss(network, old_params, &part.samples, plain, self.entropy_coef);
+        let old_params = self.old_params.clone().into();
+        for part in parts(self.len()) {
+            let share = part.len() as f64 / self.len() as f64;
+            let Gradient { gradient: slopes, report } =
+                self.loss.at(&old_params, &indices_of(part));
             // The surrogate is the loss's negative.
-            surrogate += part.share * self.surrogate(PolicyMetrics::read(loss.metrics.clone())?);
-            let slopes = read([self.policy.backward(network, loss)])?.concat();
+            surrogate += share * self.surrogate(PolicyMetrics::read(report.tensor())?);
+            let slopes = read([slopes.into_tensor()])?.concat();
             for (sum, slope) in gradient.iter_mut().zip(slopes) {
-                *sum -= part.share * f64::from(slope);
+                *sum -= share * f64::from(slope);
             }
         }
         Ok((surrogate, gradient))
@@ -117,15 +130,35 @@ impl<'a> TrustRegion<'a> {
             return Ok(vec![0.0; vector.len()]);
         }
         let unit: Vec<f32> = vector.iter().map(|&x| (x / norm) as f32).collect();
-        let unit = Tensor::from_floats(unit.as_slice(), &device);
+        let direction = Tensor::from_floats(unit.as_slice(), &device);
         let mut sum: Vec<f64> = vector.iter().map(|v| self.damping * v).collect();
-        for part in &self.parts {
-            let product = read([self.fisher(part).product(&unit)])?.concat();
-            for (sum, fisher) in sum.iter_mut().zip(product) {
-                *sum += part.share * norm * f64::from(fisher);
+        for part in parts(self.len()) {
+            let share = part.len() as f64 / self.len() as f64;
+            for (sum, fisher) in sum.iter_mut().zip(self.fisher_product(part, &direction, &unit)?) {
+                *sum += share * norm * f64::from(fisher);
             }
         }
         Ok(sum)
+    }
+
+    /// The product of the Fisher matrix on a part of the samples with a direction, which is given as a tensor, too.
+    fn fisher_product(
+        &self,
+        part: Range<usize>,
+        direction: &Tensor<1>,
+        numbers: &[f32],
+    ) -> Result<Vec<f32>, AgentError> {
+        let (of, mut kept, mut failed) = (part.len(), self.fishers.iter().flatten(), None);
+        let Sums { gradient: mut product, .. } = self.ranks.sum(of, |rows| {
+            let rows = part.start + rows.start..part.start + rows.end;
+            let fisher = kept.next().cloned().unwrap_or_else(|| self.fisher(rows));
+            let product = read([fisher.product_by_network(direction, of)]);
+            let gradient =
+                product.map_err(|error| failed = Some(error)).unwrap_or_default().concat();
+            Sums { gradient, figures: Vec::new() }
+        });
+        product.extend(numbers[product.len()..].iter().map(|v| LOG_STD_METRIC * v));
+        failed.map_or(Ok(product), Err)
     }
 
     /// Surrogate, mean KL(old, new) and its sample estimate at other parameters.
@@ -133,9 +166,8 @@ impl<'a> TrustRegion<'a> {
     /// # Errors
     /// When the device fails.
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
-        let params = Tensor::from_floats(params, &self.old_params.device());
-        let parts = self.parts.iter().map(|part| &part.samples);
-        let metrics = self.policy.metrics(&params, &self.old_params, parts, Surrogate::Plain)?;
+        let params = Tensor::<1>::from_floats(params, &self.old_params.device());
+        let metrics = self.loss.metrics_of_all(&params.into())?;
         let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } = metrics;
         Ok(Candidate { surrogate: self.surrogate(metrics), policy_loss, kl, approx_kl, entropy })
     }
@@ -281,7 +313,7 @@ impl Algorithm for Trpo {
         progress: f64,
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
-        let Learner { actor, critics, device, .. } = learner;
+        let Learner { actor, critics, device, ranks, .. } = learner;
         let TrpoState { shuffling, mut stakes, mut lagrangian } = self.state.clone();
         lagrangian.update(config.constraints(), batch);
         let objective = lagrangian.objective(batch);
@@ -291,9 +323,9 @@ impl Algorithm for Trpo {
         }
         let learning_rate = config.critic_learning_rate.at(progress);
         let step_share = stakes.step_share(&objective, config.advantage_floor);
-        let (step, fit) = join(
-            || take_step(config, actor.policy(), &actor.params, &samples, progress, step_share),
-            || fit(config, critics, &samples, learning_rate, shuffling, device),
+        let (step, fit) = ranks.join(
+            || take_step(config, actor, &samples, progress, step_share, ranks),
+            || fit(config, critics, &samples, learning_rate, shuffling, device, ranks),
         );
         let (step, fit) = (step?, fit?);
 
@@ -340,11 +372,13 @@ pub(crate) fn fit(
     learning_rate: f64,
     mut shuffling: Rng,
     device: &Device,
+    ranks: &Arc<Ranks>,
 ) -> Result<Fit, AgentError> {
     let mut adams: Vec<Adam> =
         critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
     let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets))
         .map(|(critic, target)| critic.gradients(&samples.observations, target, None, 1.0))
+        .map(|gradients| gradients.among(ranks))
         .collect();
     let whole = Tensor::<1>::ones([1], device).into();
     let mut losses = vec![Vec::new(); critics.len()];
@@ -378,16 +412,17 @@ pub(crate) struct PolicyStep {
 /// then shortened until the line search accepts it. Where it accepts none the parameters stay.
 fn take_step(
     config: &TrpoConfig,
-    policy: &Policy,
-    params: &[f32],
+    actor: &Actor,
     samples: &Minibatch,
     progress: f64,
     step_share: f64,
+    ranks: &Arc<Ranks>,
 ) -> Result<PolicyStep, AgentError> {
+    let (policy, params) = (actor.policy(), actor.params());
     // A KL grows with the square of the step.
     let max_kl = config.max_kl.at(progress) * step_share * step_share;
     let entropy_coef = config.entropy_coef.at(progress);
-    let region = TrustRegion::new(policy, params, samples, config.damping, entropy_coef);
+    let region = TrustRegion::new(policy, params, samples, config.damping, entropy_coef, ranks);
     let (old_surrogate, gradient) = region.gradient()?;
     AgentError::check_finite("policy loss", old_surrogate)?;
     let gradient_norm = dot(&gradient, &gradient).sqrt();

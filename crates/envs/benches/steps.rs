@@ -4,9 +4,10 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use envs::arm::{Arm, ArmParameters, Control, PerJoint};
 use envs::{
-    Action, Budget, CartPole, Cliff, Environment, Environments, Gusty, Pendulum, Reach, Space,
-    Stream, TaskConfig, VectorEnv,
+    Action, Budget, CartPole, Cliff, Environment, Environments, Gusty, Parametric, Pendulum, Reach,
+    Space, Stream, TaskConfig, VectorEnv,
 };
 
 fn main() {
@@ -17,8 +18,7 @@ const STEPS: usize = 10_000;
 const NUM_ENVS: usize = 8;
 
 /// Steps and observes one copy, reset when it terminates or after its time limit.
-fn alone<E: Environment + Default>(bencher: Bencher<'_, '_>, actions: [Action<'_>; 2]) {
-    let mut env = E::default();
+fn alone(bencher: Bencher<'_, '_>, mut env: impl Environment, actions: [Action<'_>; 2]) {
     let mut rng = envs::stream(1, Stream::Environment(0));
     let spec = env.spec();
     let max_episode_steps = spec.max_episode_steps;
@@ -41,36 +41,55 @@ fn alone<E: Environment + Default>(bencher: Bencher<'_, '_>, actions: [Action<'_
 
 #[divan::bench]
 fn cartpole(bencher: Bencher<'_, '_>) {
-    alone::<CartPole>(bencher, [Action::Discrete(0), Action::Discrete(1)]);
+    alone(bencher, CartPole::default(), [Action::Discrete(0), Action::Discrete(1)]);
 }
 
 #[divan::bench]
 fn pendulum(bencher: Bencher<'_, '_>) {
-    alone::<Pendulum>(bencher, [Action::Continuous(&[1.5]), Action::Continuous(&[-0.5])]);
+    alone(bencher, Pendulum::default(), [Action::Continuous(&[1.5]), Action::Continuous(&[-0.5])]);
 }
 
 #[divan::bench]
 fn reach(bencher: Bencher<'_, '_>) {
-    alone::<Reach>(bencher, [Action::Continuous(&[0.9, -0.2]), Action::Continuous(&[-0.4, 0.3])]);
+    alone(
+        bencher,
+        Reach::default(),
+        [Action::Continuous(&[0.9, -0.2]), Action::Continuous(&[-0.4, 0.3])],
+    );
 }
 
 #[divan::bench]
 fn cliff(bencher: Bencher<'_, '_>) {
-    alone::<Cliff>(bencher, [Action::Discrete(Cliff::UP), Action::Discrete(Cliff::RIGHT)]);
+    alone(bencher, Cliff::default(), [Action::Discrete(Cliff::UP), Action::Discrete(Cliff::RIGHT)]);
 }
 
 #[divan::bench]
 fn gusty(bencher: Bencher<'_, '_>) {
-    alone::<Gusty>(bencher, [Action::Discrete(Cliff::UP), Action::Discrete(Cliff::RIGHT)]);
+    alone(bencher, Gusty::default(), [Action::Discrete(Cliff::UP), Action::Discrete(Cliff::RIGHT)]);
 }
 
 #[divan::bench]
 fn budget(bencher: Bencher<'_, '_>) {
-    alone::<Budget>(bencher, [Action::Continuous(&[1.5]), Action::Continuous(&[-1.5])]);
+    alone(bencher, Budget::default(), [Action::Continuous(&[1.5]), Action::Continuous(&[-1.5])]);
+}
+
+/// A Panda, five steps of physics each: in the air, with three joints at their limits, with dry friction.
+#[divan::bench(args = ["free", "limits", "friction"])]
+fn arm(bencher: Bencher<'_, '_>, kind: &str) {
+    let all = |number| Some(PerJoint::All(number));
+    let parameters = match kind {
+        "limits" => ArmParameters { control: Control::Torque, ..ArmParameters::default() },
+        "friction" => ArmParameters { friction: all(0.5), ..ArmParameters::default() },
+        _ => ArmParameters::default(),
+    };
+    let Ok(arm) = Arm::new(parameters) else { return };
+    let there = [0.9, -0.4, 0.7, 0.5, -0.8, 0.6, 0.3];
+    let back = if kind == "limits" { there } else { there.map(|number: f32| -number) };
+    alone(bencher, arm, [Action::Continuous(&there), Action::Continuous(&back)]);
 }
 
 /// Environment steps through [`VectorEnv`], over all its copies.
-#[divan::bench(args = ["cartpole", "pendulum", "reach", "cliff", "gusty", "budget"])]
+#[divan::bench(args = ["cartpole", "pendulum", "reach", "cliff", "gusty", "budget", "arm"])]
 fn vector(bencher: Bencher<'_, '_>, name: &str) {
     let task = Environments::default().get(name).map(|entry| entry.task(&TaskConfig::default()));
     let Some(Ok(task)) = task else { return };

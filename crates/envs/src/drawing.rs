@@ -1,5 +1,11 @@
 //! What an environment looks like, for whoever shows it: a terminal, a GIF, a page.
 
+mod scene;
+
+pub use scene::{Body, Camera, Scene, Solid};
+
+use std::sync::Arc;
+
 /// A picture of one moment, in the task's own units, `x` to the right and `y` up. Later shapes cover
 /// earlier ones. What is seen and for how long is the same during an episode.
 ///
@@ -22,6 +28,49 @@ pub struct Drawing {
     pub seconds: f64,
     /// What is seen.
     pub shapes: Vec<Shape>,
+    /// Bodies in three dimensions, where the shapes are what a camera sees of them.
+    pub scene: Option<Scene>,
+}
+
+/// A picture that an environment has rendered itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Pixels of a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Red, green and blue of each pixel, row by row from the top.
+    pub rgb: Arc<[u8]>,
+}
+
+impl Frame {
+    /// Reads what a process sends: width and height, whole numbers of 32 bits with the lowest byte first,
+    /// then the pixels; `None` where it is something else or empty.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Frame> {
+        let (width, rest) = bytes.split_first_chunk()?;
+        let (height, rgb) = rest.split_first_chunk()?;
+        let [width, height] = [width, height].map(|bytes| u32::from_le_bytes(*bytes) as usize);
+        let is_whole = !rgb.is_empty() && width.checked_mul(height)?.checked_mul(3)? == rgb.len();
+        is_whole.then(|| Frame { width, height, rgb: rgb.into() })
+    }
+
+    /// A drawing of nothing else, in pixels.
+    #[must_use]
+    pub fn drawing(self, seconds: f64) -> Drawing {
+        let high = [self.width as f64, self.height as f64];
+        let shapes = vec![Shape::Frame { corners: [[0.0; 2], high], frame: self }];
+        Drawing { shapes, ..Drawing::new([0.0; 2], high, seconds) }
+    }
+
+    /// The colour of the pixel at this share of the width, from the left, and of the height, from the top;
+    /// both are from 0 to below 1.
+    #[must_use]
+    pub fn at(&self, [x, y]: [f64; 2]) -> [u8; 3] {
+        let (column, row) = ((x * self.width as f64) as usize, (y * self.height as f64) as usize);
+        let first = 3 * (row.min(self.height - 1) * self.width + column.min(self.width - 1));
+        [0, 1, 2].map(|channel| self.rgb[first + channel])
+    }
 }
 
 /// A shape of a [`Drawing`]. Lengths are in the drawing's units.
@@ -84,6 +133,13 @@ pub enum Shape {
         /// Its color.
         color: Color,
     },
+    /// What an environment has rendered itself.
+    Frame {
+        /// Its lower left and its upper right corner.
+        corners: [[f64; 2]; 2],
+        /// The picture.
+        frame: Frame,
+    },
 }
 
 /// What a shape stands for; each viewer has a color for it, on a light and on a dark ground.
@@ -113,6 +169,7 @@ impl Shape {
             | Shape::Ring { center, .. }
             | Shape::Text { center, .. } => std::slice::from_ref(center),
             Shape::Trail { at, .. } => std::slice::from_ref(at),
+            Shape::Frame { corners, .. } => corners,
         }
     }
 
@@ -123,14 +180,15 @@ impl Shape {
             Shape::Line { width, .. } | Shape::Trail { width, .. } => *width,
             Shape::Disc { radius, .. } | Shape::Ring { radius, .. } => *radius,
             Shape::Text { height, .. } => *height,
-            Shape::Polygon { .. } => 0.0,
+            Shape::Polygon { .. } | Shape::Frame { .. } => 0.0,
         }
     }
 
-    /// What it stands for.
+    /// What it stands for; a frame has its own colors.
     #[must_use]
     pub fn color(&self) -> Color {
         match self {
+            Shape::Frame { .. } => Color::Quiet,
             Shape::Line { color, .. }
             | Shape::Polygon { color, .. }
             | Shape::Disc { color, .. }
@@ -145,7 +203,7 @@ impl Drawing {
     /// An empty picture that shows at least the rectangle between two corners, for so many seconds.
     #[must_use]
     pub fn new(low: [f64; 2], high: [f64; 2], seconds: f64) -> Drawing {
-        Drawing { low, high, seconds, shapes: Vec::new() }
+        Drawing { low, high, seconds, shapes: Vec::new(), scene: None }
     }
 
     /// Adds a [`Shape::Line`].
@@ -224,7 +282,7 @@ mod tests {
 
     #[test]
     fn built_in_environments_move_inside_their_picture() {
-        for entry in Environments::default().entries() {
+        for entry in Environments::default().simulated() {
             let mut rng = stream(2, Stream::Environment(0));
             let mut env = entry.task(&TaskConfig::default()).unwrap().make();
             env.reset(&mut rng);

@@ -35,10 +35,23 @@ pub struct Spec {
     pub reward_terms: Vec<String>,
     /// Names of the costs beside the reward, in the order of [`Environment::costs`].
     pub costs: Vec<String>,
+    /// Whether [`Environment::state`] has a state. An environment without one begins a new episode where
+    /// a run is resumed.
+    pub saves_state: bool,
+    /// Whether it works elsewhere, in another process say: several copies are asked for a step with
+    /// [`Environment::begin_step`] before the first answer is waited for, and it can fail
+    /// ([`Environment::failure`]).
+    pub is_elsewhere: bool,
+    /// What each number of an observation is, with its unit; empty where it is not said.
+    pub observation_names: Vec<String>,
+    /// What each number of a continuous action is, with the unit of 1; empty where it is not said.
+    pub action_names: Vec<String>,
+    /// How long a step lasts, s, where time is a notion.
+    pub step_seconds: Option<f64>,
 }
 
 impl Spec {
-    /// An environment in version 1 that reports no success, whose reward has one term, and without costs.
+    /// An environment in version 1 that reports no success, whose reward has one term, without costs and names.
     #[must_use]
     pub fn new(observation_space: Space, action_space: Space, max_episode_steps: u32) -> Spec {
         Spec {
@@ -49,6 +62,11 @@ impl Spec {
             reports_success: false,
             reward_terms: Vec::new(),
             costs: Vec::new(),
+            saves_state: true,
+            is_elsewhere: false,
+            observation_names: Vec::new(),
+            action_names: Vec::new(),
+            step_seconds: None,
         }
     }
 }
@@ -134,6 +152,20 @@ pub trait Environment: Send {
     /// through [`VectorEnv`](crate::VectorEnv).
     fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step;
 
+    /// Asks for the new episode that the next [`Environment::reset`] will wait for, where
+    /// [`Spec::is_elsewhere`] holds; that one draws no seed then.
+    fn begin_reset(&mut self, _rng: &mut Rng) {}
+
+    /// Asks for the step that the next [`Environment::step`], with the same action, will wait for, where
+    /// [`Spec::is_elsewhere`] holds.
+    fn begin_step(&mut self, _action: Action<'_>) {}
+
+    /// Why an environment that works elsewhere works no more. What its steps give means nothing then, and
+    /// whoever runs it stops.
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     /// Writes the observation of the current state into `observation`, which has the length of the
     /// observation space.
     fn observe(&self, observation: &mut [f32]);
@@ -174,6 +206,9 @@ pub enum StateError {
         /// Numbers that were given.
         found: usize,
     },
+    /// An environment that works elsewhere did not take it.
+    #[error("{0}")]
+    Elsewhere(String),
     /// A number of the state is outside of its range.
     #[error("the environment's state has {found} at index {index}, where {expected} is expected")]
     Value {
@@ -201,6 +236,7 @@ impl StateError {
             StateError::Length { expected, found } => {
                 StateError::Length { expected: expected + offset, found: found + offset }
             }
+            StateError::Elsewhere(_) => self,
             StateError::Value { index, found, expected } => {
                 StateError::Value { index: index + offset, found, expected }
             }

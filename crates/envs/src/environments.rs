@@ -1,5 +1,6 @@
 //! Environments by name.
 
+use crate::arm::Arm;
 use crate::budget::Budget;
 use crate::cartpole::CartPole;
 use crate::cliff::Cliff;
@@ -8,6 +9,8 @@ use crate::gusty::Gusty;
 use crate::parameters::{self, NoParameters, Resolved, parse};
 use crate::parameters::{ParameterError, Parametric};
 use crate::pendulum::Pendulum;
+#[cfg(unix)]
+use crate::process::{self, ProcessParameters};
 use crate::randomized::Randomized;
 use crate::reach::Reach;
 use crate::task::Maker;
@@ -60,7 +63,7 @@ impl Entry {
             schema: parameters::schema::<NoParameters>,
             defaults: Map::new,
             resolve: Resolved::new::<NoParameters>,
-            build: |_| Ok((Arc::new(|| Box::new(E::default())), E::default().spec())),
+            build: |_| Ok((maker(|| Box::new(E::default())), E::default().spec())),
         }
     }
 
@@ -80,6 +83,19 @@ impl Entry {
                     Ok(copies_of(Randomized::<E>::new(resolved)?))
                 }
             },
+        }
+    }
+
+    /// Environments in other processes.
+    #[cfg(unix)]
+    fn process() -> Entry {
+        Entry {
+            name: "process",
+            description: "any environment in another process: Gymnasium's, your own in Python or C++",
+            schema: parameters::schema::<ProcessParameters>,
+            defaults: parameters::defaults::<ProcessParameters>,
+            resolve: Resolved::new::<ProcessParameters>,
+            build: process::build,
         }
     }
 
@@ -103,6 +119,14 @@ impl Entry {
         (self.defaults)()
     }
 
+    /// The parameters that are paths of files.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        let schema = self.schema();
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        properties.filter(|(_, one)| one["file"] == true).map(|(key, _)| key.clone()).collect()
+    }
+
     /// The environment with parameters and all that holds around it.
     ///
     /// # Errors
@@ -113,14 +137,19 @@ impl Entry {
         let resolved = (self.resolve)(&config.parameters).map_err(inside)?;
         let table = resolved.table();
         let (maker, spec) = (self.build)(resolved).map_err(inside)?;
-        Task::new(self.name, table, maker, spec, config)
+        Task::new(self.name, (table, self.files()), maker, spec, config)
     }
+}
+
+/// Makes copies one by one.
+fn maker(make: impl Fn() -> Box<dyn Environment> + Send + Sync + 'static) -> Maker {
+    Arc::new(move |copies| (0..copies).map(|_| make()).collect())
 }
 
 /// Makes copies of an environment.
 fn copies_of<E: Environment + Clone + Sync + 'static>(environment: E) -> (Maker, Spec) {
     let spec = environment.spec();
-    (Arc::new(move || Box::new(environment.clone())), spec)
+    (maker(move || Box::new(environment.clone())), spec)
 }
 
 /// The environments that can be asked for by name.
@@ -128,10 +157,10 @@ fn copies_of<E: Environment + Clone + Sync + 'static>(environment: E) -> (Maker,
 /// ```
 /// use envs::{Entry, Environments, Reach};
 ///
-/// let arm = Entry::with_parameters::<Reach>("arm", "one more arm");
-/// let environments = Environments::default().with(arm);
+/// let crane = Entry::with_parameters::<Reach>("crane", "one more arm");
+/// let environments = Environments::default().with(crane);
 /// assert!(environments.get("cartpole").is_some() && environments.get("moon").is_none());
-/// assert_eq!(environments.entries().last().map(|entry| entry.name), Some("arm"));
+/// assert_eq!(environments.entries().last().map(|entry| entry.name), Some("crane"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Environments {
@@ -141,7 +170,7 @@ pub struct Environments {
 impl Default for Environments {
     /// The built-in environments: one line each.
     fn default() -> Self {
-        Environments { entries: Vec::new() }
+        let environments = Environments { entries: Vec::new() }
             .with(Entry::with_parameters::<CartPole>(
                 "cartpole",
                 "keep a pole upright on a cart (Gymnasium's CartPole-v1)",
@@ -166,6 +195,13 @@ impl Default for Environments {
                 "budget",
                 "bring a cart to rest at the origin; cost: energy",
             ))
+            .with(Entry::with_parameters::<Arm>(
+                "arm",
+                "move the tip of a robot, from its URDF file, to an object and grasp it",
+            ));
+        #[cfg(unix)]
+        let environments = environments.with(Entry::process());
+        environments
     }
 }
 
@@ -182,6 +218,11 @@ impl Environments {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// All entries but `process`: those that are an environment by themselves.
+    pub fn simulated(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.name != "process")
     }
 
     /// The entry of that name.

@@ -213,6 +213,11 @@ impl RewardNormalizer {
             && self.returns.iter().all(|discounted| discounted.is_finite())
     }
 
+    /// Begins all discounted returns anew: other episodes have begun.
+    pub fn end_episodes(&mut self) {
+        self.returns.fill(0.0);
+    }
+
     /// Takes in the rewards of one step, one for each environment, and scales them in place.
     ///
     /// `R_k = gamma R_k + r_k` for each environment, the statistics see all `R_k`, and

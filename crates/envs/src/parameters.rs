@@ -200,15 +200,19 @@ pub(crate) fn with_distributions(mut schema: Value) -> Value {
             *value = with_distributions(value.take());
             continue;
         }
+        if value["file"] == true {
+            continue;
+        }
         let pair =
             |of: Value| json!({ "type": "array", "items": of, "minItems": 2, "maxItems": 2 });
-        let mut kinds = json!({ "choice": { "type": "array", "items": &*value, "minItems": 1 } });
-        if value["type"] == "number" || value["type"] == "integer" {
-            kinds["uniform"] = pair(value.clone());
+        let of = drawn(value);
+        let mut kinds = json!({ "choice": { "type": "array", "items": of, "minItems": 1 } });
+        if of["type"] == "number" || of["type"] == "integer" {
+            kinds["uniform"] = pair(of.clone());
         }
-        if value["type"] == "number" {
+        if of["type"] == "number" {
             kinds["log_uniform"] =
-                json!({ "allOf": [pair(value.clone()), pair(json!({ "exclusiveMinimum": 0 }))] });
+                json!({ "allOf": [pair(of.clone()), pair(json!({ "exclusiveMinimum": 0 }))] });
         }
         let distribution = json!({
             "type": "object",
@@ -230,6 +234,12 @@ pub(crate) fn with_distributions(mut schema: Value) -> Value {
         *value = either;
     }
     schema
+}
+
+/// What is drawn of a parameter: where it is a number or something else, the number.
+pub(crate) fn drawn(schema: &Value) -> &Value {
+    let kinds = schema["anyOf"].as_array();
+    kinds.and_then(|kinds| kinds.iter().find(|one| one["type"] == "number")).unwrap_or(schema)
 }
 
 /// All parameters, by what was given and by their defaults.
@@ -380,6 +390,11 @@ pub(crate) fn check(value: &Value, schema: &Value) -> Result<Value, String> {
             let items: Result<Vec<Value>, String> = items.iter().map(check).collect();
             items.map(Value::Array).map_err(|message| format!("has an entry that {message}"))
         }
+        None if schema["anyOf"].is_array() => {
+            let kinds = schema["anyOf"].as_array().into_iter().flatten();
+            let taken = kinds.filter_map(|kind| check(value, kind).ok()).next();
+            taken.map_or_else(wrong, Ok)
+        }
         _ => {
             let choices = choices(schema);
             if choices.is_empty() || choices.contains(&value) { Ok(value.clone()) } else { wrong() }
@@ -421,6 +436,10 @@ pub(crate) fn expected(schema: &Value) -> String {
                 items if items.is_object() => format!("an array{count}, each {}", expected(items)),
                 _ => format!("an array{count}"),
             }
+        }
+        None if schema["anyOf"].is_array() => {
+            let kinds = schema["anyOf"].as_array().into_iter().flatten().map(expected);
+            kinds.collect::<Vec<_>>().join(" or ")
         }
         _ => {
             let choices: Vec<String> = choices(schema).into_iter().map(shown).collect();

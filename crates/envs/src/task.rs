@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a task is made of beside the environment's name. The default changes nothing.
@@ -129,8 +130,8 @@ impl ActionDelay {
     }
 }
 
-/// Makes copies of an environment that was made and checked before.
-pub(crate) type Maker = Arc<dyn Fn() -> Box<dyn Environment> + Send + Sync>;
+/// Makes so many copies of an environment that was made and checked before.
+pub(crate) type Maker = Arc<dyn Fn(usize) -> Vec<Box<dyn Environment>> + Send + Sync>;
 
 /// An environment with its parameters and all that holds around it: what is trained on, evaluated and
 /// recorded. It is checked when an [`Entry`](crate::Entry) makes it; making copies can't fail.
@@ -153,6 +154,8 @@ pub(crate) type Maker = Arc<dyn Fn() -> Box<dyn Environment> + Send + Sync>;
 pub struct Task {
     name: &'static str,
     parameters: Map<String, Value>,
+    /// Parameters that are paths of files.
+    files: Vec<String>,
     wrapping: Option<Wrapping>,
     spec: Spec,
     maker: Maker,
@@ -171,7 +174,7 @@ impl Task {
     /// A generic key that is out of its range, or a name in the spec that is none.
     pub(crate) fn new(
         name: &'static str,
-        parameters: Map<String, Value>,
+        (parameters, files): (Map<String, Value>, Vec<String>),
         maker: Maker,
         mut spec: Spec,
         config: &TaskConfig,
@@ -194,7 +197,7 @@ impl Task {
         }
         let is_wrapped = !noise.is_empty() || delay.is_some() || config.action_repeat > 1;
         let wrapping = Wrapping { noise, delay, repeat: config.action_repeat };
-        Ok(Task { name, parameters, wrapping: is_wrapped.then_some(wrapping), spec, maker })
+        Ok(Task { name, parameters, files, wrapping: is_wrapped.then_some(wrapping), spec, maker })
     }
 
     /// The name of the environment.
@@ -216,18 +219,32 @@ impl Task {
         &self.parameters
     }
 
+    /// The files that parameters name, each with the parameter.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let path = |key: &str| self.parameters.get(key).and_then(Value::as_str).map(Path::new);
+        self.files.iter().filter_map(move |key| Some((key.as_str(), path(key)?)))
+    }
+
     /// Makes one copy of the environment. Its time limit is for the caller to keep, as always.
     #[must_use]
     pub fn make(&self) -> Box<dyn Environment> {
-        let environment = (self.maker)();
-        match &self.wrapping {
-            Some(wrapping) => Box::new(Wrapper::new(environment, wrapping, &self.spec)),
-            None => environment,
-        }
+        self.make_copies(1).remove(0)
+    }
+
+    /// Makes copies that are to be stepped together: those that work elsewhere are asked together.
+    #[must_use]
+    pub fn make_copies(&self, copies: usize) -> Vec<Box<dyn Environment>> {
+        let environments = (self.maker)(copies);
+        let Some(wrapping) = &self.wrapping else { return environments };
+        let wrap = |environment| -> Box<dyn Environment> {
+            Box::new(Wrapper::new(environment, wrapping, &self.spec))
+        };
+        environments.into_iter().map(wrap).collect()
     }
 
     /// A text that two tasks share exactly when they are the same: JSON with sorted keys, of the name,
-    /// the version, every parameter, what holds around the environment, and its [`Spec`].
+    /// the version, every parameter, what holds around the environment, and its [`Spec`]. Of a file it has the name: where it
+    /// is does not matter, and what is in it shows in the spec, or is for the caller to compare.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         // JSON has no infinity.
@@ -240,14 +257,23 @@ impl Task {
             Space::Discrete { n } => json!({ "n": n }),
             Space::Box { low, high } => json!({ "low": bounds(low), "high": bounds(high) }),
         };
+        let mut parameters = self.parameters.clone();
+        for (key, path) in self.files() {
+            parameters
+                .insert(key.into(), path.file_name().unwrap_or_default().to_string_lossy().into());
+        }
         let (noise, delay, repeat) = match &self.wrapping {
             Some(wrapping) => (&wrapping.noise[..], wrapping.delay.as_ref(), wrapping.repeat),
             None => (&[][..], None, 1),
         };
+        // How many processes there are, and how long they may take, is no part of what they do.
+        let is_part = |key: &str| self.name != "process" || key == "command";
+        let mut parameters = self.parameters.clone();
+        parameters.retain(|key, _| is_part(key));
         sorted(&json!({
             "name": self.name,
             "version": self.spec.version,
-            "parameters": self.parameters,
+            "parameters": parameters,
             "observation_noise": noise,
             "action_delay": delay,
             "action_repeat": repeat,
@@ -464,7 +490,8 @@ mod tests {
     fn names_that_can_be_no_column_are_refused() {
         let task = |terms: &'static [&'static str]| {
             let spec = Sum(terms).spec();
-            Task::new("sum", Map::new(), Arc::new(|| Box::new(Sum(&[]))), spec, &config(json!({})))
+            let none = (Map::new(), Vec::new());
+            Task::new("sum", none, Arc::new(|_| vec![]), spec, &config(json!({})))
         };
         assert!(task(&["distance", "effort_2"]).is_ok());
         for terms in [&["a", ""][..], &["a,b"], &["a\nb"], &["a/b"], &["a", "b", "a"]] {

@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use crate::environment::{Environment, Spec, StateError};
 use crate::rng::{Rng, Stream, stream};
-use crate::space::{Action, Space};
+use crate::space::Space;
 use crate::task::Task;
 
 /// What is known of an episode once it has ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
     /// Sum of the rewards, not discounted.
     pub episode_return: f64,
@@ -47,8 +47,8 @@ struct Member {
     rng: Rng,
     length: u32,
     episode_return: f64,
-    /// An action, clipped to its bounds.
-    clipped: Vec<f32>,
+    /// The action of this step, clipped to its bounds.
+    action: Vec<f32>,
 }
 
 /// `num_envs` copies of an environment behind one flat observation buffer.
@@ -117,13 +117,11 @@ impl VectorEnv {
     pub fn new(task: &Task, seed: u64, first_index: u32, num_envs: usize) -> VectorEnv {
         let spec = task.spec().clone();
         let members = (first_index..)
-            .take(num_envs)
-            .map(|index| {
-                let mut environment = task.make();
-                let mut rng = stream(seed, Stream::Environment(index));
-                environment.reset(&mut rng);
-                let clipped = vec![0.0; spec.action_space.width()];
-                Member { environment, rng, length: 0, episode_return: 0.0, clipped }
+            .zip(task.make_copies(num_envs))
+            .map(|(index, environment)| {
+                let rng = stream(seed, Stream::Environment(index));
+                let action = vec![0.0; spec.action_space.width()];
+                Member { environment, rng, length: 0, episode_return: 0.0, action }
             })
             .collect();
         let width = spec.observation_space.width();
@@ -142,8 +140,28 @@ impl VectorEnv {
             first_index,
             spec,
         };
-        vector.observe();
+        vector.reset();
         vector
+    }
+
+    /// Begins a new episode in each copy.
+    fn reset(&mut self) {
+        for member in &mut self.members {
+            member.environment.begin_reset(&mut member.rng);
+        }
+        for member in &mut self.members {
+            member.environment.reset(&mut member.rng);
+            member.length = 0;
+            member.episode_return = 0.0;
+        }
+        self.observe();
+    }
+
+    /// Why environments that work elsewhere work no more; what a step has led to means nothing then.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        let is_elsewhere = self.spec.is_elsewhere;
+        self.members.iter().take_while(|_| is_elsewhere).find_map(|one| one.environment.failure())
     }
 
     /// Number of copies.
@@ -217,7 +235,24 @@ impl VectorEnv {
     /// are mistakes of the caller.
     pub fn step(&mut self, actions: &[f32]) -> &[Transition] {
         self.part().step(actions);
+        self.finish_step();
         &self.transitions
+    }
+
+    /// Waits for the end of a step that [`Part::step`] has begun in copies that work elsewhere; others have
+    /// ended it.
+    pub fn finish_step(&mut self) {
+        if !self.spec.is_elsewhere {
+            return;
+        }
+        let mut part = self.part();
+        // Episodes that ended are asked for new ones before the first one is waited for.
+        for k in 0..part.num_envs() {
+            part.finish(k);
+        }
+        for k in 0..part.num_envs() {
+            part.go_on(k);
+        }
     }
 
     /// What the last step led to.
@@ -256,7 +291,8 @@ impl VectorEnv {
     }
 
     /// Goes on from a state that [`VectorEnv::state`] returned, bit for bit. The current
-    /// observations are those of the state; the final ones have no meaning until the next step.
+    /// observations are those of the state; the final ones have no meaning until the next step. Where
+    /// [`Spec::saves_state`] does not hold, new episodes begin instead.
     ///
     /// # Errors
     /// When the state is one of another number of copies or of another environment. Then nothing
@@ -284,7 +320,11 @@ impl VectorEnv {
             self.episode_costs[index * costs..(index + 1) * costs]
                 .copy_from_slice(&saved.episode_costs);
         }
-        self.observe();
+        if self.spec.saves_state {
+            self.observe();
+        } else {
+            self.reset();
+        }
         Ok(())
     }
 
@@ -302,6 +342,12 @@ impl<'a> Part<'a> {
     #[must_use]
     pub fn num_envs(&self) -> usize {
         self.members.len()
+    }
+
+    /// Whether they work elsewhere ([`Spec::is_elsewhere`]).
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.spec.is_elsewhere
     }
 
     /// The first `middle` copies and the others.
@@ -344,76 +390,122 @@ impl<'a> Part<'a> {
         (first, others)
     }
 
-    /// [`VectorEnv::step`] of these copies.
+    /// [`VectorEnv::step`] of these copies. Those that work elsewhere have only begun it then:
+    /// [`VectorEnv::finish_step`] ends it.
     pub fn step(&mut self, actions: &[f32]) {
-        let width = self.spec.observation_space.width();
         let action_width = self.spec.action_space.width();
-        let (terms, costs) = (self.spec.reward_terms.len(), self.spec.costs.len());
         debug_assert_eq!(actions.len(), self.num_envs() * action_width, "an action for each copy");
-
-        let members = self.members.iter_mut().zip(&mut *self.transitions).enumerate();
-        for (k, (member, transition)) in members {
-            let action = &actions[k * action_width..(k + 1) * action_width];
-            let action = match self.spec.action_space {
+        for (k, action) in actions.chunks_exact(action_width).enumerate() {
+            let member = &mut self.members[k];
+            match self.spec.action_space {
                 Space::Discrete { n } => {
                     let index = action[0] as usize;
                     debug_assert!(index as f32 == action[0] && index < n, "action {}", action[0]);
-                    Action::Discrete(index)
+                    member.action[0] = action[0];
                 }
                 Space::Box { .. } => {
-                    let numbers = member.clipped.iter_mut().zip(action).zip(self.action_bounds);
+                    let numbers = member.action.iter_mut().zip(action).zip(self.action_bounds);
                     for ((clipped, &number), &(low, high)) in numbers {
                         debug_assert!(!number.is_nan(), "an action is NaN");
                         *clipped = number.max(low).min(high);
                     }
-                    Action::Continuous(&member.clipped)
                 }
-            };
-
-            let step = member.environment.step(action, &mut member.rng);
-            member.length += 1;
-            member.episode_return += step.reward;
-            *transition = Transition {
-                reward: step.reward,
-                terminated: step.terminated,
-                truncated: step.truncated || member.length >= self.spec.max_episode_steps,
-                episode: None,
-            };
-            if terms > 0 {
-                let row = &mut self.reward_terms[k * terms..(k + 1) * terms];
-                member.environment.reward_terms(row);
             }
-            if costs > 0 {
-                let row = k * costs..(k + 1) * costs;
-                let (now, sums) = (&mut self.costs[row.clone()], &mut self.episode_costs[row]);
-                member.environment.costs(now);
-                if member.length == 1 {
-                    sums.fill(0.0);
-                }
-                sums.iter_mut().zip(now).for_each(|(sum, cost)| *sum += *cost);
+            if self.spec.is_elsewhere {
+                member.environment.begin_step(self.spec.action_space.action(&member.action));
+            } else {
+                self.finish(k);
+                self.go_on(k);
             }
-            let row = k * width..(k + 1) * width;
-            if transition.ended() {
-                transition.episode = Some(Episode {
-                    episode_return: member.episode_return,
-                    length: member.length,
-                    success: step.success,
-                });
-                member.environment.observe(&mut self.final_observations[row.clone()]);
-                member.environment.reset(&mut member.rng);
-                member.length = 0;
-                member.episode_return = 0.0;
-            }
-            member.environment.observe(&mut self.observations[row]);
         }
+    }
+
+    /// Steps copy `k` with its action and writes down what came of it.
+    #[inline(always)] // a step of a small environment takes no longer than a call
+    fn finish(&mut self, k: usize) {
+        let width = self.spec.observation_space.width();
+        let (terms, costs) = (self.spec.reward_terms.len(), self.spec.costs.len());
+        let (member, transition) = (&mut self.members[k], &mut self.transitions[k]);
+        let action = self.spec.action_space.action(&member.action);
+        let step = member.environment.step(action, &mut member.rng);
+        member.length += 1;
+        member.episode_return += step.reward;
+        *transition = Transition {
+            reward: step.reward,
+            terminated: step.terminated,
+            truncated: step.truncated || member.length >= self.spec.max_episode_steps,
+            episode: None,
+        };
+        if terms > 0 {
+            let row = &mut self.reward_terms[k * terms..(k + 1) * terms];
+            member.environment.reward_terms(row);
+        }
+        if costs > 0 {
+            let row = k * costs..(k + 1) * costs;
+            let (now, sums) = (&mut self.costs[row.clone()], &mut self.episode_costs[row]);
+            member.environment.costs(now);
+            if member.length == 1 {
+                sums.fill(0.0);
+            }
+            sums.iter_mut().zip(now).for_each(|(sum, cost)| *sum += *cost);
+        }
+        if transition.ended() {
+            transition.episode = Some(Episode {
+                episode_return: member.episode_return,
+                length: member.length,
+                success: step.success,
+            });
+            let row = k * width..(k + 1) * width;
+            member.environment.observe(&mut self.final_observations[row]);
+            if self.spec.is_elsewhere {
+                member.environment.begin_reset(&mut member.rng);
+            }
+        }
+    }
+
+    /// Resets copy `k` if its episode has ended, and reads its observation.
+    #[inline(always)]
+    fn go_on(&mut self, k: usize) {
+        let width = self.spec.observation_space.width();
+        let member = &mut self.members[k];
+        if self.transitions[k].ended() {
+            member.environment.reset(&mut member.rng);
+            member.length = 0;
+            member.episode_return = 0.0;
+        }
+        member.environment.observe(&mut self.observations[k * width..(k + 1) * width]);
     }
 }
 
 /// A saved [`VectorEnv`]: the states of the environments, their random streams, and how far their
 /// episodes have come.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VectorEnvState {
     members: Vec<MemberState>,
+}
+
+impl VectorEnvState {
+    /// Adds the environments that come after these.
+    pub fn extend(&mut self, next: VectorEnvState) {
+        self.members.extend(next.members);
+    }
+
+    /// Those in this range of `num_envs` environments.
+    ///
+    /// # Errors
+    /// When it is the state of another number of them.
+    pub fn only(
+        mut self,
+        range: Range<usize>,
+        num_envs: usize,
+    ) -> Result<VectorEnvState, VectorStateError> {
+        let (expected, found) = (num_envs, self.members.len());
+        if found != expected {
+            return Err(VectorStateError::NumEnvs { expected, found });
+        }
+        self.members.truncate(range.end);
+        Ok(VectorEnvState { members: self.members.split_off(range.start) })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -461,7 +553,9 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
-    use crate::{ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig};
+    use crate::{
+        Action, ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig,
+    };
     use serde_json::{Map, Value, json};
 
     /// Counts its steps: from 0 or 1, up to 3, where it terminates if the action was 0, or 4, where
@@ -543,7 +637,7 @@ mod tests {
         Environments::default().get("cartpole").unwrap().task(&TaskConfig::default()).unwrap()
     }
 
-    /// A tenth more or less of every parameter, drawn, and all that can stand around an environment.
+    /// A tenth more or less of every parameter that is a fraction, drawn, and all that can stand around an environment.
     fn disturbed(entry: &Entry) -> TaskConfig {
         let drawn = |(key, value): (&String, &Value)| {
             let default = value.as_f64().unwrap();
@@ -551,7 +645,12 @@ mod tests {
             (key.clone(), json!({ "uniform": [near.min(far), near.max(far)] }))
         };
         TaskConfig {
-            parameters: entry.defaults().iter().map(drawn).collect::<Map<String, Value>>(),
+            parameters: entry
+                .defaults()
+                .iter()
+                .filter(|(_, value)| value.is_f64())
+                .map(drawn)
+                .collect::<Map<String, Value>>(),
             max_episode_steps: Some(40),
             observation_noise: Some(ObservationNoise::All(0.02)),
             action_delay: Some(ActionDelay::Uniform { uniform: [0, 3] }),
@@ -565,7 +664,7 @@ mod tests {
         let both = |entry: &Entry| {
             [TaskConfig::default(), disturbed(entry)].map(|config| entry.task(&config).unwrap())
         };
-        environments.entries().iter().flat_map(both).collect()
+        environments.simulated().flat_map(both).collect()
     }
 
     /// Random actions for the environments of these global indices: a function of index and time,

@@ -35,6 +35,8 @@ pub(crate) struct Wrapper {
     deviations: Vec<f64>,
     /// What is added to the current observation.
     noise: Vec<f64>,
+    /// Whether the action of the next step is on its way already.
+    has_begun: bool,
     /// Of the agent's last step.
     reward_terms: Vec<f64>,
     costs: Vec<f64>,
@@ -138,6 +140,7 @@ impl Wrapper {
             delay: wrapping.delay.as_ref().map(|delay| Delay::new(delay, &spec.action_space)),
             noise: vec![0.0; wrapping.noise.len()],
             deviations: wrapping.noise.clone(),
+            has_begun: false,
             reward_terms: vec![0.0; spec.reward_terms.len()],
             costs: vec![0.0; spec.costs.len()],
             scratch: vec![0.0; spec.reward_terms.len().max(spec.costs.len())],
@@ -157,6 +160,10 @@ impl Environment for Wrapper {
         self.spec.clone()
     }
 
+    fn begin_reset(&mut self, rng: &mut Rng) {
+        self.environment.begin_reset(rng);
+    }
+
     fn reset(&mut self, rng: &mut Rng) {
         self.environment.reset(rng);
         if let Some(delay) = &mut self.delay {
@@ -165,12 +172,29 @@ impl Environment for Wrapper {
         self.draw_noise(rng);
     }
 
-    fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step {
+    fn begin_step(&mut self, action: Action<'_>) {
         let action = match &mut self.delay {
             Some(delay) => {
                 delay.send(action);
                 self.spec.action_space.action(&delay.arrived)
             }
+            None => action,
+        };
+        self.environment.begin_step(action);
+        self.has_begun = true;
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.environment.failure()
+    }
+
+    fn step(&mut self, action: Action<'_>, rng: &mut Rng) -> Step {
+        if !std::mem::take(&mut self.has_begun) {
+            self.begin_step(action);
+            self.has_begun = false;
+        }
+        let action = match &self.delay {
+            Some(delay) => self.spec.action_space.action(&delay.arrived),
             None => action,
         };
         let mut all = Step::default();

@@ -13,6 +13,7 @@ use crate::results::plot::Axis;
 use crate::sweep::Shard;
 use crate::terminal::quoted;
 use agents::Backend;
+use agents::ops::kernel::Level;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
@@ -25,11 +26,24 @@ use std::path::PathBuf;
 /// One TOML file describes an experiment; a run leaves a directory that can be resumed, evaluated
 /// and opened in TensorBoard.
 #[derive(Debug, Parser)]
-#[command(name = "trainer", version, after_help = EXIT_CODES)]
+#[command(name = "trainer", version = version(), after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Version, commit, features, and what the kernels compute with here.
+fn version() -> &'static str {
+    let commit = option_env!("BACKBURN_COMMIT").filter(|commit| !commit.is_empty());
+    let mpi = if cfg!(feature = "mpi") { "mpi" } else { "none" };
+    format!(
+        "{}\ncommit    {}\nfeatures  {mpi}\nkernels   {}",
+        env!("CARGO_PKG_VERSION"),
+        commit.unwrap_or("not known"),
+        Level::default()
+    )
+    .leak()
 }
 
 const EXIT_CODES: &str = "\
@@ -87,6 +101,7 @@ pub enum Command {
     ///
     /// The file is ALGORITHM_ENV.toml unless --output says otherwise; a file that is there is not
     /// replaced. For the built-in environments its values are tuned, and reach what the book reports.
+    /// For the environment `process` --command names the program that has it, which is asked what it is.
     Init {
         /// Environment
         #[arg(index = 1)] // else the order changes where `command` names the environments
@@ -94,6 +109,9 @@ pub enum Command {
         /// Algorithm
         #[arg(index = 2)]
         algorithm: String,
+        /// Of the environment `process`: the program that has it
+        #[arg(long, value_name = "COMMAND")]
+        command: Option<String>,
         /// Write to this file
         #[arg(long, short, value_name = "FILE.toml")]
         output: Option<PathBuf>,
@@ -148,6 +166,9 @@ pub enum Command {
         /// Change a value of the configuration from now on, as in --set total_steps=1_000_000; may be repeated
         #[arg(long, value_name = "KEY=VALUE", value_hint = ValueHint::Other)]
         set: Vec<String>,
+        /// Take runs of a sweep that other processes work on too, on any machine that shares its directory
+        #[arg(long, conflicts_with = "backend")]
+        shared: bool,
         #[command(flatten)]
         threads: ThreadsArgs,
         #[command(flatten)]
@@ -155,6 +176,26 @@ pub enum Command {
         /// Print nothing but errors and warnings
         #[arg(long, short)]
         quiet: bool,
+        #[command(flatten)]
+        result: ResultArgs,
+    },
+    /// Train as a configuration file says, as jobs of Slurm
+    ///
+    /// A sweep is one array of workers, which take its runs from the sweep's directory, and a job after them that
+    /// ranks the trials and confirms the winner. Another configuration is one job. Before its limit of time a job saves
+    /// checkpoints and queues itself again. The batch scripts are kept in the directory, which all machines must
+    /// share.
+    Submit {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Write the sweep or run to this directory
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+        /// Replace the sweep that the directory holds
+        #[arg(long)]
+        overwrite: bool,
+        #[command(flatten)]
+        job: JobArgs,
         #[command(flatten)]
         result: ResultArgs,
     },
@@ -336,6 +377,15 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether processes that are started together do it together.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        use Command::{Bench, Eval, Resume, Run};
+        matches!(self, Run { .. } | Resume { .. } | Eval { .. } | Bench { .. })
+    }
+}
+
 /// How many cores are used.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ThreadsArgs {
@@ -354,6 +404,35 @@ impl ThreadsArgs {
         let given = self.threads.map(usize::from).and_then(NonZeroUsize::new);
         given.unwrap_or_else(agents::threads::available)
     }
+}
+
+/// What a job asks Slurm for.
+#[derive(Args, Clone, Debug)]
+pub struct JobArgs {
+    /// Limit of a job's time, as sbatch takes it: 2:00:00, 1-12, or 90 minutes as 90
+    #[arg(long, value_name = "TIME")]
+    pub time: String,
+    /// Cores of a task: of a worker of the sweep, or of a rank
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub cpus: u16,
+    /// Partition
+    #[arg(long, value_name = "NAME")]
+    pub partition: Option<String>,
+    /// Workers of a sweep at once, at most
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub parallel: u16,
+    /// Machines that train one run together, a rank on each
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub nodes: Option<u16>,
+    /// How often a job goes on after its limit of time, at most
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub requeue: u16,
+    /// One more option of sbatch, such as --sbatch=--mem=4G; may be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub sbatch: Vec<String>,
+    /// Write the script and print it, and submit nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// How a result is printed.

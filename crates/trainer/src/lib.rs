@@ -9,8 +9,10 @@ mod error;
 mod experiment;
 mod files;
 mod interrupt;
+mod processes;
 mod registry;
 mod results;
+mod submit;
 mod sweep;
 mod terminal;
 
@@ -29,6 +31,7 @@ pub use results::plot::front::exact as exact_front;
 pub use sweep::Sweep;
 
 use clap::FromArgMatches;
+use processes::{Launched, Processes};
 use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 use std::{path::Path, process::Command};
@@ -38,27 +41,40 @@ use std::{path::Path, process::Command};
 #[must_use]
 pub fn main(registry: impl Into<Registry>) -> ExitCode {
     let registry = registry.into();
-    let matches = cli::command(&registry).try_get_matches().unwrap_or_else(|error| {
-        // Help and versions are errors, too; a hint comes below what is wrong.
-        let arguments: Vec<String> =
-            std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-        let hint = cli::hint(&error, &arguments, &registry);
-        let _ = error.print();
-        if let Some(hint) = hint {
-            terminal::hint(&hint);
+    let launched = Launched::find();
+    // What all ranks would say is said once.
+    let is_first = launched.is_none_or(|launched| launched.rank == 0);
+    let matches = cli::command(&registry).try_get_matches();
+    let cli = match matches.and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) if is_first => {
+            // Help and versions are errors, too; a hint comes below what is wrong.
+            let arguments: Vec<String> =
+                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+            let hint = cli::hint(&error, &arguments, &registry);
+            let _ = error.print();
+            if let Some(hint) = hint {
+                terminal::hint(&hint);
+            }
+            return ExitCode::from(error.exit_code() as u8);
         }
-        std::process::exit(error.exit_code());
-    });
-    let cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Err(error) => return ExitCode::from(error.exit_code() as u8),
+    };
     #[cfg(target_os = "linux")]
     say_there_is_no_display();
-    match cli::commands::execute(cli.command, &registry) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            terminal::error(&error.to_string());
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let processes = match launched {
+        None => Processes::alone(),
+        Some(launched) if cli.command.is_shared() => match Processes::connect(launched) {
+            Ok(processes) => processes,
+            Err(error) if is_first => return Processes::alone().leave(Err(error)),
+            Err(error) => return ExitCode::from(error.exit_code()),
+        },
+        Some(_) if is_first => Processes::alone(),
+        // One of them is enough for what is no training.
+        Some(_) => return ExitCode::SUCCESS,
+    };
+    let result = cli::commands::execute(cli.command, &registry, &processes);
+    processes.leave(result)
 }
 
 /// Starts the program anew, in the same process, with a Wayland display that is nowhere, unless a session

@@ -12,5 +12,5 @@ mod space;
 mod trial;
 
 pub use collect::collect;
-pub use command::{Cores, check, is_at, part, resume, start};
+pub use command::{Cores, check, is_at, part, prepare, resume, share, start};
 pub use plan::{Shard, Sweep};

@@ -1,5 +1,6 @@
 //! Writing to the terminal without a panic when nobody reads, in colour only where that is wanted.
 
+use crate::processes::Processes;
 use console::{StyledObject, Term, style};
 use indicatif::ProgressStyle;
 use serde::Serialize;
@@ -64,6 +65,13 @@ pub struct Output {
 }
 
 impl Output {
+    /// What a user has asked for, printed by one of the processes that do it together.
+    #[must_use]
+    pub fn of(processes: &Processes, quiet: bool, json: bool) -> Output {
+        let is_first = processes.is_first();
+        Output { quiet: quiet || !is_first, json: json && is_first }
+    }
+
     /// Prints a result, for people or as JSON.
     pub fn result(self, result: &impl Serialize, text: impl FnOnce() -> String) {
         self.text(text);

@@ -46,7 +46,7 @@ impl<'a, const R: usize, const W: usize> Samples<'a, R, W> {
     /// Where the tree divides more than one chunk: the first part has a power of two of them.
     pub fn halves(self) -> (Self, Self) {
         let Samples { len, cost, read, written } = self;
-        let middle = (len.div_ceil(CHUNK).next_power_of_two() / 2 * CHUNK).min(len);
+        let middle = (halves_at(len.div_ceil(CHUNK)) * CHUNK).min(len);
         let at = |rows: usize, width: usize| rows.min(middle * width);
         let mut written = written.map(|(rows, width)| {
             let (first, rest) = rows.split_at_mut(at(rows.len(), width));
@@ -71,6 +71,12 @@ impl<'a, const R: usize, const W: usize> Samples<'a, R, W> {
     pub fn is_worth_sharing(&self) -> bool {
         self.len / 2 * self.cost >= WORTH && is_helped()
     }
+}
+
+/// How many of a sum's chunks, where there are several, the first half of the tree has.
+#[must_use]
+pub fn halves_at(chunks: usize) -> usize {
+    chunks.next_power_of_two() / 2
 }
 
 /// Does both, on two threads where that is worth it.

@@ -2,18 +2,24 @@
 //! operation, written in this order twice: from the other operations for every backend, and for `flex` on
 //! plain slices in memory that is used again.
 
-use super::kernel;
+mod flex;
+
 use super::network::NetworkOps;
-use super::spare::{Spare, with_spare};
-use super::surrogate::{Family, LossTerms, SurrogateOps, flex};
+use super::surrogate::{self, Family, LossTerms, SurrogateOps};
 use super::tensors::{Array, Expr, Handle, flex_body, numbers_of, room, tensor_of};
 use super::value::{self, ValueOps};
-use super::vector::{VectorOps, standardize};
-use crate::minibatch::{Minibatch, Target};
+use super::vector::VectorOps;
+use crate::error::AgentError;
+use crate::metrics::PolicyMetrics;
+use crate::minibatch::{Minibatch, Target, indices_of, parts};
 use crate::network::Mlp;
+use crate::ranks::{Ranks, Sums};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Slice, Tensor, TensorData, read_sync};
+use flex::{Buffers, PolicyLoss, gather, with_buffers, with_report};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// The gradient of a loss on a minibatch.
 #[derive(Clone, Debug)]
@@ -34,6 +40,7 @@ pub struct PolicyGradients {
     old_params: Handle,
     /// Observations, actions, log-probabilities, outputs, advantages.
     columns: [Handle; 5],
+    ranks: Arc<Ranks>,
 }
 
 impl PolicyGradients {
@@ -56,7 +63,14 @@ impl PolicyGradients {
             old_params: old_params.clone().into(),
             columns: [observations, actions, log_probs, outputs, advantages]
                 .map(|column| column.clone().into()),
+            ranks: Arc::default(),
         }
+    }
+
+    /// The same, shared among these ranks.
+    #[must_use]
+    pub fn among(self, ranks: &Arc<Ranks>) -> PolicyGradients {
+        PolicyGradients { ranks: Arc::clone(ranks), ..self }
     }
 
     /// The gradient at `params` on the samples with these indices.
@@ -76,8 +90,47 @@ impl PolicyGradients {
             &self.network,
             self.terms,
             self.standardize,
+            &self.ranks,
         );
         Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
+    }
+
+    /// The metrics of the loss at `params` on the samples with these indices.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn metrics(&self, params: &Handle, indices: &[i32]) -> Result<PolicyMetrics, AgentError> {
+        let [observations, actions, log_probs, outputs, advantages] =
+            self.columns.each_ref().map(Handle::read);
+        let metrics = <Dispatch as GradientOps>::policy_metrics(
+            params.read(),
+            self.old_params.read(),
+            observations,
+            actions,
+            log_probs,
+            outputs,
+            advantages,
+            indices,
+            &self.network,
+            self.terms,
+            &self.ranks,
+        );
+        PolicyMetrics::read(Tensor::from_dispatch(metrics))
+    }
+
+    /// The same on all samples.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn metrics_of_all(&self, params: &Handle) -> Result<PolicyMetrics, AgentError> {
+        let size = self.columns[0].read().shape()[0];
+        let mut sums = [0.0; PolicyMetrics::COUNT];
+        for part in parts(size) {
+            let count = part.len() as f64;
+            let metrics = self.metrics(params, &indices_of(part))?.row();
+            sums.iter_mut().zip(metrics).for_each(|(sum, mean)| *sum += count * f64::from(mean));
+        }
+        Ok(PolicyMetrics::from_row(sums.map(|sum| sum / size as f64)))
     }
 }
 
@@ -89,6 +142,7 @@ pub struct ValueGradients {
     coef: f64,
     /// Observations, returns, old values.
     columns: [Handle; 3],
+    ranks: Arc<Ranks>,
 }
 
 impl ValueGradients {
@@ -103,7 +157,14 @@ impl ValueGradients {
     ) -> ValueGradients {
         let columns = [observations, &target.returns, &target.values];
         let columns = columns.map(|column| column.clone().into());
-        ValueGradients { network: network.clone(), clip_range, coef, columns }
+        let network = network.clone();
+        ValueGradients { network, clip_range, coef, columns, ranks: Arc::default() }
+    }
+
+    /// The same, shared among these ranks.
+    #[must_use]
+    pub fn among(self, ranks: &Arc<Ranks>) -> ValueGradients {
+        ValueGradients { ranks: Arc::clone(ranks), ..self }
     }
 
     /// The gradient at `params` on the samples with these indices.
@@ -119,6 +180,7 @@ impl ValueGradients {
             &self.network,
             self.clip_range,
             self.coef,
+            &self.ranks,
         );
         Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
     }
@@ -134,7 +196,7 @@ pub fn together(report: &Handle, other: &Handle) -> Handle {
 /// Gradients of minibatches. The default bodies serve every backend.
 #[backend_extension(Flex, NdArray, Cube)]
 pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
-    /// See [`PolicyGradients`].
+    /// See [`PolicyGradients::at`].
     #[allow(clippy::too_many_arguments)]
     fn policy_gradient(
         params: &FloatTensor<Self>,
@@ -148,35 +210,79 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: &Mlp,
         terms: LossTerms,
         standardize: bool,
+        ranks: &Ranks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let columns = [observations, actions, log_probs, old_outputs, advantages];
-        let [observations, actions, log_probs, old_outputs, mut advantages] =
-            rows_of::<Self, 5>(columns, indices);
+        let [mut advantages] = rows_of::<Self, 1>([advantages], indices);
         if standardize && indices.len() > 1 {
             advantages = Self::standardized(advantages);
         }
-        let (outputs, hidden) =
-            Self::mlp_forward(observations.clone(), params.clone(), network.clone());
-        let (metrics, derivative, log_std) = Self::surrogate_loss(
-            outputs,
-            params.clone(),
-            old_params.clone(),
-            old_outputs,
-            actions,
-            log_probs,
-            advantages,
-            terms,
-        );
-        let (params, network) = (params.clone(), network.clone());
-        let gradient = Self::mlp_backward(observations, params, hidden, derivative, network);
-        let gradient = match terms.family {
-            Family::Categorical => gradient,
-            Family::Gaussian | Family::SquashedGaussian { .. } => {
-                Self::float_cat(vec![gradient, log_std], 0)
-            }
-        };
+        let (gradient, metrics) =
+            over_ranks::<Self>(ranks, indices.len(), &params.device(), |rows| {
+                let columns = [observations, actions, log_probs, old_outputs];
+                let [observations, actions, log_probs, old_outputs] =
+                    rows_of::<Self, 4>(columns, &indices[rows.clone()]);
+                let advantages = Self::float_slice(advantages.clone(), &[Slice::from(rows)]);
+                let (outputs, hidden) =
+                    Self::mlp_forward(observations.clone(), params.clone(), network.clone());
+                let (metrics, derivative, log_std) = Self::surrogate_loss(
+                    outputs,
+                    params.clone(),
+                    old_params.clone(),
+                    old_outputs,
+                    actions,
+                    log_probs,
+                    advantages,
+                    terms,
+                );
+                let (params, network) = (params.clone(), network.clone());
+                let gradient =
+                    Self::mlp_backward(observations, params, hidden, derivative, network);
+                let gradient = match terms.family {
+                    Family::Categorical => gradient,
+                    Family::Gaussian | Family::SquashedGaussian { .. } => {
+                        Self::float_cat(vec![gradient, log_std], 0)
+                    }
+                };
+                (gradient, metrics)
+            });
         let squares = Self::sum_of_squares(gradient.clone());
         (gradient, Self::float_cat(vec![metrics, squares], 0))
+    }
+
+    /// See [`PolicyGradients::metrics`].
+    #[allow(clippy::too_many_arguments)]
+    fn policy_metrics(
+        params: &FloatTensor<Self>,
+        old_params: &FloatTensor<Self>,
+        observations: &FloatTensor<Self>,
+        actions: &FloatTensor<Self>,
+        log_probs: &FloatTensor<Self>,
+        old_outputs: &FloatTensor<Self>,
+        advantages: &FloatTensor<Self>,
+        indices: &[i32],
+        network: &Mlp,
+        terms: LossTerms,
+        ranks: &Ranks,
+    ) -> FloatTensor<Self> {
+        let device = params.device();
+        let (_, metrics) = over_ranks::<Self>(ranks, indices.len(), &device, |rows| {
+            let columns = [observations, actions, log_probs, old_outputs, advantages];
+            let [observations, actions, log_probs, old_outputs, advantages] =
+                rows_of::<Self, 5>(columns, &indices[rows]);
+            let (outputs, _) = Self::mlp_forward(observations, params.clone(), network.clone());
+            let (metrics, _, unused) = Self::surrogate_loss(
+                outputs,
+                params.clone(),
+                old_params.clone(),
+                old_outputs,
+                actions,
+                log_probs,
+                advantages,
+                terms,
+            );
+            (unused, metrics)
+        });
+        metrics
     }
 
     /// See [`ValueGradients`].
@@ -190,14 +296,19 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: &Mlp,
         clip_range: Option<f64>,
         coef: f64,
+        ranks: &Ranks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let columns = [observations, returns, old_values];
-        let [observations, returns, old_values] = rows_of::<Self, 3>(columns, indices);
-        let (values, hidden) =
-            Self::mlp_forward(observations.clone(), params.clone(), network.clone());
-        let (loss, derivative) = Self::value_loss(values, returns, old_values, clip_range, coef);
-        let (params, network) = (params.clone(), network.clone());
-        let gradient = Self::mlp_backward(observations, params, hidden, derivative, network);
+        let device = params.device();
+        let (gradient, loss) = over_ranks::<Self>(ranks, indices.len(), &device, |rows| {
+            let columns = [observations, returns, old_values];
+            let [observations, returns, old_values] = rows_of::<Self, 3>(columns, &indices[rows]);
+            let (values, hidden) =
+                Self::mlp_forward(observations.clone(), params.clone(), network.clone());
+            let (loss, derivative) =
+                Self::value_loss(values, returns, old_values, clip_range, coef);
+            let (params, network) = (params.clone(), network.clone());
+            (Self::mlp_backward(observations, params, hidden, derivative, network), loss)
+        });
         let squares = Self::sum_of_squares(gradient.clone());
         (gradient, Self::float_cat(vec![loss, squares], 0))
     }
@@ -225,6 +336,40 @@ fn rows_of<B: Backend, const N: usize>(
     columns.map(|column| B::float_select(column.clone(), 0, indices.clone()))
 }
 
+/// A gradient and means over `samples` samples, of which `work` gives those of a range; each rank works on its own.
+/// How many ranks there are may show in the last bits.
+fn over_ranks<B: Backend>(
+    ranks: &Ranks,
+    samples: usize,
+    device: &B::Device,
+    work: impl Fn(Range<usize>) -> (FloatTensor<B>, FloatTensor<B>),
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    if ranks.size() == 1 {
+        return work(0..samples);
+    }
+    let sums = ranks.sum(samples, |rows| {
+        let share = rows.len() as f64 / samples as f64;
+        let (gradient, means) = work(rows);
+        let [gradient, means] = [gradient, means].map(|vector| {
+            let data = read_sync(B::float_into_data(vector)).map_err(|error| error.to_string());
+            let numbers =
+                data.and_then(|data| data.try_into_vec::<f32>().map_err(|error| error.to_string()));
+            // Ends the update, as any panic of a backend does.
+            numbers.unwrap_or_else(|error| panic!("the device gives no result: {error}"))
+        });
+        Sums {
+            gradient: gradient.into_iter().map(|x| (f64::from(x) * share) as f32).collect(),
+            figures: means.into_iter().map(|x| f64::from(x) * share).collect(),
+        }
+    });
+    let vector = |numbers: Vec<f32>| {
+        let length = numbers.len();
+        B::float_from_data(TensorData::new(numbers, [length]), device)
+    };
+    let figures = sums.figures.into_iter().map(|x| x as f32);
+    (vector(sums.gradient), vector(figures.collect()))
+}
+
 impl GradientOps for NdArray {}
 
 impl GradientOps for Cube {}
@@ -242,34 +387,46 @@ impl GradientOps for Flex {
         network: &Mlp,
         terms: LossTerms,
         standardized: bool,
+        ranks: &Ranks,
     ) -> (Array, Array) {
         flex_body!("policy_gradient");
-        let [params, old_params] = [params, old_params].map(numbers_of);
-        with_buffers(|Buffers { columns, standardized: scaled, pass }| {
-            let arrays = [observations, actions, log_probs, old_outputs, advantages];
-            let [observations, actions, log_probs, old_outputs, mut advantages] =
-                gather(arrays, indices, columns);
-            if standardized && indices.len() > 1 {
-                standardize(advantages, scaled);
-                advantages = scaled;
-            }
-            pass.forward(network, &params, observations);
-            let log_stds = terms.log_stds([&params, &old_params]);
-            let columns = flex::Columns { actions, log_probs, advantages, old_outputs };
-            let weights = network.num_params();
-            let mut gradient = room(weights + log_stds[0].len());
-            let (by_weights, by_log_std) = gradient.split_at_mut(weights);
-            let metrics = flex::loss(
-                terms,
-                log_stds,
-                &pass.outputs,
-                &columns,
-                &mut pass.derivative,
-                by_log_std,
-            );
-            pass.backward(network, &params, observations, by_weights);
-            with_report(gradient, metrics)
-        })
+        let loss = PolicyLoss {
+            params: [params, old_params].map(numbers_of),
+            columns: [observations, actions, log_probs, old_outputs],
+            advantages,
+            network,
+            terms,
+        };
+        let Sums { mut gradient, figures } = loss.sums(indices, standardized, true, ranks);
+        let (metrics, along_log_std) = surrogate::flex::means(&figures, indices.len(), terms);
+        gradient.extend(along_log_std);
+        with_report(gradient, metrics)
+    }
+
+    fn policy_metrics(
+        params: &Array,
+        old_params: &Array,
+        observations: &Array,
+        actions: &Array,
+        log_probs: &Array,
+        old_outputs: &Array,
+        advantages: &Array,
+        indices: &[i32],
+        network: &Mlp,
+        terms: LossTerms,
+        ranks: &Ranks,
+    ) -> Array {
+        flex_body!("policy_metrics");
+        let loss = PolicyLoss {
+            params: [params, old_params].map(numbers_of),
+            columns: [observations, actions, log_probs, old_outputs],
+            advantages,
+            network,
+            terms,
+        };
+        let Sums { figures, .. } = loss.sums(indices, false, false, ranks);
+        let (metrics, _) = surrogate::flex::means(&figures, indices.len(), terms);
+        tensor_of(metrics.to_vec(), [metrics.len()])
     }
 
     fn value_gradient(
@@ -281,19 +438,24 @@ impl GradientOps for Flex {
         network: &Mlp,
         clip_range: Option<f64>,
         coef: f64,
+        ranks: &Ranks,
     ) -> (Array, Array) {
         flex_body!("value_gradient");
-        let params = numbers_of(params);
-        with_buffers(|Buffers { columns, pass, .. }| {
-            let [observations, returns, old_values] =
-                gather([observations, returns, old_values], indices, columns);
-            pass.forward(network, &params, observations);
-            let targets = [returns, old_values];
-            let loss = value::loss(&pass.outputs, targets, clip_range, coef, &mut pass.derivative);
-            let mut gradient = room(network.num_params());
-            pass.backward(network, &params, observations, &mut gradient);
-            with_report(gradient, [loss])
-        })
+        let (params, of) = (numbers_of(params), indices.len());
+        let Sums { gradient, figures } = ranks.sum(of, |rows| {
+            with_buffers(|Buffers { columns, pass, .. }| {
+                let [observations, returns, old_values] =
+                    gather([observations, returns, old_values], &indices[rows], columns);
+                pass.forward(network, &params, observations);
+                let (values, targets) = (&pass.outputs, [returns, old_values]);
+                let derivative = &mut pass.derivative;
+                let total = value::total(values, targets, clip_range, coef, of, derivative);
+                let mut gradient = room(network.num_params());
+                pass.backward(network, &params, observations, &mut gradient);
+                Sums { gradient, figures: vec![total] }
+            })
+        });
+        with_report(gradient, [value::mean(figures[0], of)])
     }
 
     fn together(report: &Array, other: &Array) -> Array {
@@ -305,96 +467,5 @@ impl GradientOps for Flex {
         let joined = [said, other_said, &[squares + other_squares]].concat();
         let length = joined.len();
         tensor_of(joined, [length])
-    }
-}
-
-/// A gradient, and its report that begins with these numbers.
-fn with_report<const N: usize>(gradient: Vec<f32>, metrics: [f32; N]) -> (Array, Array) {
-    let mut report = Vec::with_capacity(N + 1);
-    report.extend(metrics);
-    report.push(kernel::sum_of_squares(&gradient) as f32);
-    let length = gradient.len();
-    (tensor_of(gradient, [length]), tensor_of(report, [N + 1]))
-}
-
-/// A minibatch's memory.
-#[derive(Default)]
-struct Buffers {
-    /// The samples' numbers, a column of the batch in each.
-    columns: [Vec<f32>; 5],
-    standardized: Vec<f32>,
-    pass: Pass,
-}
-
-/// A minibatch on its way through a network and back.
-#[derive(Default)]
-struct Pass {
-    hidden: Vec<f32>,
-    outputs: Vec<f32>,
-    /// Derivative of the loss with respect to the outputs.
-    derivative: Vec<f32>,
-}
-
-impl Pass {
-    /// Computes the outputs; makes room for the derivative.
-    fn forward(&mut self, network: &Mlp, params: &[f32], observations: &[f32]) {
-        let rows = observations.len() / network.inputs();
-        self.hidden.resize(kernel::hidden_len(&network.layers, rows), 0.0);
-        self.outputs.resize(rows * network.outputs(), 0.0);
-        self.derivative.resize(rows * network.outputs(), 0.0);
-        let (hidden, outputs) = (&mut self.hidden, &mut self.outputs);
-        kernel::forward(network.for_kernels(), params, observations, hidden, outputs);
-    }
-
-    /// Writes the gradient that the derivative leads to.
-    fn backward(&self, network: &Mlp, params: &[f32], observations: &[f32], gradient: &mut [f32]) {
-        let Pass { hidden, derivative, .. } = self;
-        kernel::backward(network.for_kernels(), params, observations, hidden, derivative, gradient);
-    }
-}
-
-/// Work on buffers that are kept between calls.
-fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
-    thread_local! {
-        static SPARE: Spare<Buffers> = const { Spare::new(Vec::new()) };
-    }
-    with_spare(&SPARE, work)
-}
-
-/// The rows of columns `[batch, width]` with these indices, in buffers.
-fn gather<'a, const N: usize>(
-    columns: [&Array; N],
-    indices: &[i32],
-    buffers: &'a mut [Vec<f32>; 5],
-) -> [&'a [f32]; N] {
-    let mut buffers = buffers.iter_mut();
-    columns.map(|column| {
-        let Some(rows) = buffers.next() else { unreachable!("a buffer for each column") };
-        let numbers = numbers_of(column);
-        match column.shape()[1] {
-            1 => {
-                rows.clear();
-                rows.extend(indices.iter().map(|&index| numbers[index as usize]));
-            }
-            2 => narrow_rows::<2>(&numbers, indices, rows),
-            3 => narrow_rows::<3>(&numbers, indices, rows),
-            4 => narrow_rows::<4>(&numbers, indices, rows),
-            width => {
-                rows.resize(indices.len() * width, 0.0);
-                for (row, &index) in rows.chunks_exact_mut(width).zip(indices) {
-                    row.copy_from_slice(&numbers[index as usize * width..][..width]);
-                }
-            }
-        }
-        &rows[..]
-    })
-}
-
-/// Rows of so few numbers that a loop over them would take longer than the copy.
-fn narrow_rows<const W: usize>(numbers: &[f32], indices: &[i32], rows: &mut Vec<f32>) {
-    let numbers = numbers.as_chunks::<W>().0;
-    rows.resize(indices.len() * W, 0.0);
-    for (row, &index) in rows.as_chunks_mut::<W>().0.iter_mut().zip(indices) {
-        *row = numbers[index as usize];
     }
 }

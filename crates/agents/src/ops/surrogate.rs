@@ -332,8 +332,10 @@ impl SurrogateOps for Flex {
         let log_stds = terms.log_stds([params, old_params]);
         let columns = Columns { actions, log_probs, advantages, old_outputs };
         let mut derivative = vec![0.0; outputs.len()];
-        let mut log_std = vec![0.0; log_stds[0].len()];
-        let metrics = flex::loss(terms, log_stds, outputs, &columns, &mut derivative, &mut log_std);
+        let size = advantages.len();
+        let sums = flex::sums(terms, log_stds, outputs, &columns, size, &mut derivative);
+        let (metrics, log_std) = flex::means(&sums, size, terms);
+        let mut log_std: Vec<f32> = log_std.collect();
         if log_std.is_empty() {
             log_std.push(0.0);
         }

@@ -98,21 +98,23 @@ impl ValueOps for Flex {
         let [values, returns, old_values] = [&values, &returns, &old_values].map(slice_of);
         let size = values.len();
         let mut derivative = vec![0.0; size];
-        let loss = loss(values, [returns, old_values], clip_range, coef, &mut derivative);
-        (tensor_of(vec![loss], [1]), tensor_of(derivative, [size, 1]))
+        let total = total(values, [returns, old_values], clip_range, coef, size, &mut derivative);
+        (tensor_of(vec![mean(total, size)], [1]), tensor_of(derivative, [size, 1]))
     }
 }
 
-/// The loss of `values` against returns, with the old values, on plain slices; writes its derivative.
-pub(super) fn loss(
+/// The sum of the squared errors of `values` against returns, with the old values, on plain slices; writes the loss's
+/// derivative. The loss is a mean over `of` samples, of which these are some.
+pub(super) fn total(
     values: &[f32],
     [returns, old_values]: [&[f32]; 2],
     clip_range: Option<f64>,
     coef: f64,
+    of: usize,
     derivative: &mut [f32],
-) -> f32 {
+) -> f64 {
     let size = values.len();
-    let scale = (2.0 * coef / size as f64) as f32;
+    let scale = (2.0 * coef / of as f64) as f32;
     let mut total = [0.0];
     let read = [(values, 1), (returns, 1), (old_values, 1)];
     sum(Samples::new(size, 1, read, [(derivative, 1)]), &mut total, &|chunk, total| {
@@ -134,5 +136,10 @@ pub(super) fn loss(
             *derivative = scale * slope;
         }
     });
-    (total[0] / size as f64) as f32
+    total[0]
+}
+
+/// The loss, from the sum over all `of` samples.
+pub(super) fn mean(total: f64, of: usize) -> f32 {
+    (total / of as f64) as f32
 }

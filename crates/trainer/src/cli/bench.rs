@@ -6,10 +6,12 @@ use crate::experiment::metrics::Progress;
 use crate::experiment::session::{self, Session};
 use crate::experiment::train::Iteration;
 use crate::terminal::Output;
-use agents::{Agent, Backend, Threads};
+use agents::ranks::Traffic;
+use agents::{Agent, Backend, Ranks, Threads};
 use envs::{Space, Task, VectorEnv};
 use serde::Serialize;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Each number is measured at least this long ...
@@ -39,6 +41,48 @@ struct OnBackend {
     acting: Option<f64>,
     update: Option<f64>,
     training: Option<f64>,
+    /// Between ranks, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    talk: Option<Talk>,
+}
+
+/// What ranks tell each other in an iteration, as rank 0 sees it.
+#[derive(Serialize)]
+struct Talk {
+    ranks: usize,
+    rounds: f64,
+    bytes: f64,
+    seconds_per_round: f64,
+    /// Share of the time in which nothing else was done.
+    waiting: f64,
+}
+
+impl Talk {
+    /// Of so many iterations that took so long; `None` where there is one rank.
+    fn new(ranks: &Ranks, before: Traffic, iterations: usize, seconds: f64) -> Option<Talk> {
+        let now = ranks.traffic();
+        let rounds = (now.rounds - before.rounds) as f64;
+        let waited = now.seconds - before.seconds;
+        (ranks.size() > 1).then(|| Talk {
+            ranks: ranks.size(),
+            rounds: rounds / iterations as f64,
+            bytes: (now.bytes - before.bytes) as f64 / iterations as f64,
+            seconds_per_round: waited / rounds,
+            waiting: waited / seconds,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Talk { ranks, rounds, bytes, seconds_per_round, waiting } = self;
+        format!(
+            "  {:<14} {ranks}: {rounds:.0} messages of {:.0} bytes in an iteration, {:.0} us each, {:.0} % of the \
+             time\n",
+            "ranks",
+            bytes / rounds,
+            seconds_per_round * 1e6,
+            waiting * 100.0
+        )
+    }
 }
 
 /// Prints environment, acting and update throughput, in environment steps per second.
@@ -52,7 +96,10 @@ pub fn bench(
     only: Option<Backend>,
     threads: NonZeroUsize,
     output: Output,
+    ranks: &Arc<Ranks>,
 ) -> Result<(), Error> {
+    // Other ranks may have other devices.
+    let only = only.or((ranks.size() > 1).then_some(experiment.backend));
     let steps = experiment.steps_per_iteration() as f64;
     output.text(|| {
         format!(
@@ -73,26 +120,32 @@ pub fn bench(
         let name = backend.name();
         if backend.devices().is_empty() {
             output.text(|| format!("  {name:<14} {:>12}\n", "no device"));
-            backends.push(OnBackend { name, acting: None, update: None, training: None });
+            let [acting, update, training] = [None; 3];
+            backends.push(OnBackend { name, acting, update, training, talk: None });
             continue;
         }
         let mut agent = session::agent(experiment, task, source, backend)?;
         agent.set_threads(Threads::new(threads));
+        agent.set_ranks(Arc::clone(ranks));
         let mut session = Session::new(experiment.clone(), task.clone(), agent)?;
         let (mut acting, mut updates) = (Vec::new(), Vec::new());
         // The first iteration warms up: buffers, caches, a GPU's kernels.
         iterate(&mut session)?;
-        let started = Instant::now();
-        while acting.len() < RUNS || started.elapsed() < TIME {
+        let (started, before) = (Instant::now(), ranks.traffic());
+        while ranks.from_first(acting.len() < RUNS || started.elapsed() < TIME) {
             let Iteration { acting_seconds, update_seconds, .. } = iterate(&mut session)?;
             acting.push(acting_seconds);
             updates.push(update_seconds);
         }
+        let talk = Talk::new(ranks, before, acting.len(), started.elapsed().as_secs_f64());
         let (act, update) = (median(acting), median(updates));
         let [acting, update, training] = [act, update, act + update].map(|seconds| steps / seconds);
         output.text(|| format!("  {name:<14} {acting:>12.0} {update:>12.0} {training:>12.0}\n"));
+        if let Some(talk) = &talk {
+            output.text(|| talk.text());
+        }
         let [acting, update, training] = [acting, update, training].map(Some);
-        backends.push(OnBackend { name, acting, update, training });
+        backends.push(OnBackend { name, acting, update, training, talk });
     }
     output.json(&Throughput {
         algorithm: experiment.agent.name(),

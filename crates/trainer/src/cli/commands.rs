@@ -10,6 +10,7 @@ use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::{self, Session, Trained};
 use crate::experiment::summary::EvalSummary;
 use crate::files;
+use crate::processes::Processes;
 use crate::registry::Registry;
 use crate::results;
 use crate::results::compare::compare;
@@ -19,6 +20,7 @@ use crate::results::plot;
 use crate::results::replay::{Chosen, Show, replay};
 use crate::results::report::report;
 use crate::results::watch::watch;
+use crate::submit::submit;
 use crate::sweep::{self, Cores, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
@@ -32,9 +34,12 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// Whatever ended it early, with its message and exit code.
-pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
+pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> Result<(), Error> {
+    let hushed = |quiet, json| Output::of(processes, quiet, json);
     match command {
-        Command::Init { env, algorithm, output } => init::init(&env, &algorithm, output, registry),
+        Command::Init { env, algorithm, command, output } => {
+            init::init(&env, &algorithm, command.as_deref(), output, registry)
+        }
         Command::Schema { output } => init::schema(output.as_deref(), registry),
         Command::Completions { shell } => {
             init::completions(shell, registry);
@@ -43,23 +48,30 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
         Command::Run { config, out, overwrite, resume, threads, sweep, shard, quiet, result } => {
             let threads = threads.count();
             let source = sweep::part(source(&config)?, shard)?;
-            let output = Output { quiet, json: result.json };
+            let output = hushed(quiet, result.json);
             if Sweep::is_in(&source)? {
+                no_ranks(processes, &config.config)?;
                 let begin = Begin { out, overwrite, resume };
                 return sweep::start(&source, registry, begin, cores(&sweep, threads), output);
             }
             no_sweep(&sweep, &config.config)?;
             let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-            run(&source, Begin { out, overwrite, resume }, control, registry)
+            run(&source, Begin { out, overwrite, resume }, control, registry, processes)
         }
-        Command::Resume { run, backend, set, threads, sweep, quiet, result } => {
+        Command::Resume { run, backend, set, shared, threads, sweep, quiet, result } => {
             let threads = threads.count();
-            let output = Output { quiet, json: result.json };
-            if !sweep::is_at(&run) {
+            let output = hushed(quiet, result.json);
+            if !processes.ranks().from_first(sweep::is_at(&run)) {
                 no_sweep(&sweep, &run)?;
+                if shared {
+                    let message = "--shared: is for a sweep, and this holds none";
+                    return Err(Error::Usage(format!("{}: {message}", run.display())));
+                }
                 let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-                return run::resume(run, overrides(&set, backend)?, control, registry);
+                let changes = overrides(&set, backend)?;
+                return run::resume(run, &changes, control, registry, processes);
             }
+            no_ranks(processes, &run)?;
             if backend.is_some() || !set.is_empty() {
                 let flag = if backend.is_some() { "--backend" } else { "--set" };
                 return Err(Error::Usage(format!(
@@ -67,13 +79,18 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
                      (--out DIR)"
                 )));
             }
-            sweep::resume(&run, registry, cores(&sweep, threads), output)
+            let go_on = if shared { sweep::share } else { sweep::resume };
+            go_on(&run, registry, cores(&sweep, threads), output)
+        }
+        Command::Submit { config, out, overwrite, job, result } => {
+            submit(&source(&config)?, out, overwrite, &job, loud(result), registry)
         }
         Command::Collect { parts, out, result } => {
             sweep::collect(&parts, out, registry, loud(result))
         }
         Command::Eval { episodes, csv, play, result } => {
-            eval(play, episodes, csv.as_deref(), loud(result), registry)
+            let output = hushed(false, result.json);
+            eval(play, episodes, csv.as_deref(), output, registry, processes)
         }
         Command::Replay { gif, csv, episodes, play: PlayArgs { policy, actions, seed } } => {
             let chosen = Chosen { episodes, seed, greedy: actions.are_greedy() };
@@ -94,7 +111,9 @@ pub fn execute(command: Command, registry: &Registry) -> Result<(), Error> {
             let source = source(&config)?;
             let experiment = Experiment::parse(&source, registry)?;
             let task = session::task(&experiment, registry)?;
-            bench(&experiment, &task, &source, only, threads.count(), loud(result))
+            processes.must_agree(&experiment.to_toml()?)?;
+            let (threads, output) = (threads.count(), hushed(false, result.json));
+            bench(&experiment, &task, &source, only, threads, output, processes.ranks())
         }
         Command::Compare { paths, thresholds, output, result } => {
             compare_runs(&paths, thresholds.into(), output.as_deref(), loud(result))
@@ -137,6 +156,18 @@ fn overrides(set: &[String], backend: Option<Backend>) -> Result<Vec<Override>, 
     Ok(overrides)
 }
 
+/// Refuses what ranks do not share.
+fn no_ranks(processes: &Processes, path: &Path) -> Result<(), Error> {
+    match processes.ranks().size() {
+        1 => Ok(()),
+        size => Err(Error::Usage(format!(
+            "{}: is a sweep, many runs, and {size} ranks train one; start it alone, on several machines each with a \
+             part of it (--shard)",
+            path.display()
+        ))),
+    }
+}
+
 fn source(config: &ConfigArgs) -> Result<Source, Error> {
     let mut overrides = overrides(&config.set, config.backend)?;
     overrides.extend(config.seed.map(|seed| Override::flag("seed", seed)));
@@ -153,20 +184,30 @@ fn run(
     Begin { out, overwrite, resume }: Begin,
     control: Control,
     registry: &Registry,
+    processes: &Processes,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
+    processes.must_agree(&experiment.to_toml()?)?;
     let directory = out.unwrap_or_else(|| run::default_directory(&experiment));
     let there = RunDir::at(directory.clone());
-    if resume && there.is_begun() {
-        run::must_have_begun_with(&experiment, &there, registry)?;
-        return run::resume(directory, Vec::new(), control, registry);
+    if resume && processes.ranks().from_first(there.is_begun()) {
+        if processes.is_first() {
+            run::must_have_begun_with(&experiment, &there, registry)?;
+        }
+        return run::resume(directory, &[], control, registry, processes);
     }
-    let session = Session::begin(experiment, source, registry)?;
-    for Finding { problem, cure, .. } in envs::check(&session.task, Effort::Short, None) {
-        terminal::warn(&format!("env.name: {}: {problem}; {cure}", session.task.name()));
+    let session = Session::begin_among(processes.ranks(), experiment, source, registry)?;
+    // One in another process is started by the training, and is checked when that is asked for.
+    if processes.is_first() && !session.task.spec().is_elsewhere {
+        for Finding { problem, cure, .. } in envs::check(&session.task, Effort::Short, None) {
+            terminal::warn(&format!("env.name: {}: {problem}; {cure}", session.task.name()));
+        }
     }
     let eval = &session.experiment.eval;
-    if eval.every_steps == 0 && (eval.stop_at.is_some() || eval.stop_at_success.is_some()) {
+    if processes.is_first()
+        && eval.every_steps == 0
+        && (eval.stop_at.is_some() || eval.stop_at_success.is_some())
+    {
         terminal::warn("eval.stop_at: there is no evaluation on the way; give eval.every_steps");
     }
     if !control.output.quiet
@@ -192,18 +233,21 @@ fn eval(
     csv: Option<&Path>,
     output: Output,
     registry: &Registry,
+    processes: &Processes,
 ) -> Result<(), Error> {
     if let Some(path) = csv {
         files::output(path, &["csv"])?;
     }
+    let ranks = processes.ranks();
     let Trained { experiment, task, agent, checkpoint } =
-        Trained::load(&RunDir::at(policy.run), policy.checkpoint, registry)?;
+        Trained::load_among(ranks, &RunDir::at(policy.run), policy.checkpoint, registry)?;
+    processes.must_agree(&experiment.to_toml()?)?;
     let seed = seed.unwrap_or(experiment.seed);
     let greedy = actions.are_greedy().unwrap_or(experiment.evaluates_greedily());
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
-    let evaluation =
-        agents::evaluate(agent.actor(), &task, episodes, seed, greedy).map_err(Error::Agent)?;
-    if let Some(path) = csv {
+    let evaluation = agents::evaluate_among(ranks, agent.actor(), &task, episodes, seed, greedy);
+    let evaluation = evaluation.map_err(Error::Agent)?;
+    if let Some(path) = csv.filter(|_| processes.is_first()) {
         // The same episodes again, one by one.
         let record = |index| agents::record(agent.actor(), &task, seed, index, greedy, usize::MAX);
         let recordings: Result<Vec<_>, _> = (0..episodes as u32).map(record).collect();
@@ -366,11 +410,18 @@ struct List {
     backends: Vec<Devices>,
 }
 
-/// An environment as it is with its defaults.
+/// An environment, and what it is with its defaults.
 #[derive(Serialize)]
 struct EnvironmentChoice {
     name: &'static str,
     description: &'static str,
+    /// `null` where a parameter must be given.
+    #[serde(flatten)]
+    defaults: Option<EnvironmentDefaults>,
+}
+
+#[derive(Serialize)]
+struct EnvironmentDefaults {
     /// Numbers.
     observation: usize,
     /// Numbers, or how many choices there are.
@@ -395,21 +446,19 @@ struct Devices {
 
 fn list(registry: &Registry, output: Output) {
     let choice = |(name, description)| Choice { name, description };
-    let environments = registry.environments.entries().iter().filter_map(|entry| {
-        let task = entry.task(&TaskConfig::default()).ok()?;
-        let spec = task.spec();
-        Some(EnvironmentChoice {
-            name: entry.name,
-            description: entry.description,
-            observation: spec.observation_space.width(),
-            action: match &spec.action_space {
+    let environments = registry.environments.entries().iter().map(|entry| {
+        let task = entry.task(&TaskConfig::default()).ok();
+        let defaults = task.map(|task| EnvironmentDefaults {
+            observation: task.spec().observation_space.width(),
+            action: match &task.spec().action_space {
                 Space::Discrete { n } => format!("one of {n}"),
                 Space::Box { low, .. } => terminal::count(low.len(), "number"),
             },
-            max_episode_steps: spec.max_episode_steps,
+            max_episode_steps: task.spec().max_episode_steps,
             nanoseconds_per_step: nanoseconds_per_step(&task),
             parameters: task.parameters().clone(),
-        })
+        });
+        EnvironmentChoice { name: entry.name, description: entry.description, defaults }
     });
     let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let backends = Backend::ALL.into_iter();
@@ -460,22 +509,21 @@ impl List {
             format!("  {name:<10} {devices}\n")
         });
         let environments = self.environments.iter().map(|one| {
-            let parameters = one.parameters.iter().map(|(name, value)| format!("{name} {value}"));
+            let name = format!("  {:<10} {}\n", one.name, one.description);
+            let Some(has) = &one.defaults else { return name };
+            let parameters = has.parameters.iter().map(|(name, value)| format!("{name} {value}"));
             let parameters: Vec<String> = parameters.collect();
-            let has = if parameters.is_empty() {
-                String::new()
-            } else {
-                format!("             {}\n", parameters.join(", "))
+            let parameters = match parameters.is_empty() {
+                true => String::new(),
+                false => format!("             {}\n", parameters.join(", ")),
             };
             format!(
-                "  {:<10} {}\n             observation: {}; action: {}; {} steps an episode, {:.0} ns a \
-                 step\n{has}",
-                one.name,
-                one.description,
-                terminal::count(one.observation, "number"),
-                one.action,
-                one.max_episode_steps,
-                one.nanoseconds_per_step
+                "{name}             observation: {}; action: {}; {} steps an episode, {:.0} ns a step\n\
+                 {parameters}",
+                terminal::count(has.observation, "number"),
+                has.action,
+                has.max_episode_steps,
+                has.nanoseconds_per_step
             )
         });
         let environments: String = environments.collect();

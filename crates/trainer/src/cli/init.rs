@@ -7,7 +7,7 @@ use crate::files;
 use crate::registry::Registry;
 use crate::terminal::{command, program, say};
 use clap_complete::Shell;
-use envs::Entry;
+use envs::{Entry, Space, Spec, TaskConfig};
 use std::path::{Path, PathBuf};
 
 /// The tuned configurations of the built-in environments, by algorithm and environment.
@@ -35,6 +35,7 @@ const TUNED: [(&str, &str, &str); 14] = [
 pub fn init(
     env: &str,
     algorithm: &str,
+    program: Option<&str>,
     output: Option<PathBuf>,
     registry: &Registry,
 ) -> Result<(), Error> {
@@ -60,6 +61,19 @@ pub fn init(
             config::init(&entry, algorithm, &name, registry)
         }
     };
+    let text = match (entry.name, program) {
+        ("process", Some(program)) => with_program(&text, &entry, program)?,
+        ("process", None) => {
+            let message = "process: say which program has the environment, such as \
+                           --command \"python3 -m backburn_env CartPole-v1\"";
+            return Err(Error::Usage(message.into()));
+        }
+        (_, Some(_)) => {
+            let message = format!("--command is for the environment process, and not for {env}");
+            return Err(Error::Usage(message));
+        }
+        _ => text,
+    };
     let path = output.unwrap_or_else(|| format!("{name}.toml").into());
     files::output(&path, &["toml"])?;
     let shown = path.display();
@@ -71,6 +85,33 @@ pub fn init(
     files::write_atomically(&path, &[text.as_bytes()])?;
     say(&format!("wrote {shown}\n  train  {}\n", command("run", &path)));
     Ok(())
+}
+
+/// A configuration of the environment that a program has, with what it says of itself.
+fn with_program(text: &str, entry: &Entry, program: &str) -> Result<String, Error> {
+    let wrong = |message: String| Error::Usage(format!("--command {program:?}: {message}"));
+    let words = shlex::split(program).ok_or_else(|| wrong("a quote is not closed".into()))?;
+    let parameters = [("command".to_owned(), words.clone().into())].into_iter().collect();
+    let config = TaskConfig { parameters, ..TaskConfig::default() };
+    let task = entry.task(&config).map_err(|error| wrong(error.message))?;
+    let Spec { observation_space, action_space, reward_terms, costs, .. } = task.spec();
+    let actions = match action_space {
+        Space::Discrete { n } => format!("{n} choices"),
+        Space::Box { low, high } => format!("{} numbers from {low:?} to {high:?}", low.len()),
+    };
+    let mut found = format!(
+        "# It has: observations of {} numbers; actions of {actions}; episodes of {} steps at most",
+        observation_space.width(),
+        task.spec().max_episode_steps,
+    );
+    for (what, names) in [("terms of the reward", reward_terms), ("costs", costs)] {
+        if !names.is_empty() {
+            found += &format!("; {what} {}", names.join(", "));
+        }
+    }
+    let (title, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let command = format!("command = {}", toml::Value::from(words));
+    Ok(format!("{title}\n{found}.\n{}", rest.replacen("command = []", &command, 1)))
 }
 
 /// The tuned configuration of a built-in environment; `None` for one of the user's own, which may go by
@@ -112,7 +153,9 @@ mod tests {
 
     #[test]
     fn every_built_in_environment_has_a_tuned_configuration_for_every_algorithm() {
-        for entry in envs::Environments::default().entries() {
+        // The robot of `arm` is the user's own, and its configurations are named by their robots.
+        let environments = envs::Environments::default();
+        for entry in environments.simulated().filter(|entry| entry.name != "arm") {
             let has_costs = !config::costs(entry).is_empty();
             let known = Algorithms::default();
             for one in known.all().iter().filter(|one| has_costs || !one.needs_constraint) {

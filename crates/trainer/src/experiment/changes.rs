@@ -32,11 +32,26 @@ struct File {
 /// # Errors
 /// When the file can't be read, or is not what [`write`] has written.
 pub fn read(path: &Path) -> Result<Vec<Change>, Error> {
+    parse(path, &text(path)?)
+}
+
+/// The file's text; empty where there is none.
+///
+/// # Errors
+/// When it can't be read.
+pub fn text(path: &Path) -> Result<String, Error> {
     if !path.is_file() {
-        return Ok(Vec::new());
+        return Ok(String::new());
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io("can't be read", path))?;
-    let file: File = toml::from_str(&text).map_err(|error| {
+    std::fs::read_to_string(path).map_err(Error::io("can't be read", path))
+}
+
+/// The changes that the file's text has.
+///
+/// # Errors
+/// When it is not what [`write`] has written.
+pub fn parse(path: &Path, text: &str) -> Result<Vec<Change>, Error> {
+    let file: File = toml::from_str(text).map_err(|error| {
         Error::Usage(format!("{}: holds no changes of a run: {}", path.display(), error.message()))
     })?;
     Ok(file.change)

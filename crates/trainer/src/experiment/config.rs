@@ -19,6 +19,7 @@ use crate::registry::Registry;
 use agents::RegisteredAlgorithm;
 use envs::Task;
 use serde::Deserialize;
+use serde_json::Value;
 use std::path::Path;
 use tables::File;
 use toml::Spanned;
@@ -108,7 +109,8 @@ impl Experiment {
 }
 
 impl Experiment {
-    /// Fills in every parameter of the environment, and checks them by making it.
+    /// Fills in every parameter of the environment, and checks them by making it. Paths of files become
+    /// absolute.
     ///
     /// # Errors
     /// As [`Experiment::parse`].
@@ -117,6 +119,12 @@ impl Experiment {
         let Some(entry) = registry.environments.get(name) else {
             return Err(source.error("env.name", &format!("there is no `{name}`")));
         };
+        for key in entry.files() {
+            if let Some(Value::String(path)) = self.env.parameters.get_mut(&key) {
+                let found = source.path_at(&format!("env.parameters.{key}"), path)?;
+                *path = found.to_string_lossy().into_owned();
+            }
+        }
         let task = entry.task(&self.env.task_config()).map_err(|error| {
             let key = error.key.as_deref().unwrap_or("parameters");
             source.error(&format!("env.{key}"), &explain::parameter(&error, name, registry))

@@ -25,6 +25,10 @@ const KEPT: [&str; 8] = [
 /// Several constraints are one value, so that they are kept as a whole.
 const SEVERAL: &str = "agent.constraint";
 
+/// Of those, what is no part of a task in other processes.
+const OF_PROCESSES: [&str; 3] =
+    ["env.parameters.processes", "env.parameters.start_timeout", "env.parameters.answer_timeout"];
+
 /// Of those, what makes of a policy's parameters the function that it is.
 const OF_POLICY: [&str; 4] =
     ["env.normalize_observations", "network.hidden", "network.activation", "network.squash"];
@@ -41,9 +45,21 @@ impl Fingerprint {
     /// Of a run of this experiment in this environment.
     ///
     /// # Errors
-    /// When the configuration can't be written as TOML, which validation rules out.
+    /// When the configuration can't be written as TOML, which validation rules out, or a file that it names
+    /// can't be read.
     pub fn new(experiment: &Experiment, task: &Task) -> Result<Fingerprint, Error> {
-        Ok(Fingerprint { settings: flattened(&experiment.to_table()?), task: task.fingerprint() })
+        let mut settings = flattened(&experiment.to_table()?);
+        if task.name() == "process" {
+            settings.retain(|key, _| !OF_PROCESSES.contains(&&**key));
+        }
+        // A file is what is in it, wherever it lies.
+        for (key, path) in task.files() {
+            let content = std::fs::read(path).map_err(Error::io("can't be read", path))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let what = format!("{name} with the checksum {:08x}", crc32c::crc32c(&content));
+            settings.insert(format!("env.parameters.{key}"), what);
+        }
+        Ok(Fingerprint { settings, task: task.fingerprint() })
     }
 
     /// What differs between the checkpoint that has this fingerprint and a run that has the other, of what

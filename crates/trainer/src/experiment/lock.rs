@@ -50,6 +50,39 @@ impl Lock {
         }
     }
 
+    /// Keeps off a directory who wants it for itself, and nobody else.
+    ///
+    /// # Errors
+    /// When one has it.
+    pub fn shared(directory: &Path) -> Result<Lock, Error> {
+        let path = directory.join(FILE);
+        let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = open.map_err(Error::io("can't be opened", &path))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::Usage(format!(
+                "{}: a process has this sweep for itself; wait until it is done",
+                directory.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(Error::io("can't be locked", &path)(error)),
+        }
+    }
+
+    /// The lock on a directory, unless another process has it.
+    ///
+    /// # Errors
+    /// When the file can't be opened, or the file system has no locks, without which nobody may share anything.
+    pub fn if_free(directory: &Path) -> Result<Option<Lock>, Error> {
+        let path = directory.join(FILE);
+        let open = File::options().write(true).create(true).truncate(false).open(&path);
+        let file = open.map_err(Error::io("can't be opened", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(Error::io("can't be locked", &path)(error)),
+        }
+    }
+
     /// Whether another process has the lock.
     #[must_use]
     pub fn is_held(directory: &Path) -> bool {

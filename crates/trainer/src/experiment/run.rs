@@ -7,12 +7,13 @@ use super::metrics::csv::{self, CsvSink};
 use super::metrics::progress::ProgressSink;
 use super::metrics::tensorboard::TensorBoardSink;
 use super::run_dir::RunDir;
-use super::session::Session;
+use super::session::{self, Session};
 use super::summary::Summary;
 use super::train::train;
 use super::verdict;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
+use crate::processes::Processes;
 use crate::registry::Registry;
 use crate::terminal::{Output, command};
 use agents::Threads;
@@ -58,7 +59,9 @@ pub fn start(
     control: Control,
 ) -> Result<(), Error> {
     let run = RunDir::at(directory);
-    let _lock = run.create(&session.experiment, overwrite)?;
+    let is_first = session.agent.ranks().rank() == 0;
+    let create = || run.create(&session.experiment, &session.task, overwrite);
+    let _lock = is_first.then(create).transpose()?;
     finish(session, &run, control)
 }
 
@@ -73,7 +76,12 @@ pub fn must_have_begun_with(
 ) -> Result<(), Error> {
     let (begun, _) = Experiment::read(&run.config(), &[], registry)?;
     let table = |of: &Experiment| Ok::<_, Error>(flattened(&of.to_table()?));
-    let differences = differences(&table(&begun)?, &table(experiment)?, |_| true);
+    // The run has copies of the files that it names, which its checkpoints compare.
+    let task = session::task(experiment, registry)?;
+    let files: Vec<String> = task.files().map(|(key, _)| format!("env.parameters.{key}")).collect();
+    let differences = differences(&table(&begun)?, &table(experiment)?, |key| {
+        !files.iter().any(|file| file == key)
+    });
     if differences.is_empty() {
         return Ok(());
     }
@@ -92,25 +100,34 @@ pub fn must_have_begun_with(
 /// When there is no run, its checkpoint is of another one, or it does not come to its end.
 pub fn resume(
     path: PathBuf,
-    changes: Vec<Override>,
+    changes: &[Override],
     control: Control,
     registry: &Registry,
+    processes: &Processes,
 ) -> Result<(), Error> {
-    let run = RunDir::at(path);
-    let _lock = run.open()?;
-    let (before, _) = run.experiment(Vec::new(), registry)?;
-    let (experiment, source) = run.experiment(changes, registry)?;
-    let mut session = Session::resume(&run, &before, experiment, &source, registry)?;
+    let (run, ranks) = (RunDir::at(path), processes.ranks());
+    let is_first = processes.is_first();
+    let _lock = is_first.then(|| run.open()).transpose()?;
+    let (before, _) = session::configuration(ranks, &run, &[], registry)?;
+    let (experiment, source) = session::configuration(ranks, &run, changes, registry)?;
+    processes.must_agree(&experiment.to_toml()?)?;
+    let mut session = Session::resume(ranks, &run, &before, experiment, &source, registry)?;
     let steps = session.progress.steps;
-    if run.record_changes(&before, &session.experiment, steps)? {
+    let record = || run.record_changes(&before, &session.experiment, steps);
+    let is_changed = is_first.then(record).transpose()?;
+    if ranks.from_first(is_changed) == Some(true) {
         // What has ended it may no longer hold.
         session.progress.ended_by = None;
     }
-    run.remove_old(steps, session.experiment.checkpoint.keep)?;
-    if session.is_finished() && run.summary().is_file() {
-        let summary = Summary::read(&run.summary())?;
+    if is_first {
+        run.remove_old(steps, session.experiment.checkpoint.keep)?;
+    }
+    if session.is_finished() && ranks.from_first(run.summary().is_file()) {
+        let summary = is_first.then(|| Summary::read(&run.summary())).transpose()?;
         // Another one is about what the run was before it went on.
-        if summary.steps == steps {
+        let summary = summary.filter(|summary| summary.steps == steps);
+        if ranks.from_first(summary.is_some()) {
+            let Some(summary) = summary else { return Ok(()) };
             control.output.result(&summary.of(run.path()), || {
                 format!(
                     "{}: finished, {steps} steps are done; see summary.json, or train longer: {} \
@@ -128,6 +145,10 @@ pub fn resume(
 /// Trains to the end and writes the summary.
 fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
     session.agent.set_threads(Threads::new(control.threads));
+    if session.agent.ranks().rank() > 0 {
+        // Rank 0 has the files, and says what is to be said.
+        return train(&mut session, None, &mut [], &Interrupt::listen_silently()).map(drop);
+    }
     let interrupt = Interrupt::listen();
     if control.until_stdin_ends {
         interrupt.listen_to_stdin();
@@ -143,7 +164,7 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
         let total = session.experiment.whole_steps();
         sinks.push(Box::new(ProgressSink::new(progress.steps, total)));
     }
-    let evaluation = train(&mut session, run, &mut sinks, &interrupt)?;
+    let evaluation = train(&mut session, Some(run), &mut sinks, &interrupt)?;
     drop(sinks);
     let verdict = verdict::of(&csv::read(&run.metrics())?);
     let summary = Summary::new(&session, &evaluation, verdict);

@@ -4,12 +4,12 @@ use crate::error::Error;
 use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::Problem;
-use crate::experiment::config::{Experiment, Override, Source};
+use crate::experiment::config::Experiment;
 use crate::experiment::lock::Lock;
 use crate::experiment::metrics::tensorboard;
 use crate::files;
-use crate::registry::Registry;
 use crate::terminal::{command, warn};
+use envs::Task;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -107,33 +107,25 @@ impl RunDir {
         self.checkpoints().join(format!("step-{steps:012}.ckpt"))
     }
 
-    /// The configuration as it holds now: what the run began with, its changes, and these.
-    ///
-    /// # Errors
-    /// When a file can't be read, or what it says is no experiment.
-    pub fn experiment(
-        &self,
-        more: Vec<Override>,
-        registry: &Registry,
-    ) -> Result<(Experiment, Source), Error> {
-        let changes = changes::read(&self.changes())?;
-        let overrides = [changes::overrides(&self.changes(), &changes)?, more].concat();
-        Experiment::read(&self.config(), &overrides, registry)
-    }
-
     /// Whether a run has begun here; a configuration alone may be anybody's.
     #[must_use]
     pub fn is_begun(&self) -> bool {
         self.config().is_file() && self.checkpoints().is_dir()
     }
 
-    /// Makes the directory for a new run and writes its configuration.
+    /// Makes the directory for a new run and writes its configuration, with the files that it names beside
+    /// it.
     ///
     /// # Errors
     /// When it holds a run already, unless that is to be overwritten, or other things, or can't be
     /// written.
-    pub fn create(&self, experiment: &Experiment, overwrite: bool) -> Result<Lock, Error> {
-        let config = experiment.to_toml()?;
+    pub fn create(
+        &self,
+        experiment: &Experiment,
+        task: &Task,
+        overwrite: bool,
+    ) -> Result<Lock, Error> {
+        let config = experiment.to_toml_beside(task.files())?;
         let path = self.path.display();
         if self.path.exists() && !self.path.is_dir() {
             return Err(Error::Usage(format!("{path}: is a file; a run needs a directory")));
@@ -167,8 +159,27 @@ impl RunDir {
             (false, false) => {}
             _ => self.remove_run()?,
         }
+        for (_, path) in task.files() {
+            self.keep(path, overwrite)?;
+        }
         files::write_atomically(&self.config(), &[config.as_bytes()])?;
         Ok(lock)
+    }
+
+    /// Keeps a copy of a file that the run needs.
+    fn keep(&self, path: &Path, overwrite: bool) -> Result<(), Error> {
+        let content = fs::read(path).map_err(Error::io("can't be read", path))?;
+        let copy = self.path.join(path.file_name().unwrap_or_default());
+        let is_own = [self.config(), self.metrics(), self.summary(), self.checkpoints()];
+        let is_there = copy.exists() && fs::read(&copy).ok().as_ref() != Some(&content);
+        if is_own.contains(&copy) || (is_there && !overwrite) {
+            return Err(Error::Usage(format!(
+                "{}: is there already, where the run keeps its copy of {}; write elsewhere (--out DIR)",
+                copy.display(),
+                path.display()
+            )));
+        }
+        files::write_atomically(&copy, &[&content])
     }
 
     /// Opens the directory of a run that is to go on, and clears away unfinished files.

@@ -4,16 +4,19 @@ use crate::error::Error;
 use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
-use crate::experiment::config::{Experiment, Source, WarmStart};
+use crate::experiment::config::{Experiment, Override, Source, WarmStart};
 use crate::experiment::fingerprint::Fingerprint;
 use crate::experiment::metrics::{EndedBy, Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
-use crate::terminal::{command, warn};
+use crate::terminal::{self, command, warn};
 use agents::policy::Policy;
-use agents::{Agent, AgentError, Backend, Collector, Evaluation, cost_indices};
+use agents::{
+    Agent, AgentError, Backend, Collector, Evaluation, Ranks, cost_indices, evaluate_among,
+};
 use envs::{RunningMeanStd, Spec, Task, VectorEnv};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Everything that a run needs while it goes on.
 pub struct Session {
@@ -46,8 +49,19 @@ impl Session {
         source: &Source,
         registry: &Registry,
     ) -> Result<Session, Error> {
+        Session::begin_among(&Arc::default(), experiment, source, registry)
+    }
+
+    /// [`Session::begin`] together with other ranks.
+    pub(crate) fn begin_among(
+        ranks: &Arc<Ranks>,
+        experiment: Experiment,
+        source: &Source,
+        registry: &Registry,
+    ) -> Result<Session, Error> {
         let task = task(&experiment, registry)?;
         let mut agent = agent(&experiment, &task, source, experiment.backend)?;
+        agent.set_ranks(Arc::clone(ranks));
         let rewards = warm_start(&mut agent, &experiment, &task, source)?;
         let mut session = Session::new(experiment, task, agent)?;
         if let Some(rewards) = rewards {
@@ -57,26 +71,31 @@ impl Session {
     }
 
     /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one. What
-    /// its directory says is `before`, and what is to hold from now on the `experiment`.
+    /// its directory says is `before`, and what is to hold from now on the `experiment`. Rank 0 reads the
+    /// files.
     ///
     /// # Errors
     /// As [`Session::begin`], and when no checkpoint is usable, or of another configuration.
     pub fn resume(
+        ranks: &Arc<Ranks>,
         run: &RunDir,
         before: &Experiment,
         experiment: Experiment,
         source: &Source,
         registry: &Registry,
     ) -> Result<Session, Error> {
-        let Some((path, checkpoint)) = run.load(Which::Latest)? else {
-            return Session::begin(experiment, source, registry);
+        let Some((path, checkpoint)) = load(ranks, run, Which::Latest)? else {
+            return Session::begin_among(ranks, experiment, source, registry);
         };
         let task = task(&experiment, registry)?;
         must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
         let steps = checkpoint.progress.steps;
-        let changes = changes::read(&run.changes())?.into_iter();
-        let known: Vec<String> =
-            changes.filter(|change| change.step >= steps).map(|change| change.key).collect();
+        let changes = match ranks.rank() {
+            0 => changes::read(&run.changes())?,
+            _ => Vec::new(),
+        };
+        let known = changes.into_iter().filter(|change| change.step >= steps);
+        let known: Vec<String> = ranks.from_first(known.map(|change| change.key).collect());
         let edits = checkpoint.fingerprint.edits(&Fingerprint::new(before, &task)?, &known);
         if !edits.is_empty() {
             return Err(Error::Usage(format!(
@@ -87,7 +106,8 @@ impl Session {
                 command("resume", run.path())
             )));
         }
-        let agent = blank_agent(&experiment, &task, source, experiment.backend)?;
+        let mut agent = blank_agent(&experiment, &task, source, experiment.backend)?;
+        agent.set_ranks(Arc::clone(ranks));
         let mut session = Session::new(experiment, task, agent)?;
         session.restore(path, checkpoint)?;
         Ok(session)
@@ -96,14 +116,24 @@ impl Session {
     /// A run at its beginning with an agent of [`agent`].
     ///
     /// # Errors
-    /// When an environment's first observation is not finite.
+    /// When there are more ranks than environments, or an environment's first observation is not finite.
     pub(crate) fn new(
         experiment: Experiment,
         task: Task,
         mut agent: Agent,
     ) -> Result<Session, Error> {
         let Experiment { seed, env, .. } = &experiment;
-        let envs = VectorEnv::new(&task, *seed, 0, env.num_envs);
+        let ranks = agent.ranks();
+        if ranks.size() > env.num_envs {
+            return Err(Error::Usage(format!(
+                "env.num_envs: {} environments are too few for {} ranks, which each act in some of their own; start \
+                 fewer, or raise it",
+                env.num_envs,
+                ranks.size()
+            )));
+        }
+        let own = ranks.share(env.num_envs);
+        let envs = VectorEnv::new(&task, *seed, own.start as u32, own.len());
         let collector =
             Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
         Ok(Session {
@@ -135,24 +165,33 @@ impl Session {
         }
         self.agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
         self.collector.set_state(checkpoint.collector).map_err(|error| foreign(error, &path))?;
+        if !self.task.spec().saves_state {
+            self.collector.take_new_episodes(&self.agent);
+            terminal::hint(
+                "the environment's state can't be saved: the run goes on with new episodes, and not \
+                 as if it had not stopped",
+            );
+        }
         self.progress = progress;
         self.recent = checkpoint.recent;
         self.saved = Some(path);
         Ok(())
     }
 
-    /// A copy of everything that goes on changing.
+    /// A copy of everything that goes on changing, of which ranks that train together have parts: all of them ask
+    /// for it at the same time.
     ///
     /// # Errors
-    /// When the algorithm's state can't be written down.
+    /// When the algorithm's state can't be written down, or the environments' can't be had.
     pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        Ok(Checkpoint {
+        let checkpoint = Checkpoint {
             fingerprint: self.fingerprint.clone(),
             agent: self.agent.state().map_err(Error::Agent)?,
             collector: self.collector.state(),
             progress: self.progress,
             recent: self.recent.clone(),
-        })
+        };
+        self.collector.failure().map_or(Ok(checkpoint), |failure| Err(Error::Agent(failure)))
     }
 
     /// Whether the last iteration is done.
@@ -191,7 +230,36 @@ impl Session {
     pub fn evaluate(&self) -> Result<Evaluation, AgentError> {
         let Experiment { seed, eval, .. } = &self.experiment;
         let greedy = self.experiment.evaluates_greedily();
-        agents::evaluate(self.agent.actor(), &self.task, eval.episodes, *seed, greedy)
+        let ranks = self.agent.ranks();
+        evaluate_among(&ranks, self.agent.actor(), &self.task, eval.episodes, *seed, greedy)
+    }
+
+    /// Whether any rank is to stop. Notices ranks whose parameters are not those of rank 0.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub(crate) fn agree(&self, stop: bool) -> Result<bool, Error> {
+        let ranks = self.agent.ranks();
+        if ranks.size() == 1 {
+            return Ok(stop);
+        }
+        let vectors = self.agent.critics().iter().map(|critic| &critic.state.params[..]);
+        let numbers = [self.agent.actor().params()].into_iter().chain(vectors).flatten();
+        let bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        let all = ranks.gather(&(crc32c::crc32c(&bytes), stop));
+        if let Some(rank) = all.iter().position(|(checksum, _)| *checksum != all[0].0) {
+            let saved =
+                self.saved.as_ref().map(|path| format!("the last good one is {}", path.display()));
+            return Err(Error::Failed(format!(
+                "iteration {}: {} has other parameters than {}, which the same program on sound machines can't have; \
+                 no checkpoint of it is saved ({})",
+                self.progress.iterations,
+                ranks.name(rank),
+                ranks.name(0),
+                saved.unwrap_or_else(|| "there is none yet".into()),
+            )));
+        }
+        Ok(all.iter().any(|(_, stop)| *stop))
     }
 
     /// What an evaluation counts among others for the best checkpoint: the mean return, less what it cost
@@ -287,14 +355,20 @@ pub fn warm_start(
         return Ok(None);
     };
     let wrong = |message: String| source.error("warm_start", &message);
-    let checkpoint = if path.is_dir() {
+    let ranks = agent.ranks();
+    let mut checkpoint = None;
+    if ranks.rank() == 0 && path.is_dir() {
         let run = RunDir::at(path.clone());
         let found = run.load(Which::Latest).map_err(|error| wrong(error.to_string()))?;
-        found.map(|(_, checkpoint)| checkpoint).ok_or_else(|| {
-            wrong(format!("{}: holds no checkpoint; give a run directory", path.display()))
-        })?
-    } else {
-        Checkpoint::read(path).map_err(|error| wrong(error.to_string()))?
+        checkpoint = found.map(|(_, checkpoint)| checkpoint);
+    } else if ranks.rank() == 0 {
+        checkpoint = Some(Checkpoint::read(path).map_err(|error| wrong(error.to_string()))?);
+    }
+    let Some(checkpoint) = ranks.from_first(checkpoint) else {
+        return Err(wrong(format!(
+            "{}: holds no checkpoint; give a run directory",
+            path.display()
+        )));
     };
     let own = Fingerprint::new(experiment, task)?;
     let differences = checkpoint.fingerprint.differences_of_policy(&own);
@@ -319,6 +393,35 @@ pub fn warm_start(
         .warm_start(&checkpoint.agent, *critic)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     Ok(rewards.filter(|_| *critic))
+}
+
+/// Reads a run's checkpoint on rank 0, for all ranks.
+fn load(ranks: &Ranks, run: &RunDir, which: Which) -> Result<Option<(PathBuf, Checkpoint)>, Error> {
+    let found = if ranks.rank() == 0 { run.load(which)? } else { None };
+    Ok(ranks.from_first(found))
+}
+
+/// Reads a run's configuration as it holds now on rank 0, for all ranks: what the run began with, its changes,
+/// and `overrides`.
+///
+/// # Errors
+/// When it can't be read or is none.
+pub(crate) fn configuration(
+    ranks: &Ranks,
+    run: &RunDir,
+    overrides: &[Override],
+    registry: &Registry,
+) -> Result<(Experiment, Source), Error> {
+    let path = run.config();
+    let is_first = ranks.rank() == 0;
+    let first = is_first.then(|| Source::read(&path, &[])).transpose()?;
+    let text = ranks.from_first(first.as_ref().map(|source| source.text().to_owned()));
+    let source = first.unwrap_or_else(|| Source::new(&path, text.unwrap_or_default(), &[]));
+    let changes = is_first.then(|| changes::text(&run.changes())).transpose()?;
+    let changes = changes::parse(&run.changes(), &ranks.from_first(changes).unwrap_or_default())?;
+    let changes = changes::overrides(&run.changes(), &changes)?;
+    let source = source.with([changes, overrides.to_vec()].concat());
+    Ok((Experiment::parse(&source, registry)?, source))
 }
 
 /// Refuses a checkpoint whose state has no meaning in this run, and warns where the code of the task is not
@@ -388,11 +491,23 @@ impl Trained {
     /// # Errors
     /// When the directory holds no run, no such checkpoint, or one that does not fit its configuration.
     pub(crate) fn load(run: &RunDir, which: Which, registry: &Registry) -> Result<Trained, Error> {
-        run.must_hold_a_run()?;
-        let (experiment, source) = run.experiment(Vec::new(), registry)?;
+        Trained::load_among(&Ranks::default(), run, which, registry)
+    }
+
+    /// The same for all ranks; rank 0 reads the files.
+    pub(crate) fn load_among(
+        ranks: &Ranks,
+        run: &RunDir,
+        which: Which,
+        registry: &Registry,
+    ) -> Result<Trained, Error> {
+        if ranks.rank() == 0 {
+            run.must_hold_a_run()?;
+        }
+        let (experiment, source) = configuration(ranks, run, &[], registry)?;
         let task = task(&experiment, registry)?;
         let mut agent = blank_agent(&experiment, &task, &source, Backend::Flex)?;
-        let Some((path, checkpoint)) = run.load(which)? else {
+        let Some((path, checkpoint)) = load(ranks, run, which)? else {
             return Err(Error::Usage(format!(
                 "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
                  goes on with the run",
@@ -413,4 +528,49 @@ fn foreign(error: AgentError, path: &Path) -> Error {
         other => Problem::Mismatch(other.to_string()),
     };
     problem.of(path).into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use agents::Messenger;
+
+    /// The other one of two ranks, which says what this one does but for a bit.
+    #[derive(Debug)]
+    struct Liar {
+        lies: bool,
+    }
+
+    impl Messenger for Liar {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn size(&self) -> usize {
+            2
+        }
+
+        fn exchange(&self, to: &[(usize, &[u8])], _: &[usize]) -> Vec<Vec<u8>> {
+            let mut message = to[0].1.to_vec();
+            message[0] ^= u8::from(self.lies);
+            vec![message]
+        }
+    }
+
+    #[test]
+    fn a_rank_with_other_parameters_is_named() {
+        let text = "env.name = 'pendulum'\nagent.algorithm = 'ppo'";
+        let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
+        let registry = Registry::default();
+        let experiment = Experiment::parse(&source, &registry).unwrap();
+        let mut session = Session::begin(experiment, &source, &registry).unwrap();
+        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: false })));
+        assert!(!session.agree(false).unwrap());
+        assert!(session.agree(true).unwrap());
+        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: true })));
+        let error = session.agree(false).unwrap_err().to_string();
+        assert!(error.contains("rank 1 has other parameters than rank 0"), "{error}");
+    }
 }

@@ -7,16 +7,18 @@ use crate::experiment::session::Session;
 use crate::interrupt::Interrupt;
 use agents::{AgentError, Evaluation, Metrics};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::Instant;
 
-/// Trains to the end and returns the evaluation of the final policy.
+/// Trains to the end and returns the evaluation of the final policy. Of ranks that train together one has the run's
+/// directory and sinks.
 ///
 /// # Errors
 /// When a number is not finite, a file can't be written, or the user interrupts; in the last case
 /// after a checkpoint was saved.
 pub fn train(
     session: &mut Session,
-    run: &RunDir,
+    run: Option<&RunDir>,
     sinks: &mut [Box<dyn Sink>],
     interrupt: &Interrupt,
 ) -> Result<Evaluation, Error> {
@@ -29,7 +31,9 @@ pub fn train(
             session.iterate().map_err(|error| failure(session, error))?;
 
         let seconds = || elapsed_before + started.elapsed().as_secs_f64();
-        if session.experiment.max_seconds.is_some_and(|most| seconds() >= most)
+        // The clock of rank 0 is that of all.
+        if let Some(most) = session.experiment.max_seconds
+            && session.agent.ranks().from_first(seconds() >= most)
             && !session.is_finished()
         {
             session.progress.ended_by = Some(EndedBy::MaxSeconds);
@@ -45,6 +49,7 @@ pub fn train(
             session.progress.ended_by =
                 evaluation.as_ref().and_then(|evaluation| session.is_reached(evaluation));
         }
+        let stop = session.agree(interrupt.is_requested())? && !session.is_finished();
         let record = Record::new(
             &session.progress,
             &session.recent,
@@ -61,18 +66,20 @@ pub fn train(
         let is_best = score.is_some() && score > session.progress.best_return;
         if is_best {
             session.progress.best_return = score;
-            run.save_best(&session.checkpoint()?)?;
+            let checkpoint = session.checkpoint()?;
+            run.map_or(Ok(()), |run| run.save_best(&checkpoint))?;
         }
-        let stop = interrupt.is_requested() && !session.is_finished();
         if stop || session.is_due(session.experiment.checkpoint.every_steps) {
             for sink in sinks.iter_mut() {
                 sink.sync()?;
             }
             let keep = session.experiment.checkpoint.keep;
-            session.saved = Some(run.save(&session.checkpoint()?, keep)?);
+            let checkpoint = session.checkpoint()?;
+            let saved = run.map(|run| run.save(&checkpoint, keep)).transpose()?;
+            session.saved = session.agent.ranks().from_first(saved);
         }
         if stop {
-            let directory = run.path().to_owned();
+            let directory = run.map_or_else(PathBuf::new, |run| run.path().to_owned());
             return Err(Error::Interrupted { steps: session.progress.steps, directory });
         }
         last_evaluation = evaluation;
@@ -104,7 +111,12 @@ impl Session {
     /// without memory, say) is an error like any other. The session must not be used then.
     pub fn iterate(&mut self) -> Result<Iteration, AgentError> {
         let threads = self.agent.threads();
-        let attempt = || threads.keep_awake(|| self.attempt());
+        // Other processes need the cores while they step; an update keeps the threads awake itself.
+        let is_elsewhere = self.task.spec().is_elsewhere;
+        let attempt = || match is_elsewhere {
+            true => self.attempt(),
+            false => threads.keep_awake(|| self.attempt()),
+        };
         catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

@@ -10,6 +10,7 @@ use crate::files;
 use crate::registry::Registry;
 use crate::terminal::{Align, columns, command, hint, say};
 use agents::{Decision, GreedyPolicy};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Kinds of files that a policy is exported to.
@@ -84,16 +85,31 @@ pub fn export(
 
 /// Where a policy comes from.
 fn known(trained: &Trained) -> Vec<(&'static str, String)> {
-    let Trained { experiment, checkpoint, .. } = trained;
+    let Trained { experiment, checkpoint, task, .. } = trained;
     let checkpoint = checkpoint.file_name().unwrap_or_default().to_string_lossy();
-    vec![
+    let mut known = vec![
         ("environment", experiment.env.name.clone()),
         ("algorithm", experiment.agent.name().into()),
         ("experiment", experiment.name.clone()),
         ("seed", experiment.seed.to_string()),
         ("checkpoint", checkpoint.into_owned()),
         ("backburn", env!("CARGO_PKG_VERSION").into()),
-    ]
+    ];
+    let spec = task.spec();
+    for (key, names) in
+        [("observation_names", &spec.observation_names), ("action_names", &spec.action_names)]
+    {
+        if !names.is_empty() {
+            known.push((key, json!(names).to_string()));
+        }
+    }
+    if let Some(seconds) = spec.step_seconds {
+        known.push((
+            "step_seconds",
+            (seconds * f64::from(experiment.env.action_repeat)).to_string(),
+        ));
+    }
+    known
 }
 
 fn summary(

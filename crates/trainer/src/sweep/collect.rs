@@ -23,9 +23,9 @@ pub fn collect(
     registry: &Registry,
     output: Output,
 ) -> Result<(), Error> {
-    let (sweep, text) = read(&parts[0])?;
+    let (sweep, text) = read(&parts[0], registry)?;
     for part in &parts[1..] {
-        if read(part)?.1 != text {
+        if read(part, registry)?.1 != text {
             return Err(another(part, &parts[0]));
         }
     }
@@ -35,7 +35,7 @@ pub fn collect(
     let _lock = Lock::on(&root, "sweep")?;
     if !file.is_file() {
         files::write_atomically(&file, &[text.as_bytes()])?;
-    } else if read(&root)?.1 != text {
+    } else if read(&root, registry)?.1 != text {
         return Err(another(&root, &parts[0]));
     }
     for part in parts {
@@ -77,7 +77,7 @@ pub fn collect(
 }
 
 /// A part as the whole that it is a part of.
-fn read(part: &Path) -> Result<(Sweep, String), Error> {
+fn read(part: &Path, registry: &Registry) -> Result<(Sweep, String), Error> {
     if !is_at(part) {
         return Err(Error::Usage(format!(
             "{}: holds no sweep; give the directories of its parts, such as runs/NAME-shard-1-of-4",
@@ -86,7 +86,7 @@ fn read(part: &Path) -> Result<(Sweep, String), Error> {
     }
     let mut sweep = parsed(&Source::read(&part.join(FILE), &[])?)?;
     sweep.shard = None;
-    let text = sweep.to_toml()?;
+    let text = sweep.to_toml(registry)?;
     Ok((sweep, text))
 }
 

@@ -16,7 +16,7 @@ use crate::registry::Registry;
 use crate::terminal::{Output, command};
 use serde::Serialize;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file that makes a directory that of a sweep.
 pub const FILE: &str = "sweep.toml";
@@ -53,16 +53,56 @@ pub fn start(
     cores: Cores,
     output: Output,
 ) -> Result<(), Error> {
-    let sweep = parsed(source)?;
-    let root = out.unwrap_or_else(|| default_root(&sweep));
-    if goes_on && is_at(&root) {
-        must_have_begun_with(&sweep, &root)?;
-        return resume(&root, registry, cores, output);
+    if goes_on {
+        let sweep = parsed(source)?;
+        let root = out.clone().unwrap_or_else(|| default_root(&sweep));
+        if is_at(&root) {
+            must_have_begun_with(&sweep, &root, registry)?;
+            return resume(&root, registry, cores, output);
+        }
     }
+    let (sweep, trials, root, lock) = begin(source, registry, out, overwrite)?;
+    run(&sweep, trials, registry, &root, cores, output, &lock)
+}
+
+/// Makes the directory of a sweep whose trials others will run. Returns it, and how many trials there are.
+///
+/// # Errors
+/// As [`start`]; and when trials are chosen by the results of others.
+pub fn prepare(
+    source: &Source,
+    registry: &Registry,
+    out: Option<PathBuf>,
+    overwrite: bool,
+) -> Result<(PathBuf, usize), Error> {
+    must_not_learn(&parsed(source)?)?;
+    let (sweep, _, root, _lock) = begin(source, registry, out, overwrite)?;
+    Ok((root, sweep.numbers().count()))
+}
+
+/// Refuses to share trials that are chosen by the results of others, or stopped because of them.
+fn must_not_learn(sweep: &Sweep) -> Result<(), Error> {
+    if sweep.space.learns() || sweep.pruner.is_some() {
+        let message = "[sweep]: a search by TPE and a pruner need one process that knows all results, and can't be \
+                       shared; take sampler = \"random\" and no pruner";
+        return Err(Error::Usage(message.into()));
+    }
+    Ok(())
+}
+
+/// A sweep at its beginning, in a directory of its own.
+fn begin(
+    source: &Source,
+    registry: &Registry,
+    out: Option<PathBuf>,
+    overwrite: bool,
+) -> Result<(Sweep, Vec<Trial>, PathBuf, Lock), Error> {
+    let sweep = parsed(source)?;
     let trials = sweep.trials(registry)?;
     for trial in &trials {
         trial.experiment.backend.open()?;
     }
+    let root = out.unwrap_or_else(|| default_root(&sweep));
     let path = root.display();
     if root.exists() && !root.is_dir() {
         return Err(Error::Usage(format!("{path}: is a file; a sweep needs a directory")));
@@ -84,8 +124,14 @@ pub fn start(
         }
         remove(&root)?;
     }
-    files::write_atomically(&file, &[sweep.to_toml()?.as_bytes()])?;
-    run(&sweep, trials, registry, &root, cores, output, &lock)
+    files::write_atomically(&file, &[sweep.to_toml(registry)?.as_bytes()])?;
+    if !sweep.files(registry).is_empty() {
+        // Paths that are relative to another directory are absolute in there.
+        let sweep = parsed(&Source::read(&file, &[])?)?;
+        let trials = sweep.trials(registry)?;
+        return Ok((sweep, trials, root, lock));
+    }
+    Ok((sweep, trials, root, lock))
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
@@ -99,9 +145,10 @@ pub fn resume(root: &Path, registry: &Registry, cores: Cores, output: Output) ->
 }
 
 /// Refuses a sweep that was begun with another configuration than this one.
-fn must_have_begun_with(sweep: &Sweep, root: &Path) -> Result<(), Error> {
+fn must_have_begun_with(sweep: &Sweep, root: &Path, registry: &Registry) -> Result<(), Error> {
     let begun = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    let table = |of: &Sweep| Ok::<_, Error>(flattened(&of.to_toml()?.parse().unwrap_or_default()));
+    let table =
+        |of: &Sweep| Ok::<_, Error>(flattened(&of.to_toml(registry)?.parse().unwrap_or_default()));
     let differences = differences(&table(&begun)?, &table(sweep)?, |_| true);
     if differences.is_empty() {
         return Ok(());
@@ -112,6 +159,36 @@ fn must_have_begun_with(sweep: &Sweep, root: &Path) -> Result<(), Error> {
         root.display(),
         differences.join(", ")
     )))
+}
+
+/// Works on a sweep that other processes, on this machine or others, work on too: takes runs that nobody works on
+/// until there is none left. What failed elsewhere is left to [`resume`].
+///
+/// # Errors
+/// When the directory is not that of a sweep, one process has it for itself, or it is interrupted.
+pub fn share(root: &Path, registry: &Registry, cores: Cores, output: Output) -> Result<(), Error> {
+    let _lock = Lock::shared(root)?;
+    let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
+    must_not_learn(&sweep)?;
+    let interrupt = Interrupt::listen();
+    let trials = sweep.trials(registry)?;
+    let mut runner = Runner {
+        entries: entries(&sweep, trials, root)?,
+        sweep: &sweep,
+        registry,
+        root,
+        cores: cores.among(sweep.numbers().count() * sweep.seeds.len()),
+        interrupt: &interrupt,
+        progress: ProgressDisplay::new(output.quiet),
+        is_sweep: false,
+        shared: Some(Vec::new()),
+        workers: Vec::new(),
+    };
+    if runner.drive()? {
+        let (finished, runs) = (runner.finished(), runner.runs());
+        return Err(Error::SweepInterrupted { finished, runs, directory: root.to_owned() });
+    }
+    Ok(())
 }
 
 /// Whether a sweep is in this directory.
@@ -150,7 +227,7 @@ pub fn check(source: &Source, output: Output, registry: &Registry) -> Result<(),
         0 => String::new(),
         seeds => format!(", and {seeds} more to confirm the winner"),
     };
-    let (toml, runs, steps) = (sweep.to_toml()?, count * seeds, total * seeds as u64);
+    let (toml, runs, steps) = (sweep.to_toml(registry)?, count * seeds, total * seeds as u64);
     output.text(|| {
         let most = if sweep.space.learns() { "at most " } else { "" };
         format!(
@@ -224,6 +301,7 @@ fn run(
         progress: ProgressDisplay::new(output.quiet),
         entries,
         is_sweep: true,
+        shared: None,
         workers: Vec::new(),
     };
     let interrupted = runner.drive()?;
@@ -292,6 +370,7 @@ fn confirm(
         progress: ProgressDisplay::new(quiet),
         entries: vec![TrialState::load(sweep, trial, directory, &seeds)?],
         is_sweep: false,
+        shared: None,
         workers: Vec::new(),
     };
     if runner.drive()? {

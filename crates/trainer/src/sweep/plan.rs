@@ -328,11 +328,11 @@ impl Sweep {
     }
 
     /// The configuration with every override put in, and what `[sweep]` leaves out: reading it gives
-    /// the same sweep.
+    /// the same sweep, wherever it lies.
     ///
     /// # Errors
     /// When a value can't be written in TOML, which validation rules out.
-    pub fn to_toml(&self) -> Result<String, Error> {
+    pub fn to_toml(&self, registry: &Registry) -> Result<String, Error> {
         let problem = |error: &dyn Display| {
             Error::Failed(format!("the sweep can't be written as TOML: {error}"))
         };
@@ -340,6 +340,8 @@ impl Sweep {
         let mut root =
             toml::Table::deserialize(toml::Deserializer::from(root)).map_err(|e| problem(&e))?;
         root.insert("name".into(), Value::String(self.name.clone()));
+        let files = self.files(registry);
+        self.make_absolute(&mut root, "", &files)?;
         if let Some(Value::Table(sweep)) = root.get_mut("sweep") {
             let seeds = self.seeds.iter().map(|&seed| Value::Integer(seed as i64)).collect();
             if self.shard.is_none() {
@@ -357,6 +359,50 @@ impl Sweep {
             }
         }
         toml::to_string(&root).map_err(|error| problem(&error))
+    }
+}
+
+impl Sweep {
+    /// The dotted keys of the environment's parameters that are paths of files.
+    pub fn files(&self, registry: &Registry) -> Vec<String> {
+        let Ok(table) = self.source.table() else { return Vec::new() };
+        let name = table
+            .get_ref()
+            .get("env")
+            .and_then(|env| env.get_ref().get("name")?.get_ref().as_str());
+        let entry = name.and_then(|name| registry.environments.get(name));
+        let keys = entry.map(|entry| entry.files()).unwrap_or_default();
+        keys.into_iter().map(|key| format!("env.parameters.{key}")).collect()
+    }
+
+    /// Makes the paths at these dotted keys absolute, in the tables and in what is swept.
+    fn make_absolute(
+        &self,
+        table: &mut toml::Table,
+        place: &str,
+        files: &[String],
+    ) -> Result<(), Error> {
+        for (key, value) in table {
+            let dotted = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+            let is_file = files.iter().any(|file| *file == dotted || file == key);
+            let absolute = |path: &mut String| -> Result<(), Error> {
+                *path = self.source.path_at(&dotted, path)?.to_string_lossy().into_owned();
+                Ok(())
+            };
+            match value {
+                Value::Table(inside) => self.make_absolute(inside, &dotted, files)?,
+                Value::String(path) if is_file => absolute(path)?,
+                Value::Array(paths) if is_file => {
+                    for path in paths {
+                        if let Value::String(path) = path {
+                            absolute(path)?;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Runner<'a> {
     pub entries: Vec<TrialState>,
     /// Whether these are the sweep's own trials: more may follow, and `results.csv` is about them.
     pub is_sweep: bool,
+    /// Trials that this process has taken, by their locks, where others work on the sweep too.
+    pub shared: Option<Vec<(usize, Lock)>>,
     pub workers: Vec<Worker>,
 }
 
@@ -110,7 +112,11 @@ impl Runner<'_> {
     /// The next run to start, if one can start now.
     fn next(&mut self) -> Result<Option<(usize, usize)>, Error> {
         loop {
-            for (index, entry) in self.entries.iter().enumerate() {
+            for index in 0..self.entries.len() {
+                if !self.take(index)? {
+                    continue;
+                }
+                let entry = &self.entries[index];
                 let failed =
                     entry.runs.iter().any(|(_, state)| matches!(state, RunState::Failed(_)));
                 if entry.verdict.is_some() || failed {
@@ -126,6 +132,28 @@ impl Runner<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Whether a trial is this process's to work on. One that others may work on, too, is taken by a lock, which the
+    /// system releases when this process ends in whatever way; then what others have made of it is read.
+    fn take(&mut self, index: usize) -> Result<bool, Error> {
+        let Some(taken) = &mut self.shared else { return Ok(true) };
+        if self.entries[index].verdict.is_some() || taken.iter().any(|(own, _)| *own == index) {
+            return Ok(true);
+        }
+        let directory = self.entries[index].directory.clone();
+        std::fs::create_dir_all(&directory).map_err(Error::io("can't be created", &directory))?;
+        let Some(lock) = Lock::if_free(&directory)? else { return Ok(false) };
+        taken.push((index, lock));
+        let seeds: Vec<u64> = self.entries[index].runs.iter().map(|(seed, _)| *seed).collect();
+        let trial = self.entries[index].trial.clone();
+        let record = TrialRecord::read(&directory)?;
+        let mut entry = TrialState::load(self.sweep, trial, directory, &seeds)?;
+        if let Some(TrialRecord { status: Some(Status::Failed), reason, .. }) = record {
+            entry.verdict = Some((Status::Failed, reason));
+        }
+        self.entries[index] = entry;
+        Ok(true)
     }
 
     /// Chooses the next trial from the results of those before it; `false` when it is too early, or

@@ -68,6 +68,16 @@ impl Level {
         ];
         all.into_iter().filter_map(|(instructions, has)| has.then_some(Level(instructions)))
     }
+
+    /// Whether a product and a sum are fused: what does so gives the same bits.
+    #[must_use]
+    pub fn fuses(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 | Instructions::Avx2 => true,
+            Instructions::Portable => cfg!(any(target_arch = "aarch64", target_feature = "fma")),
+        }
+    }
 }
 
 impl fmt::Display for Level {

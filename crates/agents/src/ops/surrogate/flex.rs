@@ -19,16 +19,17 @@ pub struct Columns<'a> {
 /// the derivative with respect to the network's outputs.
 type Chunk<'a> = Samples<'a, 5, 1>;
 
-/// Metrics for network outputs `[samples][out]`, where the new and the old log standard deviations are these;
-/// writes the loss's derivatives with respect to the outputs and to the log standard deviations.
-pub fn loss(
+/// Sums over samples with network outputs `[samples][out]`, where the new and the old log standard deviations are
+/// these: those of the metrics, then the loss's derivatives with respect to the log standard deviations. Writes the
+/// loss's derivative with respect to the outputs. The loss is a mean over `of` samples, of which these are some.
+pub fn sums(
     terms: LossTerms,
     [log_std, old_log_std]: [&[f32]; 2],
     outputs: &[f32],
     columns: &Columns<'_>,
+    of: usize,
     derivative: &mut [f32],
-    along_log_std: &mut [f32],
-) -> [f32; PolicyMetrics::COUNT] {
+) -> Vec<f64> {
     let Columns { actions, log_probs, advantages, old_outputs } = columns;
     let size = advantages.len();
     let width = outputs.len() / size;
@@ -44,7 +45,7 @@ pub fn loss(
         ],
         [(derivative, width)],
     );
-    let scale = 1.0 / size as f32;
+    let scale = 1.0 / of as f32;
     let mut sums = vec![0.0; Sums::COUNT + log_std.len()];
     match terms.family {
         Family::Categorical => sum(samples, &mut sums, &|chunk, sums| {
@@ -55,11 +56,19 @@ pub fn loss(
             sum(samples, &mut sums, &|chunk, sums| gaussian(chunk, &common, sums));
         }
     }
+    sums
+}
+
+/// The metrics that the sums of all `of` samples give, and the loss's derivative with respect to each log standard
+/// deviation.
+pub fn means(
+    sums: &[f64],
+    of: usize,
+    terms: LossTerms,
+) -> ([f32; PolicyMetrics::COUNT], impl Iterator<Item = f32> + '_) {
     let (sums, along) = sums.split_at(Sums::COUNT);
-    for (along_log_std, total) in along_log_std.iter_mut().zip(along) {
-        *along_log_std = *total as f32 * scale;
-    }
-    Sums::metrics(sums, size, terms.surrogate.kl_coef())
+    let along = along.iter().map(move |total| *total as f32 * (1.0 / of as f32));
+    (Sums::metrics(sums, of, terms.surrogate.kl_coef()), along)
 }
 
 /// Sums over samples.

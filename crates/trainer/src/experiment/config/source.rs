@@ -156,6 +156,12 @@ impl Source {
         source.with(overrides.to_vec())
     }
 
+    /// What the file says.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The same with more overrides, which win.
     #[must_use]
     pub fn with(&self, more: Vec<Override>) -> Source {
@@ -244,6 +250,19 @@ impl Source {
             Some(key) => Error::Usage(format!("{place}: {key}: {message}")),
             None => Error::Usage(format!("{place}: {message}")),
         }
+    }
+
+    /// The path that the value of a dotted key is: a relative one begins at the file's directory where the
+    /// file gives it, and at the working directory on the command line.
+    ///
+    /// # Errors
+    /// When there is no working directory.
+    pub fn path_at(&self, key: &str, value: &str) -> Result<PathBuf, Error> {
+        let span = self.table().ok().and_then(|table| find(table.get_ref(), key));
+        let is_typed = span.is_some_and(|span| self.place(span.start).starts_with("--"));
+        let directory = if is_typed { None } else { self.path.parent() };
+        let path = directory.unwrap_or(Path::new("")).join(value);
+        std::path::absolute(&path).map_err(Error::io("can't be found", &path))
     }
 
     /// Whether this position is in an override, and not in the file.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Steps of a run: beyond what any machine gets through, within what TOML can write.
 pub const MAX_STEPS: u64 = 1_000_000_000_000_000;
@@ -279,6 +279,22 @@ impl Experiment {
     /// When a value can't be written in TOML, which validation rules out.
     pub fn to_toml(&self) -> Result<String, Error> {
         toml::to_string(self).map_err(unwritable)
+    }
+
+    /// The same with these files of the environment's parameters by their names alone, as they lie beside it.
+    ///
+    /// # Errors
+    /// As [`Experiment::to_toml`].
+    pub fn to_toml_beside<'a>(
+        &self,
+        files: impl Iterator<Item = (&'a str, &'a Path)>,
+    ) -> Result<String, Error> {
+        let mut experiment = self.clone();
+        for (key, path) in files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            experiment.env.parameters.insert(key.to_owned(), name.into());
+        }
+        experiment.to_toml()
     }
 
     /// The same as a table.

@@ -40,11 +40,12 @@ impl Experiment {
 
         let config = |error: agents::ConfigError| source.error(&error.key, &error.message);
         self.network.validate().map_err(config)?;
-        let weights: u64 =
-            self.network.hidden.windows(2).map(|pair| pair[0] as u64 * pair[1] as u64).sum();
-        let too_many = (weights > MAX_WEIGHTS)
-            .then(|| format!("makes {weights} weights; at most {MAX_WEIGHTS} are allowed"));
-        check("network.hidden", too_many)?;
+        for (key, layers) in self.network.layers() {
+            let weights: u64 = layers.windows(2).map(|pair| pair[0] as u64 * pair[1] as u64).sum();
+            let too_many = (weights > MAX_WEIGHTS)
+                .then(|| format!("makes {weights} weights; at most {MAX_WEIGHTS} are allowed"));
+            check(&format!("network.{key}"), too_many)?;
+        }
         self.agent.validate(self.env.num_envs).map_err(config)?;
 
         let batch = self.steps_per_iteration();

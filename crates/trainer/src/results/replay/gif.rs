@@ -3,7 +3,7 @@
 use super::episode::ReplayedEpisode;
 use super::picture::{LIGHT, Pixels, Rgb, Surface, View};
 use crate::error::Error;
-use envs::Color;
+use envs::{Color, Shape};
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -43,11 +43,18 @@ impl Film {
     /// # Errors
     /// When it can't be encoded.
     pub fn new(first: &ReplayedEpisode) -> Result<Film, Error> {
-        let first = &first.pictures[0];
-        let unit = View::fit(first, WIDTH as f64, MAX_HEIGHT).unit;
-        let picture_height = ((first.high[1] - first.low[1]) * unit).round().max(1.0);
+        let picture = &first.pictures[0];
+        let unit = View::fit(picture, WIDTH as f64, MAX_HEIGHT).unit;
+        let picture_height = ((picture.high[1] - picture.low[1]) * unit).round().max(1.0);
         let height = picture_height as usize + CAPTION;
-        let table = ColorTable::new();
+        let frames = first.pictures.iter().flat_map(|picture| &picture.shapes);
+        let frames: Vec<&envs::Frame> = frames
+            .filter_map(|shape| match shape {
+                Shape::Frame { frame, .. } => Some(frame),
+                _ => None,
+            })
+            .collect();
+        let table = ColorTable::new(&frames);
         let mut encoder = Encoder::new(Vec::new(), WIDTH as u16, height as u16, &table.bytes())
             .map_err(problem)?;
         encoder.set_repeat(Repeat::Infinite).map_err(problem)?;
@@ -150,7 +157,18 @@ struct ColorTable {
 }
 
 impl ColorTable {
-    fn new() -> ColorTable {
+    /// Of an episode with these rendered pictures.
+    fn new(frames: &[&envs::Frame]) -> ColorTable {
+        let mut table = ColorTable::of_shapes();
+        if !frames.is_empty() {
+            table.colors.truncate(1);
+            table.colors.extend(frequent(frames, 255));
+            table.colors.resize(256, LIGHT.ground);
+        }
+        table
+    }
+
+    fn of_shapes() -> ColorTable {
         let pure: Vec<Rgb> = [LIGHT.ground].into_iter().chain(LIGHT.colors).collect();
         // The first place is that of the pixels that stay as they are.
         let mut colors = vec![LIGHT.ground];
@@ -185,6 +203,25 @@ impl ColorTable {
         }
         indices
     }
+}
+
+/// The most frequent colours of rendered pictures, and those of the line below them. Colours are counted
+/// in boxes, each of which has the colour that it had first.
+fn frequent(frames: &[&envs::Frame], most: usize) -> Vec<Rgb> {
+    /// Pictures that are looked at, at most, and bits of a channel that count.
+    const LOOKED_AT: usize = 16;
+    const BITS: u8 = 5;
+    let mut boxes: HashMap<Rgb, (usize, Rgb)> = HashMap::new();
+    for frame in frames.iter().step_by(frames.len().div_ceil(LOOKED_AT)) {
+        for pixel in frame.rgb.chunks_exact(3) {
+            let color = [pixel[0], pixel[1], pixel[2]];
+            boxes.entry(color.map(|channel| channel >> (8 - BITS))).or_insert((0, color)).0 += 1;
+        }
+    }
+    let mut boxes: Vec<(usize, Rgb)> = boxes.into_values().collect();
+    boxes.sort_unstable_by(|a, b| b.cmp(a));
+    let of_line = [LIGHT.ground, LIGHT.of(Color::Quiet)];
+    of_line.into_iter().chain(boxes.into_iter().map(|(_, color)| color)).take(most).collect()
 }
 
 fn nearest(colors: &[Rgb], color: Rgb) -> u8 {

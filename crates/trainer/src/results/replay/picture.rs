@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::results::stats;
 use agents::Recording;
-use envs::{Color, Drawing, Shape};
+use envs::{Color, Drawing, Frame, Shape};
 use kuva::RasterBackend;
 use kuva::render::color::Color as Paint;
 use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
@@ -39,7 +39,7 @@ fn problem(drawings: &[Drawing], moments: usize) -> Option<String> {
     }
     let first = &drawings[0];
     for (step, drawing) in drawings.iter().enumerate() {
-        let Drawing { low, high, seconds, shapes } = drawing;
+        let Drawing { low, high, seconds, shapes, .. } = drawing;
         let what = if !(numbers(drawing).all(f64::is_finite)) {
             "has a number that is not finite"
         } else if (low, high, seconds) != (&first.low, &first.high, &first.seconds) {
@@ -212,6 +212,8 @@ pub struct Pixels {
 pub struct Surface {
     scene: Scene,
     palette: &'static Palette,
+    /// Rendered pictures, each between its upper left and its lower right corner; they cover all else.
+    frames: Vec<([(f64, f64); 2], Frame)>,
 }
 
 impl Surface {
@@ -219,7 +221,7 @@ impl Surface {
     pub fn new(width: usize, height: usize, palette: &'static Palette) -> Surface {
         let mut scene = Scene::new(width as f64, height as f64);
         scene.background_color = Some(hexadecimal(palette.ground));
-        Surface { scene, palette }
+        Surface { scene, palette, frames: Vec::new() }
     }
 
     fn paint(&self, color: Color) -> Paint {
@@ -312,6 +314,10 @@ impl Surface {
                     self.text(text, view.at(*center), size, color);
                 }
                 Shape::Text { .. } => {}
+                Shape::Frame { corners: [low, high], frame } => {
+                    let corners = [[low[0], high[1]], [high[0], low[1]]].map(|at| view.at(at));
+                    self.frames.push((corners, frame.clone()));
+                }
             }
         }
     }
@@ -343,8 +349,42 @@ impl Surface {
                 }));
             }
         }
+        for ([from, to], frame) in &self.frames {
+            let inside = |low: f64, high: f64, end: usize| {
+                (low.round().max(0.0) as usize)..(high.round().max(0.0) as usize).min(end)
+            };
+            for y in inside(from.1, to.1, colors.len() / width) {
+                for x in inside(from.0, to.0, width) {
+                    colors[y * width + x] = shrunk(
+                        frame,
+                        [
+                            [
+                                (x as f64 - from.0) / (to.0 - from.0),
+                                (y as f64 - from.1) / (to.1 - from.1),
+                            ],
+                            [1.0 / (to.0 - from.0), 1.0 / (to.1 - from.1)],
+                        ],
+                    );
+                }
+            }
+        }
         Ok(Pixels { width, colors })
     }
+}
+
+/// The mean colour of a part of a frame: its upper left corner and its size, as shares of the whole.
+pub fn shrunk(frame: &Frame, [[x, y], [wide, high]]: [[f64; 2]; 2]) -> Rgb {
+    /// Samples along a side.
+    const ALONG: usize = 3;
+    let mut sums = [0; 3];
+    for sample in 0..ALONG * ALONG {
+        let within = |index: usize| (index as f64 + 0.5) / ALONG as f64;
+        let at = [x + wide * within(sample % ALONG), y + high * within(sample / ALONG)];
+        for (sum, channel) in sums.iter_mut().zip(frame.at(at)) {
+            *sum += usize::from(channel);
+        }
+    }
+    sums.map(|sum| (sum / (ALONG * ALONG)) as u8)
 }
 
 #[cfg(test)]

@@ -314,8 +314,20 @@ function unpack(entries, steps) {
   return shapes;
 }
 
-/** Draws the shapes of a step, `unit` pixels for each of their units. */
-function paint(context, unit, color, layers, step) {
+/** An image by its address; `loaded` is called when one is there that was not. */
+const images = new Map();
+function image(address, loaded) {
+  if (!images.has(address)) {
+    const made = new Image();
+    made.onload = loaded;
+    made.src = address;
+    images.set(address, made);
+  }
+  return images.get(address);
+}
+
+/** Draws the shapes of a step, `unit` pixels for each of their units; `again` draws it once more. */
+function paint(context, unit, color, layers, step, again) {
   const path = (shapes) => {
     for (const { at } of shapes) {
       for (let i = 0; i + 1 < at.length; i += 2) context.lineTo(at[i] * unit, at[i + 1] * unit);
@@ -336,6 +348,10 @@ function paint(context, unit, color, layers, step) {
       context.textAlign = "center";
       context.textBaseline = "middle";
       context.fillText(shape.text, at[0] * unit, at[1] * unit);
+    } else if (kind === "frame") {
+      const shown = image(shape.text, again);
+      const [left, bottom, right, top] = at.map((number) => number * unit);
+      if (shown.complete) context.drawImage(shown, left, top, right - left, bottom - top);
     } else if (kind === "disc" || kind === "ring") {
       context.arc(at[0] * unit, at[1] * unit, kind === "disc" ? Math.max(1.5, size) : size, 0, 2 * Math.PI);
       if (kind === "disc") context.fill();
@@ -351,12 +367,99 @@ function paint(context, unit, color, layers, step) {
   }
 }
 
+/** The longer side of a picture, which is also how long the axes of a body are. */
+const SIDE = 4000;
+const add = (a, b) => a.map((x, i) => x + b[i]);
+const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+const middle = (points) => points.reduce(add).map((x) => x / points.length);
+const circle = [...Array(24).keys()].map((i) => [Math.cos((i * Math.PI) / 12), Math.sin((i * Math.PI) / 12)]);
+
+/** The corners of the convex hull. */
+function hull(points) {
+  points.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const half = (points) => {
+    const chain = [];
+    for (const [x, y] of points) {
+      while (chain.length > 1) {
+        const [a, b] = chain.slice(-2);
+        if ((b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]) > 0) break;
+        chain.pop();
+      }
+      chain.push([x, y]);
+    }
+    return chain.slice(0, -1);
+  };
+  return [...half(points), ...half(points.toReversed())];
+}
+
+/** The shapes that a camera sees of a scene at a step: what `Scene::draw` gives the other viewers. */
+function see({ radius, bodies }, layers, step, [azimuth, elevation], height) {
+  const [sin, cos, rise, level] = [azimuth, elevation].flatMap((angle) => [Math.sin(angle), Math.cos(angle)]);
+  const [right, up, towards] = [[-sin, cos, 0], [-rise * cos, -rise * sin, level], [level * cos, level * sin, rise]];
+  // From above there is more to see of the floor.
+  const zoom = Math.min(1, height / radius / (1 + Math.max(0.3, rise)));
+  const project = (point) => [radius + zoom * dot(right, point), zoom * (radius - dot(up, point))];
+  const shapes = [];
+  const polygon = (points, color) => shapes.push({ kind: "polygon", color, at: points.flat() });
+  const line = (points, width, color) => shapes.push({ kind: "line", color, at: [...points.flat(), width * radius] });
+
+  const floor = radius * Math.SQRT1_2;
+  for (let at = -1; at <= 1; at += 0.25) {
+    for (const ends of [[[at, -1, 0], [at, 1, 0]], [[-1, at, 0], [1, at, 0]]]) {
+      line(ends.map((end) => project(end.map((x) => x * floor))), 0.006, "soft");
+    }
+  }
+  const solids = bodies.flatMap((solids, body) => {
+    const { at, color } = layers[body][step];
+    const [x, y] = [3, 6].map((axis) => at.slice(axis, axis + 3).map((x) => x / SIDE));
+    const axes = [x, y, cross(x, y)];
+    const place = (corners, i) => {
+      const turned = [0, 1, 2].map((row) => axes.reduce((sum, axis, k) => sum + axis[row] * corners[i + k], 0));
+      return add(at.slice(0, 3), turned);
+    };
+    return solids.map(([margin, faces]) => {
+      const placed = faces.map((face) => [...Array(face.length / 3).keys()].map((i) => place(face, 3 * i)));
+      return { margin, color, faces: placed, middle: middle(placed.flat()) };
+    });
+  });
+  const outline = ({ margin, faces }, project) => {
+    const corners = faces.flat().map(project);
+    if (margin === 0) return hull(corners);
+    return hull(corners.flatMap((corner) => circle.map((way) => corner.map((x, i) => x + zoom * margin * way[i]))));
+  };
+  for (const solid of solids) {
+    polygon(outline(solid, ([x, y, z]) => project([x + 0.25 * z, y + 0.15 * z, 0])), "soft");
+  }
+  for (const layer of layers) {
+    const way = layer.slice(Math.max(0, step - layer[step].steps), step + 1);
+    if (way.length > 1) line(way.map(({ at }) => project(at)), 0.012, "second");
+  }
+  const depth = ({ middle }) => dot(towards, middle);
+  for (const solid of solids.sort((a, b) => depth(a) - depth(b))) {
+    const edge = outline(solid, project);
+    polygon(edge, solid.color);
+    const seen = solid.faces.filter((face) => {
+      if (face.length < 3) return false;
+      const [a, b, c] = [0, 1, 2].map((corner) => face[Math.floor((corner * face.length) / 3)]);
+      const back = a.map((x) => -x);
+      const normal = cross(add(b, back), add(c, back));
+      const outward = dot(normal, a) - dot(normal, solid.middle);
+      return dot(normal, towards) * outward > 1e-9 * Math.abs(outward);
+    });
+    for (const around of [...seen.map((face) => face.map(project)), edge]) {
+      line([...around, around[0]], 0.006, "soft");
+    }
+  }
+  return shapes;
+}
+
 function startReplay(replays) {
   const canvas = find("player").querySelector("canvas");
   const [slider, button, frame] = [find("step"), find("play"), find("frame")];
   const [policies, episodes, speed] = [find("policy"), find("episode"), find("speed")];
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  let replay, episode, layers, returns, costs;
+  let replay, episode, layers, returns, costs, camera;
   let playing = false;
   let clock = 0; // steps, with the fraction that slow motion needs
   let request = 0;
@@ -378,7 +481,10 @@ function startReplay(replays) {
     const color = (name) => style.getPropertyValue("--" + name).trim();
     const step = Number(slider.value);
     context.translate((width - wide * unit) / 2, (height - high * unit) / 2);
-    paint(context, unit, color, layers, step);
+    if (episode.scene) {
+      const shapes = see(episode.scene, layers, step, camera, high);
+      paint(context, unit, color, shapes.map((shape) => [shape]), 0, draw);
+    } else paint(context, unit, color, layers, step, draw);
     const last = episode.rewards.length;
     const parts = [`step ${step} of ${last}`];
     if (step > 0) {
@@ -409,6 +515,14 @@ function startReplay(replays) {
     costs = episode.costs.map(([name, steps]) => [name, sums(steps)]);
     slider.max = episode.rewards.length;
     slider.value = clock = 0;
+    camera = episode.scene?.camera;
+    canvas.classList.toggle("turnable", Boolean(camera));
+    canvas.tabIndex = camera ? 0 : -1;
+    find("turn").hidden = !camera;
+    draw();
+  };
+  const turn = (around, above) => {
+    camera = [camera[0] + around, Math.min(Math.max(camera[1] + above, 0), Math.PI / 2)];
     draw();
   };
   const choosePolicy = () => {
@@ -440,6 +554,16 @@ function startReplay(replays) {
   slider.addEventListener("input", () => {
     stop();
     draw();
+  });
+  canvas.addEventListener("pointerdown", (event) => camera && canvas.setPointerCapture(event.pointerId));
+  canvas.addEventListener("pointermove", (event) => {
+    if (camera && event.buttons) turn(-event.movementX / 150, event.movementY / 150);
+  });
+  canvas.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: [0.1, 0], ArrowRight: [-0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[event.key];
+    if (!by || !camera) return;
+    event.preventDefault();
+    turn(...by);
   });
   button.addEventListener("click", () => (playing ? stop() : play()));
   choosePolicy();
