@@ -11,7 +11,7 @@ use agents::ops::{
     SurrogateLoss, ValueGradients, adam, standardized, sum_of_squares, surrogate_loss, together,
     value_loss,
 };
-use agents::{Activation, Backend, Minibatch, NetworkConfig, PolicyMetrics};
+use agents::{Activation, Backend, Minibatch, PolicyMetrics};
 use backburn_tests::textbook::{self, gradient};
 use backburn_tests::{assert_match, device, numbers, rows, widened};
 use burn::tensor::{Device, Int, Tensor, TensorData};

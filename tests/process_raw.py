@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 WAY = sys.argv[1]
-Path(f"process-{os.getpid()}").touch()
+if Path("config.toml").exists():  # a test of the whole trainer, which looks whether this process is gone
+    Path(f"process-{os.getpid()}").touch()
 line = socket.socket(fileno=0)
 hello = {
     "version": 7 if WAY == "version" else 1,

@@ -4,10 +4,11 @@
 use agents::conjugate_gradient::{conjugate_gradient, dot};
 use agents::cpo::subproblem::{self, Case};
 use agents::gae::{Trajectory, gae};
+use agents::lagrangian::Lagrangian;
 use agents::ops::Surrogate;
 use agents::policy::Policy;
 use agents::trpo::{TrustRegion, moved, step_scale};
-use agents::{Activation, Minibatch, NetworkConfig, PolicyMetrics};
+use agents::{Activation, Batch, Constraint, Minibatch, NetworkConfig, PolicyMetrics};
 use backburn_tests::textbook::{self, gradient};
 use backburn_tests::{assert_match, numbers, reference_cases, reference_directory, rows, widened};
 use burn::tensor::{Device, Tensor};
@@ -429,6 +430,46 @@ fn trpo_matches_pytorch() {
             let accepted = candidate.accepted(surrogate, expected.max_kl);
             assert_eq!(accepted, step.accept, "{}", place(what));
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct CostCase {
+    inputs: UpdateCase,
+    cost_advantages: Vec<f64>,
+    multiplier: f64,
+    cost_gradient: Vec<f64>,
+    lagrangian_gradient: Vec<f64>,
+}
+
+#[test]
+fn gradients_of_costs_match_pytorch() {
+    for (index, case) in reference_cases::<CostCase>("costs.json").iter().enumerate() {
+        let CostCase { inputs, multiplier, .. } = case;
+        let policy = inputs.policy();
+        let mut minibatch = inputs.minibatch(&policy, &inputs.theta, &inputs.ppo.log_prob);
+        let theta = narrowed(&inputs.theta);
+        let mut check = |advantages: &[f32], expected: &[f64], what| {
+            minibatch.advantages = rows(advantages, 1, &Device::flex());
+            let region = TrustRegion::new(&policy, &theta, &minibatch, 0.1, 0.0, &Arc::default());
+            let (_, gradient) = region.gradient().unwrap();
+            assert_match(&gradient, expected, 1e-4, format!("costs.json, case {index}: {what}"));
+        };
+        let of_cost = narrowed(&case.cost_advantages);
+        check(&of_cost, &case.cost_gradient, "cost_gradient");
+
+        let mut batch = Batch::new(1, of_cost.len(), [1, 1, 1], 2);
+        batch.signals[0].advantages = narrowed(&inputs.advantages);
+        batch.signals[1].advantages = of_cost;
+        let price = Constraint {
+            limit: None,
+            multiplier: Some(*multiplier),
+            ..Constraint::on("a cost", 0.0)
+        };
+        let mut lagrangian = Lagrangian::new(std::slice::from_ref(&price));
+        lagrangian.update(&[price], &batch);
+        let objective = lagrangian.objective(&batch);
+        check(&objective.advantages, &case.lagrangian_gradient, "lagrangian_gradient");
     }
 }
 

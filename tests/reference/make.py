@@ -392,6 +392,38 @@ def policy_update(rng):
     return {"source": source, "cases": [case(*c) for c in POLICY_CASES]}
 
 
+# ------------------------------------------------------------------------------------------- costs
+
+
+def costs(rng):
+    """PyTorch in float64: gradients of the surrogate of a cost, and of a Lagrangian's."""
+    import torch
+
+    def case(case, multiplier):
+        cost_advantages = rng.normal(size=len(case["advantages"]))
+        inputs = {key: torch.tensor(case[key]) for key in ("theta", "obs", "actions", "advantages")}
+
+        def gradient(advantages):
+            theta = inputs["theta"].clone().requires_grad_()
+            new = policy(case["distribution"], case["layer_sizes"], theta, inputs["obs"])
+            log_prob = new.log_prob(inputs["actions"])
+            surrogate = ((log_prob - log_prob.detach()).exp() * advantages).mean()
+            return torch.autograd.grad(surrogate, theta)[0].tolist()
+
+        of_cost = torch.tensor(cost_advantages)
+        return {
+            "inputs": case,
+            "cost_advantages": cost_advantages.tolist(),
+            "multiplier": multiplier,
+            "cost_gradient": gradient(of_cost),
+            "lagrangian_gradient": gradient(inputs["advantages"] - multiplier * of_cost),
+        }
+
+    updates = policy_update(rng)
+    cases = [case(*pair) for pair in zip(updates["cases"], (0.0, 0.3, 2.0, 30.0))]
+    return {"source": f"torch {torch.__version__} float64, at theta, which is the old policy.", "cases": cases}
+
+
 # --------------------------------------------------------------------------------------------- cpo
 
 
@@ -630,7 +662,7 @@ def arm_joints(rng):
 
 # -------------------------------------------------------------------------------------------- main
 
-MAKERS = [cartpole, pendulum, reach, gae, policy_update, cpo, arm, arm_joints]
+MAKERS = [cartpole, pendulum, reach, gae, policy_update, cpo, arm, arm_joints, costs]
 
 
 def main():

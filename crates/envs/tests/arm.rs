@@ -273,6 +273,7 @@ fn an_arm_restored_while_it_presses_on_a_limit_goes_on_bit_for_bit() {
         other.reset(&mut stream(9, Stream::Environment(1)));
         advance(&mut other, &[-1.0, -1.0, 1.0], 5);
         other.set_state(&arm.state()).unwrap();
+        assert_eq!(arm.state(), other.state());
         let mut rng = rng();
         for _ in 0..100 {
             let action: [f64; 3] = [(); 3].map(|()| rng.random_range(-1.0..1.0));

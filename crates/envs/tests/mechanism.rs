@@ -39,6 +39,29 @@ fn energy_is_kept() {
 }
 
 #[test]
+fn energy_is_kept_by_joints_about_all_axes() {
+    let panda = include_str!("../../../configs/robots/panda.urdf");
+    let panda = Robot::parse(panda, "panda.urdf").unwrap();
+    let mut rng = stream(8, Stream::Environment(0));
+    for _ in 0..5 {
+        let mut physics = Physics::of(&panda, 1e-3, Integrator::Rk4);
+        for joint in &mut physics.joints {
+            (joint.damping, joint.friction, joint.limits) = (0.0, 0.0, None);
+            joint.armature = 0.1;
+        }
+        let mut panda = Mechanism::new(&panda, physics);
+        let mut draw = || [(); 7].map(|()| rng.random_range(-1.0..1.0));
+        panda.put(&draw(), &draw());
+        let energy = panda.energy();
+        for _ in 0..500 {
+            panda.step(&Motors::idle(7));
+        }
+        let lost = (panda.energy() - energy).abs();
+        assert!(lost < 1e-8 * energy.abs(), "{energy}: {lost:e}");
+    }
+}
+
+#[test]
 fn the_weight_is_the_slope_of_the_energy() {
     let mut rng = stream(6, Stream::Environment(0));
     for _ in 0..20 {

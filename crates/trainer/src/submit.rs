@@ -148,7 +148,7 @@ fn submit_run(
 
 /// A batch script that does the work until it is done or the limit of time comes near, and then queues itself again.
 fn script(job: &JobArgs, directory: &Path, lines: &[String], work: &str) -> String {
-    let JobArgs { time, cpus, partition, requeue, sbatch, .. } = job;
+    let JobArgs { time, cpus, partition, nodes, requeue, sbatch, .. } = job;
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let mut options = vec![
         format!("--job-name={}", quoted(&name)),
@@ -161,6 +161,11 @@ fn script(job: &JobArgs, directory: &Path, lines: &[String], work: &str) -> Stri
     options.extend(partition.iter().map(|name| format!("--partition={name}")));
     options.extend(lines.iter().cloned());
     options.extend(sbatch.iter().cloned());
+    // srun would kill its tasks.
+    let stop = match nodes {
+        None => r#"kill -TERM "$worker""#,
+        Some(_) => r#"scancel --signal=TERM "$SLURM_JOB_ID""#,
+    };
     let options: String = options.iter().map(|option| format!("#SBATCH {option}\n")).collect();
     format!(
         r#"#!/bin/bash
@@ -173,7 +178,7 @@ work() {{
 
 # Slurm asks to stop before the limit of time, and asks more than once: the trainer is told the first time, and saves
 # checkpoints.
-trap '[ -n "$told" ] || kill -TERM "$worker"; asked=yes told=yes' TERM
+trap '[ -n "$told" ] || {stop}; asked=yes told=yes' TERM
 work &
 worker=$!
 while :; do

@@ -92,6 +92,15 @@ class _Mujoco:
         self.mujoco.mj_setState(self.env.model, self.env.data, state, self.kind)
 
 
+CLASSIC_CONTROL = tuple(
+    f"classic_control.{name}"
+    for name in ("cartpole", "pendulum", "acrobot", "mountain_car", "continuous_mountain_car")
+)
+# Others look at where bodies were before the last part of a step, which is no part of MuJoCo's state.
+MUJOCO = tuple(
+    f"mujoco.{name}_v5"
+    for name in ("half_cheetah", "hopper", "walker2d", "swimmer", "inverted_pendulum", "inverted_double_pendulum")
+)
 STATELESS = (wrappers.OrderEnforcing, wrappers.PassiveEnvChecker, wrappers.FlattenObservation)
 
 
@@ -114,13 +123,11 @@ def state_of(env: gymnasium.Env[Any, Any]) -> State | None:
         elif not isinstance(layer, STATELESS):
             return None
         layer = layer.env
-    module = type(layer).__module__
+    module = type(layer).__module__.removeprefix("gymnasium.envs.")
     if type(layer.np_random.bit_generator) is not np.random.PCG64:
         return None
-    if module in ("gymnasium.envs.classic_control.cartpole", "gymnasium.envs.classic_control.pendulum",
-                  "gymnasium.envs.classic_control.acrobot", "gymnasium.envs.classic_control.mountain_car",
-                  "gymnasium.envs.classic_control.continuous_mountain_car"):
+    if module in CLASSIC_CONTROL:
         return _Known(layer, limit, _Attribute(layer))
-    if module.startswith("gymnasium.envs.mujoco.") and hasattr(layer, "model"):
+    if module in MUJOCO:
         return _Known(layer, limit, _Mujoco(layer))
     return None

@@ -219,7 +219,8 @@ fn frequent(frames: &[&envs::Frame], most: usize) -> Vec<Rgb> {
         }
     }
     let mut boxes: Vec<(usize, Rgb)> = boxes.into_values().collect();
-    boxes.sort_unstable_by(|a, b| b.cmp(a));
+    boxes.sort_unstable();
+    boxes.reverse();
     let of_line = [LIGHT.ground, LIGHT.of(Color::Quiet)];
     of_line.into_iter().chain(boxes.into_iter().map(|(_, color)| color)).take(most).collect()
 }

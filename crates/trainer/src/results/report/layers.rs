@@ -205,10 +205,10 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for three in bytes.chunks(3) {
-        let word = three.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let word = three.iter().fold(0, |word, byte| (word << 8) | u32::from(*byte));
         let word = word << (8 * (3 - three.len()));
         for letter in 0..4 {
-            let bits = word >> (18 - 6 * letter) & 63;
+            let bits = (word >> (18 - 6 * letter)) & 63;
             text.push(if letter > three.len() { '=' } else { char::from(LETTERS[bits as usize]) });
         }
     }
