@@ -52,6 +52,58 @@ fn refused_flags(flags: &[&str], fragments: &[&str]) {
 }
 
 #[test]
+fn what_other_programs_say_gets_a_hint() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    for (arguments, hint) in [
+        (&["--steps", "1000"][..], "--set total_steps=1000"),
+        (&["--lr", "1e-3"], "--set agent.learning_rate=1e-3"),
+        (&["--num-envs=8"], "--set env.num_envs=8"),
+        (&["--seeds", "1,2,3"], "--set 'sweep.seeds=[1,2,3]'"),
+        (&["--seed", "-1"], "--seed takes a whole number, 0 or more"),
+    ] {
+        let ended = place.trainer(&[&["run", "good.toml"], arguments].concat());
+        ended.expect(2, &["error: ", "hint: ", hint]);
+    }
+    refused_below("lr = 1e-3", 1, &["agent.lr", "did you mean `learning_rate`"]);
+    refused_below("batch_size = 8", 1, &["agent.batch_size", "did you mean `minibatch_size`"]);
+    refused(format!("total_steps = 1e5\n{GOOD}"), &[":1: total_steps", "write it as 100000"]);
+    refused_flags(&["--set", "total_steps=1e5"], &["total_steps", "write it as 100000"]);
+    place.trainer(&["run", "god.toml"]).expect(2, &["no such file, did you mean `good.toml`?"]);
+    let few = ["run", "good.toml", "--quiet", "--set", "total_steps=64", "--out", "runs/good/1"];
+    place.trainer(&few).expect(0, &[]);
+    let high = "runs/good: holds no config.toml; give a run directory, such as runs/good/1";
+    for verb in ["eval", "resume", "replay"] {
+        place.trainer(&[verb, "runs/good"]).expect(2, &[high]);
+    }
+    let config = std::fs::read_to_string(place.path("runs/good/1/config.toml")).expect("text");
+    place.write("runs/good/1/config.toml", config.replace("\"cartpole\"", "\"quadruped\""));
+    place.trainer(&["eval", "runs/good/1"]).expect(2, &["no `quadruped`", "another program"]);
+}
+
+#[test]
+fn all_unknown_keys_are_told_of_at_once() {
+    let lines = "lr = 1e-3\ngama = 0.9\n[network]\nhiden = [8]\n[eval]\nepisode = 3";
+    let all = ["agent.lr", "agent.gama", "network.hiden", "eval.episode", "bad.toml:14:"];
+    refused_below(lines, 1, &all);
+    // And the first other thing.
+    refused_below(
+        "[eval]\nepisode = 3\nevery_steps = \"many\"",
+        2,
+        &["eval.episode", "eval.every_steps"],
+    );
+}
+
+#[test]
+fn a_table_that_is_set_takes_the_place_of_the_whole_table() {
+    let place = Place::new();
+    place.write("good.toml", GOOD);
+    let set = "agent={ algorithm = \"trpo\" }";
+    let ended = place.trainer(&["check", "good.toml", "--set", set]).expect(0, &[]);
+    assert!(ended.stdout.contains("rollout_steps = 128"), "{}", ended.stdout);
+}
+
+#[test]
 fn misspelled_keys() {
     refused_below("gama = 0.9", 1, &["agent.gama", "did you mean `gamma`"]);
     refused_below("[netwrk]\nhidden = [8]", 1, &["netwrk", "did you mean `network`"]);

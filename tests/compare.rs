@@ -14,8 +14,11 @@ use support::Place;
 fn run(place: &Place, name: &str, seed: u64, curve: &[(u64, f64, f64)], end: Option<f64>) {
     let directory = place.path(&format!("runs/{name}/{seed}"));
     fs::create_dir_all(&directory).expect("a run directory");
+    // Another name alone makes no other group.
+    let own = name.bytes().fold(0_u32, |sum, byte| 31 * (sum % 1_000_000) + u32::from(byte));
     let config = format!(
-        "name = \"{name}\"\nseed = {seed}\n[env]\nname = \"pendulum\"\n[agent]\nalgorithm = \"ppo\"\n"
+        "name = \"{name}\"\nseed = {seed}\n[env]\nname = \"pendulum\"\n[agent]\nalgorithm = \"ppo\"\n\
+         minibatch_size = {own}\n"
     );
     fs::write(directory.join("config.toml"), config).expect("config.toml");
     let mut metrics = String::from(

@@ -682,19 +682,18 @@ fn a_resumed_run_is_the_run_that_was_not_stopped() {
         };
         run(&whole, "total_steps=16384");
         run(&half, "total_steps=8192");
-        let config = text_at(&place, &format!("{half}/config.toml"));
-        let longer = config.replace("total_steps = 8192", "total_steps = 16384");
-        place.write(&format!("{half}/config.toml"), &longer);
-        place.trainer(&["resume", &half, "--quiet"]).expect(0, &[]);
+        let longer = ["resume", &half, "--quiet", "--set", "total_steps=16384"];
+        place.trainer(&longer).expect(0, &[]);
         assert_eq!(metrics(&place, &half).0, metrics(&place, &whole).0);
         let rows = [&half, &whole].map(|run| metrics(&place, run).1);
         assert_eq!(rows[0], rows[1], "{algorithm}");
         // What gives the critics of a constraint their meaning stays.
-        let other = longer.replace("cost_gamma = 1.0", "cost_gamma = 0.5");
-        assert_ne!(other, longer);
+        let config = text_at(&place, &format!("{half}/config.toml"));
+        let other = config.replace("cost_gamma = 1.0", "cost_gamma = 0.5");
+        assert_ne!(other, config);
         place.write(&format!("{half}/config.toml"), other);
         let expected = "agent.constraint.cost_gamma is 1.0 there and 0.5 here";
-        place.trainer(&["eval", &half]).expect(2, &[expected]);
+        place.trainer(&["resume", &half]).expect(2, &[expected]);
     }
 }
 

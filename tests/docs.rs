@@ -96,6 +96,45 @@ fn every_link_leads_somewhere() {
     }
 }
 
+/// A file's text, or the part of it between the marks of an anchor, without marks.
+fn shown(target: &str) -> String {
+    let (file, anchor) =
+        target.split_once(':').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+    let text = text_of(&root().join("docs").join(file));
+    let mut inside = anchor.is_none();
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mark = |word: &str| {
+            let name = line.split_once(word)?.1.split_whitespace().next();
+            Some(name == anchor && anchor.is_some())
+        };
+        match (mark("ANCHOR: "), mark("ANCHOR_END: ")) {
+            (Some(own), _) => inside |= own,
+            (_, Some(own)) => inside &= !own,
+            _ if inside => lines.push(line),
+            _ => {}
+        }
+    }
+    lines.join("\n").trim_end().to_owned()
+}
+
+/// Where code is hosted, a book's include would be shown as it is; so the code stands in the page.
+#[test]
+fn code_that_is_shown_is_code_that_runs() {
+    let mut checked = 0;
+    for (path, text) in pages() {
+        assert!(!text.contains("{{#include"), "{}: an include", path.display());
+        for part in text.split("<!-- ").skip(1) {
+            let Some((target, rest)) = part.split_once(" -->\n\n```") else { continue };
+            let (_, rest) = rest.split_once('\n').expect("a fence");
+            let (code, _) = rest.split_once("\n```").expect("the fence's end");
+            assert_eq!(code, shown(target), "{}: {target} (left: the page)", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 15, "only {checked} pieces of code were found: is their form another?");
+}
+
 #[test]
 fn the_summary_lists_every_page() {
     let linked: BTreeSet<_> = links(&book("SUMMARY.md")).into_iter().map(|link| link.1).collect();
@@ -404,7 +443,8 @@ fn commands_use_verbs_flags_keys_and_files_that_exist() {
             let Some(verb) = arguments.first().filter(|word| !word.starts_with('-')) else {
                 continue;
             };
-            let variant = verb[..1].to_uppercase() + &verb[1..];
+            let parts = verb.split('-').map(|part| part[..1].to_uppercase() + &part[1..]);
+            let variant: String = parts.collect();
             assert!(*verb == "help" || declares(&cli, &variant), "no verb {verb} in {place}");
             for flag in arguments.iter().filter_map(|word| word.strip_prefix("--")) {
                 let flag = flag.split('=').next().unwrap_or_default().replace('-', "_");

@@ -120,7 +120,8 @@ fn directories_of_sweeps() {
         place.trainer(&[&["run", "tiny.toml", "--quiet", "--out", out], flags].concat())
     };
     run("tiny.toml", &[]).expect(2, &["tiny.toml: is a file; a sweep needs a directory"]);
-    run("sweep/trials/1/1", &[]).expect(2, &["1/1: holds a run", "elsewhere (--out DIR)"]);
+    run("sweep/trials/1/1", &[])
+        .expect(2, &["1/1: holds other things than a sweep", "(--out DIR)"]);
     let ended = place.trainer(&["resume", "sweep", "--backend", "ndarray"]);
     ended.expect(2, &["--backend: ", "sweep.toml"]);
 

@@ -100,6 +100,34 @@ fn a_gif_lasts_as_long_as_the_episode_and_moves() {
 }
 
 #[test]
+fn a_table_has_a_row_a_step_that_sums_to_the_evaluation() {
+    let place = Place::new();
+    train(&place, "reach");
+    place.trainer(&["replay", "reach", "--csv", "two.csv", "--episodes", "2"]).expect(0, &[]);
+    let ended = place.trainer(&["eval", "reach", "--csv", "all.csv", "--episodes", "2", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ended.expect(0, &[]).stdout).expect("JSON");
+    let two = fs::read_to_string(place.path("two.csv")).expect("the table");
+    assert_eq!(two, fs::read_to_string(place.path("all.csv")).expect("the table"));
+    let mut reader = csv::Reader::from_reader(two.as_bytes());
+    let header = reader.headers().expect("a header").clone();
+    let column = |name: &str| header.iter().position(|known| known == name);
+    for name in ["episode", "step", "observation_0", "action_1", "reward", "ended", "success"] {
+        assert!(column(name).is_some(), "no {name} in {header:?}");
+    }
+    let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
+    let sum = |name: &str| -> f64 {
+        rows.iter().map(|row| row[column(name).expect("a column")].parse::<f64>().unwrap()).sum()
+    };
+    let mean = json["mean_return"].as_f64().expect("a return");
+    assert!((sum("reward") / 2.0 - mean).abs() < 1e-9, "{} {mean}", sum("reward"));
+    let terms: Vec<&str> = header.iter().filter(|name| name.starts_with("reward_")).collect();
+    let of_terms: f64 = terms.iter().map(|name| sum(name)).sum();
+    assert!(terms.len() > 1 && (of_terms - sum("reward")).abs() < 1e-9, "{terms:?}");
+    assert_eq!(sum("ended"), 2.0);
+    place.trainer(&["replay", "reach", "--csv", "a.txt"]).expect(2, &["a.txt", ".csv"]);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_gif() {
     let place = Place::new();
     train(&place, "cartpole");

@@ -261,7 +261,7 @@ fn seen(page: &str) -> Value {
     drawing.shapes.iter().map(shape).collect()
 }
 
-/// Opens the page at 400 px and at 1600 px in light and in dark, and uses it.
+/// Opens the page at several widths from 400 px to 1600 px in light and in dark, and uses it.
 #[track_caller]
 fn use_page(place: &Place, page: &str) {
     let seen = seen(page).to_string();

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -292,7 +293,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         bytes[position] ^= 0x10;
         bytes
     };
-    let newer = [&latest[..8], &5_u32.to_le_bytes(), &latest[12..]].concat();
+    let newer = [&latest[..8], &6_u32.to_le_bytes(), &latest[12..]].concat();
     let longer = [&latest[..], b"x"].concat();
     let middle = latest.len() / 2;
     let damages: [(Vec<u8>, &str); 10] = [
@@ -305,7 +306,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         (flipped(21), "is damaged"),
         (longer, "is damaged"),
         (b"PK\x03\x04 an archive of another program".to_vec(), "is no Backburn checkpoint"),
-        (newer, "has format 5; this program reads format 4"),
+        (newer, "has format 6; this program reads format 5"),
     ];
     for (bytes, message) in &damages {
         fs::remove_file(whole.join("summary.json")).expect("it is removed");
@@ -378,33 +379,204 @@ fn a_checkpoint_of_another_configuration_is_refused() {
         fs::write(&path, changed).expect("it is changed");
         let cure = "change config.toml back";
         let message = "step-000000006144.ckpt: belongs to another configuration: ";
-        for verb in ["resume", "eval"] {
-            place.trainer(&[verb, "whole"]).expect(2, &[message, difference, cure]);
-        }
+        place.trainer(&["resume", "whole"]).expect(2, &[message, difference, cure]);
     }
     // All that differs is named.
     let both = resolved.replace("gamma = 0.99", "gamma = 0.9").replace("\"tanh\"", "\"relu\"");
     fs::write(&path, both).expect("it is changed");
     place.trainer(&["resume", "whole"]).expect(2, &["agent.gamma is", "network.activation is"]);
-    // A longer run is welcome, and so is another way to go on.
-    let other = [
-        ("= 6144", "= 8192"),
-        ("name = \"config\"", "name = \"longer\""),
-        ("learning_rate = 0.0003", "learning_rate = 0.0001"),
-        ("gae_lambda = 0.95", "gae_lambda = 0.9"),
-        ("epochs = 3", "epochs = 2"),
-        ("episodes = 2", "episodes = 3"),
-        ("every_steps = 2048", "every_steps = 4096"),
-        ("keep = 5", "keep = 2"),
+    // The same on the command line; and what says how the run goes on is not changed in the file, either.
+    fs::write(&path, &resolved).expect("it is changed back");
+    let gamma = ["resume", "whole", "--set", "agent.gamma=0.9"];
+    place.trainer(&gamma).expect(2, &["agent.gamma is 0.99 there and 0.9 here"]);
+    fs::write(&path, resolved.replace("epochs = 3", "epochs = 4")).expect("it is changed");
+    let said = [
+        "whole/config.toml: was changed after the run had begun",
+        "agent.epochs is 3 there and 4 here",
     ];
-    let changed = other.iter().fold(resolved, |text, (from, to)| {
-        assert!(text.contains(from), "{from} in {text}");
-        text.replace(from, to)
-    });
-    fs::write(&path, changed).expect("it is changed");
-    place.trainer(&["resume", "whole", "--quiet"]).expect(0, &[]);
+    let cure = "resume whole --set KEY=VALUE";
+    place.trainer(&["resume", "whole"]).expect(2, &said).expect(2, &[cure]);
+    fs::write(&path, &resolved).expect("it is changed back");
+    assert!(!place.path("whole/changes.toml").exists());
+
+    // A longer run is welcome, and so is another way to go on: it is written down, with the step.
+    let other = [
+        "total_steps=8192",
+        "name=longer",
+        "agent.learning_rate=1e-4",
+        "agent.gae_lambda=0.9",
+        "agent.epochs=2",
+        "eval.episodes=3",
+        "checkpoint.every_steps=4096",
+        "checkpoint.keep=2",
+        "agent.clip_range={ start = 0.2, end = 0.1 }",
+    ];
+    let changes = other.iter().flat_map(|&change| ["--set", change]);
+    let resume: Vec<&str> = ["resume", "whole", "--quiet"].into_iter().chain(changes).collect();
+    place.trainer(&resume).expect(0, &[]);
     assert_eq!(timeless_csv(&place.path("whole")).len(), 1 + 4);
+    assert_eq!(fs::read_to_string(&path).expect("the configuration"), resolved, "as it began");
+    let changes = || {
+        let text = fs::read_to_string(place.path("whole/changes.toml")).expect("the changes");
+        text.parse::<toml::Table>().expect("TOML")["change"].as_array().expect("a list").clone()
+    };
+    let keys: Vec<String> =
+        changes().iter().map(|change| change["key"].as_str().expect("a key").to_owned()).collect();
+    let expected = other.map(|change| change.split_once('=').expect("a value").0);
+    assert_eq!(keys.iter().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+    assert!(changes().iter().all(|change| change["step"].as_integer() == Some(6144)));
     place.trainer(&["eval", "whole"]).expect(0, &[]);
+    // What holds is what is changed next, and what is said again changes nothing.
+    let again =
+        ["--set", "total_steps=10240", "--set", "agent.epochs=2", "--set", "agent.gae_lambda=0.8"];
+    place.trainer(&[&["resume", "whole", "--quiet"], &again[..]].concat()).expect(0, &[]);
+    let later: Vec<(i64, String)> = changes()[other.len()..]
+        .iter()
+        .map(|change| (change["step"].as_integer().unwrap(), change["key"].to_string()))
+        .collect();
+    assert_eq!(later, [(8192, "\"agent.gae_lambda\"".into()), (8192, "\"total_steps\"".into())]);
+    // The report says so, and of what was begun otherwise it is no seed.
+    place.trainer(&run("fresh", &["--set", "total_steps=10240", "--seed", "2"])).expect(0, &[]);
+    place.trainer(&["report", "whole", "fresh"]).expect(0, &[]);
+    let page = fs::read_to_string(place.path("report.html")).expect("the page");
+    for text in ["2 groups", "0.95, from step 6144 0.9, from step 8192 0.8", "3, from step 6144 2"]
+    {
+        assert!(page.contains(text), "no {text:?} in the page");
+    }
+}
+
+#[test]
+fn a_policy_says_where_its_task_is_another_one_and_is_not_used_where_it_does_not_fit() {
+    let place = place_with_whole_run(&short("ppo"), &[]);
+    let path = place.path("whole/config.toml");
+    let resolved = fs::read_to_string(&path).expect("the resolved configuration");
+    let written = |text: String| fs::write(&path, text).expect("it is changed");
+
+    written(resolved.replace("\nmass = 1.0", "\nmass = 3.0"));
+    let warning = "step-000000006144.ckpt: its policy was trained on another task: parameters.mass is 1.0 \
+                   there and 3.0 here";
+    for arguments in [
+        &["eval", "whole", "--episodes", "2"][..],
+        &["replay", "whole", "--episodes", "1"],
+        &["export", "whole", "--format", "onnx"],
+    ] {
+        place.trainer(arguments).expect(0, &["warning: ", warning]);
+    }
+
+    for (from, to, difference) in [
+        ("hidden = [64, 64]", "hidden = [8]", "network.hidden is [64, 64] there and [8] here"),
+        ("\"tanh\"", "\"relu\"", "network.activation is tanh there and relu here"),
+    ] {
+        written(resolved.replace(from, to));
+        let refused = ["its policy is another function here: ", difference];
+        place.trainer(&["eval", "whole"]).expect(2, &refused);
+    }
+    let (before, rest) = resolved.split_once("[env.parameters]").expect("parameters");
+    let (_, after) = rest.split_once("\n[").expect("a table that follows");
+    written(format!("{before}[{after}").replace("\"pendulum\"", "\"cartpole\""));
+    let refused = [
+        "the environment is pendulum there and cartpole here",
+        "an action is 1 numbers there and one of 2 here",
+        "an observation is 3 numbers there and 4 numbers here",
+    ];
+    for arguments in [&["eval", "whole"][..], &["export", "whole", "--format", "onnx"]] {
+        place.trainer(arguments).expect(2, &refused);
+    }
+    let warm = run("warm", &["--set", "env.name=cartpole", "--set", "warm_start=whole"]);
+    written(resolved.clone());
+    place.trainer(&warm).expect(2, &refused);
+    // What is compared says so, too.
+    place.trainer(&run("heavy", &["--set", "env.parameters.mass=3"])).expect(0, &[]);
+    let ended = place.trainer(&["compare", "whole", "heavy"]).expect(0, &[]);
+    let note =
+        "returns are of different tasks: parameters.mass is 3.0 there and 1.0 here (there: heavy";
+    assert!(ended.stdout.contains(note), "{ended:?}");
+}
+
+#[test]
+fn one_line_begins_goes_on_and_says_that_it_is_finished() {
+    let place = place_with_whole_run(PPO, &["--set", "total_steps=20_000"]);
+    let again = run("job", &["--resume", "--set", "total_steps=20_000"]);
+    let mut running = Running::start(&place, &again);
+    running.reaches_checkpoint(&place.path("job"), None);
+    running.kill();
+    place.trainer(&again).expect(0, &[]);
+    assert_same(&place, "whole", "job");
+    let loud = ["run", "config.toml", "--resume", "--out", "job", "--set", "total_steps=20_000"];
+    let ended = place.trainer(&loud).expect(0, &[]);
+    assert!(ended.stdout.contains("job: finished, 19968 steps are done"), "{ended:?}");
+    // Nobody has changed the file, whatever the run was told later.
+    place.trainer(&["resume", "job", "--set", "total_steps=22_000", "--quiet"]).expect(0, &[]);
+    place.trainer(&loud).expect(0, &[]);
+    let other = [&loud[..], &["--set", "agent.epochs=5"]].concat();
+    let refused = ["job: was begun with another configuration: agent.epochs is 4 there and 5 here"];
+    place
+        .trainer(&other)
+        .expect(2, &refused)
+        .expect(2, &["resume job --set KEY=VALUE", "--out DIR"]);
+    place.trainer(&[&loud[..], &["--overwrite"]].concat()).expect(2, &["cannot be used with"]);
+}
+
+#[test]
+fn an_evaluation_that_is_good_enough_ends_a_run_and_so_does_the_clock() {
+    let place = Place::new();
+    place.write("config.toml", PPO);
+    let summary = |run: &str| {
+        let text = fs::read_to_string(place.path(run).join("summary.json")).expect("a summary");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let easy = run("easy", &["--set", "eval.stop_at=20"]);
+    place.trainer(&easy).expect(0, &[]);
+    let ended = summary("easy");
+    let steps = ended["steps"].as_u64().expect("steps");
+    assert!(ended["ended_by"] == "stop_at" && steps < 29_000, "{ended}");
+    assert!(ended["eval"]["mean_return"].as_f64() >= Some(20.0), "{ended}");
+    let said = place.trainer(&["resume", "easy"]).expect(0, &[]).stdout;
+    assert!(said.contains(&format!("finished, {steps} steps are done")), "{said}");
+    // A goal that is raised is one to go on to.
+    place.trainer(&["resume", "easy", "--quiet", "--set", "eval.stop_at=1e6"]).expect(0, &[]);
+    assert_eq!(
+        (&summary("easy")["steps"], &summary("easy")["ended_by"]),
+        (&29_952.into(), &().into())
+    );
+
+    let endless = ["--set", "total_steps=1_000_000_000", "--set", "max_seconds=0.3"];
+    place.trainer(&run("clock", &endless)).expect(0, &[]);
+    let ended = summary("clock");
+    let seconds = ended["seconds"].as_f64().expect("seconds");
+    assert!(ended["ended_by"] == "max_seconds" && (0.3..60.0).contains(&seconds), "{ended}");
+    place.trainer(&["eval", "clock"]).expect(0, &[]);
+
+    let never = run("never", &["--set", "eval.stop_at=1", "--set", "eval.every_steps=0"]);
+    place.trainer(&never).expect(0, &["warning: eval.stop_at: there is no evaluation on the way"]);
+}
+
+#[test]
+fn a_run_does_not_move_in_among_other_things() {
+    let place = Place::new();
+    place.write("config.toml", PPO.replace("total_steps = 30_000", "total_steps = 1_280"));
+    place.trainer(&run("runs/one", &[])).expect(0, &[]);
+    fs::create_dir(place.path("configs")).expect("a directory");
+    place.write("configs/config.toml", PPO);
+    for (out, what) in
+        [("runs", "(one)"), ("configs", "(config.toml)"), (".", "(config.toml, configs, runs)")]
+    {
+        for flags in [&[][..], &["--overwrite"], &["--resume"]] {
+            let ended = place.trainer(&run(out, flags));
+            let said = [": holds other things than a run ", what, "--out DIR"];
+            // A configuration that lies there for itself is no run that could go on.
+            ended.expect(2, &said);
+        }
+    }
+    let sweep = PPO.replace("[agent]", "[sweep]\nseeds = 2\ngrid.agent.epochs = [1, 2]\n[agent]");
+    place.write("sweep.toml", sweep);
+    for out in ["runs", "runs/one"] {
+        let ended = place.trainer(&["run", "sweep.toml", "--out", out]);
+        ended.expect(2, &[": holds other things than a sweep ("]);
+    }
+    assert!(
+        place.path("configs/config.toml").exists() && place.path("runs/one/summary.json").exists()
+    );
 }
 
 /// A run of `config.toml` with these flags whose `summary.json` says so many steps.
@@ -422,12 +594,10 @@ fn a_summary_is_about_the_steps_that_are_done() {
     let whole = place.path("whole");
     assert_summary_of(&place, "whole", 6144);
     let old = fs::read(whole.join("summary.json")).expect("a summary");
-    let path = whole.join("config.toml");
-    let resolved = fs::read_to_string(&path).expect("the resolved configuration");
 
     // A run that goes on is not finished, and what is compared knows that.
-    fs::write(&path, resolved.replace("= 6144", "= 1000000000")).expect("it is changed");
-    let mut running = Running::start(&place, &["resume", "whole", "--quiet"]);
+    let longer = |steps| ["resume", "whole", "--quiet", "--set", steps];
+    let mut running = Running::start(&place, &longer("total_steps=1_000_000_000"));
     let begun = Instant::now();
     while timeless_csv(&whole).len() < 1 + 4 {
         assert!(begun.elapsed() < PATIENCE, "it does not go on");
@@ -439,8 +609,7 @@ fn a_summary_is_about_the_steps_that_are_done() {
     place.trainer(&["compare", "whole"]).expect(2, &["whole: no run is finished"]);
 
     // One that is left from before, as by a process that was killed when it wrote the new one.
-    fs::write(&path, resolved.replace("= 6144", "= 65536")).expect("it is changed");
-    place.trainer(&["resume", "whole", "--quiet"]).expect(0, &[]);
+    place.trainer(&longer("total_steps=65536")).expect(0, &[]);
     assert_summary_of(&place, "whole", 65536);
     fs::write(whole.join("summary.json"), old).expect("it is put back");
     let ended = place.trainer(&["resume", "whole", "--json"]).expect(0, &[]);
@@ -574,11 +743,10 @@ fn checkpoints_that_no_run_can_have_saved_are_refused() {
         forge(&place.path("forged"), |json| {
             *json.pointer_mut(at).unwrap_or_else(|| panic!("no {at}")) = value.clone();
         });
-        let config = place.path("forged/config.toml");
-        let longer = fs::read_to_string(&config).expect("text").replace("= 1280", "= 2560");
-        fs::write(&config, longer).expect("it is changed");
-        for verb in ["resume", "eval"] {
-            let ended = place.trainer(&[verb, "forged"]);
+        for arguments in
+            [&["resume", "forged", "--set", "total_steps=2560"][..], &["eval", "forged"]]
+        {
+            let ended = place.trainer(arguments);
             ended.expect(2, &["step-000000001280.ckpt: holds what no run can have saved: ", what]);
         }
     }
@@ -637,13 +805,64 @@ fn an_interrupt_saves_a_checkpoint_and_the_run_goes_on_from_it() {
 
     let last = checkpoints(&interrupted).pop().expect("a checkpoint");
     let steps = Checkpoint::read(&last).expect("a whole one").progress.steps + 2048;
-    let config = interrupted.join("config.toml");
-    let resolved = fs::read_to_string(&config).expect("the resolved configuration");
-    let shorter = resolved.replace("total_steps = 1000000000", &format!("total_steps = {steps}"));
-    fs::write(&config, shorter).expect("it is changed");
-    place.trainer(&["resume", "interrupted", "--quiet"]).expect(0, &[]);
+    let shorter = format!("total_steps={steps}");
+    place.trainer(&["resume", "interrupted", "--quiet", "--set", &shorter]).expect(0, &[]);
     place.trainer(&run("whole", &["--set", &format!("total_steps={steps}")])).expect(0, &[]);
     assert_same(&place, "whole", "interrupted");
+}
+
+/// A run of one iteration that takes seconds, with the shell's words before it; once it has begun.
+#[cfg(unix)]
+fn long_iteration(place: &Place, before: &str) -> Running {
+    place.write("config.toml", TRPO);
+    let trainer = support::trainer_binary().display();
+    let slow = "--set agent.rollout_steps=300_000 --set total_steps=1_000_000_000";
+    let line = format!("{before} exec '{trainer}' run config.toml --quiet --out slow {slow}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]).current_dir(place.path(".")).stdin(Stdio::null());
+    let running = Running(command.stderr(Stdio::piped()).spawn().expect("a shell"));
+    let started = Instant::now();
+    while !place.path("slow/metrics.csv").exists() {
+        assert!(started.elapsed() < PATIENCE, "it does not begin");
+        sleep(Duration::from_millis(1));
+    }
+    running
+}
+
+#[cfg(unix)]
+fn send(running: &Running, signal: &str) {
+    let sent = Command::new("kill").args([signal, &running.0.id().to_string()]).status();
+    assert!(sent.expect("kill starts").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_scheduler_sends_stops_with_a_checkpoint_as_often_as_it_comes() {
+    for first in ["-TERM", "-HUP", "-USR1", "-USR2"] {
+        let place = Place::new();
+        let running = long_iteration(&place, "");
+        for signal in [first, "-TERM", "-TERM", "-HUP", "-USR1", "-USR2", "-INT"] {
+            send(&running, signal);
+            sleep(Duration::from_millis(10));
+        }
+        running
+            .end()
+            .expect(130, &["warning: stopping after this iteration", "error: interrupted"]);
+        assert_eq!(checkpoints(&place.path("slow")).len(), 1, "{first}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_nohup_ignores_stays_ignored() {
+    let place = Place::new();
+    let mut running = long_iteration(&place, "trap '' HUP;");
+    send(&running, "-HUP");
+    assert!(running.reaches_checkpoint(&place.path("slow"), None), "it goes on");
+    sleep(Duration::from_millis(100));
+    assert!(running.0.try_wait().expect("its state").is_none(), "it goes on");
+    send(&running, "-TERM");
+    running.end().expect(130, &["warning: stopping after this iteration"]);
 }
 
 #[test]
@@ -693,6 +912,46 @@ fn a_warm_start_takes_over_the_policy() {
         let refused = ["--set warm_start=whole: warm_start: whole: its policy", difference];
         place.trainer(&run("other", &other)).expect(2, &refused);
     }
+}
+
+#[test]
+fn a_warm_start_takes_the_critic_and_holds_the_policy_while_it_is_fitted() {
+    let place = place_with_whole_run(PPO, &["--set", "total_steps=5000"]);
+    let last = |run: &str| {
+        let path = checkpoints(&place.path(run)).pop().expect("a checkpoint");
+        Checkpoint::read(&path).expect("a whole checkpoint")
+    };
+    let critic = |run: &str| last(run).agent.critics[0].params.clone();
+    let warm = |out: &str, table: &str, more: &[&str]| {
+        let table = format!("warm_start={{ run = 'whole', {table} }}");
+        place.trainer(&[&run(out, &["--seed", "7", "--set", &table]), more].concat())
+    };
+    let still = ["--set", "agent.learning_rate=0", "--set", "total_steps=128"];
+    warm("both", "critic = true", &still).expect(0, &[]);
+    assert_eq!(critic("both"), critic("whole"));
+    warm("one", "critic = false", &still).expect(0, &[]);
+    assert_ne!(critic("one"), critic("whole"));
+    // The scale of rewards is the critic's unit: it goes on from where it was.
+    let count = |run: &str| {
+        let state = last(run).collector;
+        state.reward_statistics().expect("rewards are normalised").count()
+    };
+    assert!(count("both") > count("whole") && count("one") < 200.0);
+
+    // Four iterations of the critic alone, the fifth of both.
+    let table = "critic = true, critic_warmup = 4";
+    let entropy = ["--set", "agent.entropy_coef=0.1"];
+    for (steps, is_held) in [("total_steps=512", true), ("total_steps=640", false)] {
+        let out = steps.replace('=', "-");
+        warm(&out, table, &[&entropy[..], &["--set", steps]].concat()).expect(0, &[]);
+        assert_eq!(last(&out).agent.policy == last("whole").agent.policy, is_held, "{steps}");
+        assert_ne!(critic(&out), critic("whole"), "{steps}");
+    }
+    warm("other", "critic = true", &["--set", "env.normalize_rewards=false"]).expect(
+        2,
+        &["warm_start: whole: its critic can't be taken: env.normalize_rewards is true"],
+    );
+    warm("other", "critics = true", &[]).expect(2, &["warm_start", "critic_warmup = 10"]);
 }
 
 #[test]

@@ -254,9 +254,13 @@ pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The bytes of a checkpoint with the clock taken out.
+/// The bytes of a checkpoint with the clock taken out, and with the configuration of its run's last one: it may have
+/// been another one before.
 pub fn timeless(place: &Place, path: &Path) -> Vec<u8> {
     let mut checkpoint = Checkpoint::read(path).expect("a whole checkpoint");
+    let run = path.parent().and_then(Path::parent).expect("a run directory");
+    let last = checkpoints(run).pop().expect("a checkpoint");
+    checkpoint.fingerprint = Checkpoint::read(&last).expect("a whole checkpoint").fingerprint;
     checkpoint.progress.training_seconds = 0.0;
     checkpoint.progress.elapsed_seconds = 0.0;
     let copy = place.path("timeless.ckpt");

@@ -174,7 +174,7 @@ fn the_shipped_sweep_runs() {
     let plot = ["plot", "runs/sweep_cartpole/trials", "-o", "sweep.svg", "--metric", "train/kl"];
     place.trainer(&plot).expect(0, &[]);
     let picture = std::fs::read_to_string(place.path("sweep.svg")).unwrap();
-    assert!(picture.contains("learning_rate 0.003"), "the legend names what differs");
+    assert!(picture.contains("learning_rate 3e-3"), "the legend names what differs");
 }
 
 #[test]

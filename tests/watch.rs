@@ -149,7 +149,9 @@ fn a_running_experiment_is_drawn_however_many_better_ones_there_are() {
         unfinished(&place, &run, &format!("{HEADER}1000,1,900,-9\n2000,2,900,-{number}\n"));
         let config = place.path(&run).join("config.toml");
         let text = std::fs::read_to_string(&config).expect("it is there");
-        let text = text.replace("\"p\"", &format!("\"p{number}\""));
+        // Another name alone makes no other line.
+        let own = format!("[agent]\nepochs = {number}\n");
+        let text = text.replace("\"p\"", &format!("\"p{number}\"")) + &own;
         std::fs::write(&config, text).expect("config.toml");
         if number < 9 {
             place.write(&format!("{run}/summary.json"), summary);
@@ -158,6 +160,26 @@ fn a_running_experiment_is_drawn_however_many_better_ones_there_are() {
     let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
     assert!(shown.contains("━━ p9 (1 seed)") && shown.contains("and 2 more"), "{shown}");
     assert!(!shown.contains("p8 (") && shown.contains("  1 stopped, 8 finished"), "{shown}");
+}
+
+#[test]
+fn environments_have_a_picture_each_and_a_broken_run_is_counted() {
+    let place = Place::new();
+    unfinished(&place, "runs/p/1", &format!("{HEADER}1000,1,900,-1200\n2000,2,950,-800\n"));
+    unfinished(&place, "runs/c/1", &format!("{HEADER}1000,1,900,20\n2000,2,950,90\n"));
+    let config = place.path("runs/c/1/config.toml");
+    let text = std::fs::read_to_string(&config).expect("it is there");
+    std::fs::write(&config, text.replace("pendulum", "cartpole")).expect("config.toml");
+    unfinished(&place, "runs/b/1", "a,b\n1,2,3\n");
+    let shown = place.trainer(&["watch", "runs"]).expect(0, &[]).stdout;
+    for text in ["pendulum: mean return", "cartpole: mean return", "1 can't be read"] {
+        assert!(shown.contains(text), "no {text:?} in\n{shown}");
+    }
+    let ended = place.trainer(&["plot", "runs", "-o", "curves.svg"]);
+    let ended = ended.expect(0, &["warning: ", "runs/b/1/metrics.csv", "this run is left out"]);
+    let written = "wrote curves-cartpole.svg, curves-pendulum.svg\n";
+    assert!(ended.stdout.ends_with(written), "{}", ended.stdout);
+    assert!(place.path("curves-pendulum.svg").is_file() && !place.path("curves.svg").exists());
 }
 
 #[test]

@@ -188,6 +188,21 @@ impl Agent {
         threads.keep_awake(|| algorithm.update(learner, batch, progress))
     }
 
+    /// The same for the critics alone: the policy and what the algorithm keeps stay as they are.
+    ///
+    /// # Errors
+    /// As [`Agent::update`].
+    pub fn update_critics(&mut self, batch: &Batch, progress: f64) -> Result<Metrics, AgentError> {
+        // Without advantages nothing moves the policy but an entropy bonus, and nothing ends an update early.
+        let mut batch = batch.clone();
+        batch.signals.iter_mut().for_each(|signal| signal.advantages.fill(0.0));
+        let (params, state) = (self.actor().params.clone(), self.algorithm.state()?);
+        let metrics = self.update(&batch, progress)?;
+        self.learner.actor.params = params;
+        self.algorithm.set_state(&state, &self.learner)?;
+        Ok(metrics)
+    }
+
     /// A copy of all state.
     ///
     /// # Errors
@@ -221,12 +236,20 @@ impl Agent {
     }
 
     /// Takes over the policy, and its observation normaliser if there is one, from another run's
-    /// state; everything else stays fresh.
+    /// state, and with `critic` the critic of the rewards; everything else stays fresh.
     ///
     /// # Errors
-    /// When the policy has another shape, or one run normalises observations and the other does not.
-    pub fn warm_start(&mut self, other: &AgentState) -> Result<(), AgentError> {
+    /// When the policy or the critic has another shape, or one run normalises observations and the other
+    /// does not.
+    pub fn warm_start(&mut self, other: &AgentState, critic: bool) -> Result<(), AgentError> {
         self.check_policy(other)?;
+        if critic {
+            let saved = other.critics.first().map_or(&[][..], |critic| &critic.params);
+            let own = &mut self.learner.critics[0].state.params;
+            AgentError::check_length("critic", own.len(), saved.len())?;
+            AgentError::check_saved("critic's parameters", saved.iter().all(|x| x.is_finite()))?;
+            own.copy_from_slice(saved);
+        }
         self.learner.actor.params.clone_from(&other.policy);
         self.learner.actor.normalizer.clone_from(&other.observation_normalizer);
         Ok(())

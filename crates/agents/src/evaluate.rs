@@ -290,6 +290,8 @@ pub struct Recording {
     pub actions: Vec<Vec<f32>>,
     /// Rewards, `[steps]`.
     pub rewards: Vec<f64>,
+    /// Terms of the rewards, `[steps][term]`, by the names of [`envs::Spec::reward_terms`].
+    pub reward_terms: Vec<Vec<f64>>,
     /// Costs, `[steps][cost]`, by the names of [`envs::Spec::costs`].
     pub costs: Vec<Vec<f64>>,
     /// How the episode ended; `None` where the recording stops before its end.
@@ -346,6 +348,9 @@ pub fn record(
         if !step.reward.is_finite() {
             return Err(AgentError::NonFinite("reward in a recording".into()));
         }
+        let mut terms = vec![0.0; spec.reward_terms.len()];
+        environment.reward_terms(&mut terms);
+        recording.reward_terms.push(terms);
         let mut costs = vec![0.0; spec.costs.len()];
         environment.costs(&mut costs);
         AgentError::check_costs(&spec.costs, &costs, |_| " in a recording".into())?;

@@ -6,7 +6,9 @@ use crate::error::AgentError;
 use crate::policy::Actor;
 use crate::ranks::Ranks;
 use crate::threads::{is_helped, join};
-use envs::{Episode, Part, RewardNormalizer, Rng, Stream, VectorEnv, VectorEnvState, stream};
+use envs::{
+    Episode, Part, RewardNormalizer, Rng, RunningMeanStd, Stream, VectorEnv, VectorEnvState, stream,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,6 +25,14 @@ pub struct CollectorState {
     observations: Vec<f32>,
     reward_normalizer: Option<RewardNormalizer>,
     sampling: Vec<Rng>,
+}
+
+impl CollectorState {
+    /// What was seen of the discounted return, where rewards were normalised.
+    #[must_use]
+    pub fn reward_statistics(&self) -> Option<&RunningMeanStd> {
+        self.reward_normalizer.as_ref().map(RewardNormalizer::statistics)
+    }
 }
 
 /// Acts in the environments and writes what happens into preallocated buffers. Where several ranks train together,
@@ -379,6 +389,13 @@ impl Collector {
         let discounts = agent.critics().iter().map(|critic| (critic.gamma, critic.gae_lambda));
         batch.estimate_advantages(discounts)?;
         Ok(batch)
+    }
+
+    /// Begins with what another run has seen of the discounted return, where this one normalises rewards.
+    pub fn set_reward_statistics(&mut self, statistics: RunningMeanStd) {
+        if let Some(normalizer) = &mut self.reward_normalizer {
+            normalizer.set_statistics(statistics);
+        }
     }
 
     /// A copy of all state, environments included: those of all ranks, which all ask for it at the same time.

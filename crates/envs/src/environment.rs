@@ -25,6 +25,9 @@ pub struct Spec {
     pub action_space: Space,
     /// Steps after which an episode is truncated.
     pub max_episode_steps: u32,
+    /// Version of the task, from 1 on. A change of the code that gives the same actions other observations,
+    /// rewards or ends raises it, so that policies and returns of before are told apart.
+    pub version: u32,
     /// Whether [`Step::success`] is given: in every step, or in none.
     pub reports_success: bool,
     /// Names of the terms that the reward is the sum of, in the order of
@@ -48,13 +51,14 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// An environment that reports no success, whose reward has one term, without costs and names.
+    /// An environment in version 1 that reports no success, whose reward has one term, without costs and names.
     #[must_use]
     pub fn new(observation_space: Space, action_space: Space, max_episode_steps: u32) -> Spec {
         Spec {
             observation_space,
             action_space,
             max_episode_steps,
+            version: 1,
             reports_success: false,
             reward_terms: Vec::new(),
             costs: Vec::new(),

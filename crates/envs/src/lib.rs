@@ -8,6 +8,7 @@
 pub mod arm;
 mod budget;
 mod cartpole;
+mod check;
 mod cliff;
 mod drawing;
 mod environment;
@@ -29,6 +30,7 @@ mod wrapper;
 pub use arm::{Arm, ArmParameters};
 pub use budget::{Budget, BudgetParameters};
 pub use cartpole::{CartPole, CartPoleParameters};
+pub use check::{Effort, Finding, check};
 pub use cliff::{Cliff, CliffParameters};
 pub use drawing::{Body, Camera, Color, Drawing, Frame, Scene, Shape, Solid};
 pub use environment::{Environment, Spec, StateError, Step};

@@ -193,6 +193,11 @@ impl RewardNormalizer {
         &self.statistics
     }
 
+    /// Goes on from what another one has seen.
+    pub fn set_statistics(&mut self, statistics: RunningMeanStd) {
+        self.statistics = statistics;
+    }
+
     /// What rewards are divided by: `sqrt(variance + 1e-8)`.
     #[must_use]
     pub fn scale(&self) -> f64 {

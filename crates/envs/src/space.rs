@@ -1,5 +1,8 @@
 //! Spaces: what an action or an observation can be.
 
+use crate::rng::Rng;
+use rand::RngExt;
+
 /// The set that an action or an observation comes from.
 ///
 /// ```
@@ -43,6 +46,20 @@ impl Space {
         match self {
             Space::Discrete { .. } => 1,
             Space::Box { low, .. } => low.len(),
+        }
+    }
+
+    /// Draws one element evenly and writes it into `numbers`; where there is no bound, between -1 and 1.
+    pub fn sample(&self, rng: &mut Rng, numbers: &mut [f32]) {
+        match self {
+            Space::Discrete { n } => numbers[0] = rng.random_range(0..*n) as f32,
+            Space::Box { low, high } => {
+                for ((number, low), high) in numbers.iter_mut().zip(low).zip(high) {
+                    let low = if low.is_finite() { *low } else { high.min(1.0) - 2.0 };
+                    let high = if high.is_finite() { *high } else { low.max(-1.0) + 2.0 };
+                    *number = rng.random_range(low..=high);
+                }
+            }
         }
     }
 

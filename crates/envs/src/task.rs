@@ -243,7 +243,7 @@ impl Task {
     }
 
     /// A text that two tasks share exactly when they are the same: JSON with sorted keys, of the name,
-    /// every parameter, what holds around the environment, and its [`Spec`]. Of a file it has the name: where it
+    /// the version, every parameter, what holds around the environment, and its [`Spec`]. Of a file it has the name: where it
     /// is does not matter, and what is in it shows in the spec, or is for the caller to compare.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -271,6 +271,7 @@ impl Task {
         parameters.retain(|key, _| is_part(key));
         sorted(&json!({
             "name": self.name,
+            "version": self.spec.version,
             "parameters": parameters,
             "observation_noise": noise,
             "action_delay": delay,

@@ -4,15 +4,18 @@ mod bench;
 pub mod commands;
 mod init;
 
+use crate::experiment::config;
 use crate::experiment::run_dir::Which;
 use crate::registry::Registry;
 use crate::results::export::ExportFormat;
 use crate::results::failures::Thresholds;
 use crate::results::plot::Axis;
 use crate::sweep::Shard;
+use crate::terminal::quoted;
 use agents::Backend;
 use agents::ops::kernel::Level;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::num::NonZeroUsize;
@@ -48,7 +51,7 @@ Exit codes:
   0    done
   1    failed while running
   2    bad usage, configuration or checkpoint
-  130  interrupted (Ctrl-C); `resume` goes on from the last checkpoint";
+  130  interrupted (Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2); `resume` goes on from the last checkpoint";
 
 /// The command line of a program with these environments and algorithms.
 #[must_use]
@@ -61,6 +64,28 @@ pub fn command(registry: &Registry) -> clap::Command {
         init.mut_arg("algorithm", |algorithm| algorithm.value_parser(algorithms))
             .mut_arg("env", |env| env.value_parser(environments))
     })
+}
+
+/// What somebody meant who wrote a flag that is none: a key of the configuration, most of the time.
+#[must_use]
+pub fn hint(error: &clap::Error, arguments: &[String], registry: &Registry) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let at = arguments.iter().position(|argument| argument.split('=').next() == Some(flag))?;
+    let is_number = |text: &String| text.parse::<f64>().is_ok();
+    if is_number(flag) && at > 0 && arguments[at - 1] == "--seed" {
+        return Some("--seed takes a whole number, 0 or more".to_owned());
+    }
+    let name = flag.strip_prefix("--")?.replace('-', "_");
+    let given = arguments[at].split_once('=').map(|(_, value)| value.to_owned());
+    let given =
+        given.or_else(|| arguments.get(at + 1).filter(|next| !next.starts_with("--")).cloned());
+    let value = given.unwrap_or_else(|| "VALUE".to_owned());
+    if name == "seeds" {
+        let set = quoted(&format!("sweep.seeds=[{value}]")).into_owned();
+        return Some(format!("several seeds are a sweep: --set {set}"));
+    }
+    let key = config::dotted_key(&name, registry)?;
+    Some(format!("{flag} is a key of the configuration: --set {key}={value}"))
 }
 
 /// A name out of a list, each with a line about it.
@@ -107,6 +132,12 @@ pub enum Command {
         /// Replace the run that the directory holds
         #[arg(long)]
         overwrite: bool,
+        /// Go on with the run that the directory holds; begin it if there is none, say so if it is finished
+        ///
+        /// The one line for a job that may be started again. A run that was begun with another configuration
+        /// is refused, with what differs.
+        #[arg(long, conflicts_with = "overwrite")]
+        resume: bool,
         #[command(flatten)]
         threads: ThreadsArgs,
         #[command(flatten)]
@@ -123,15 +154,18 @@ pub enum Command {
     /// Go on with a run to its configured number of steps
     ///
     /// Begins at the newest checkpoint that is whole. On a CPU backend the result is the same, bit
-    /// for bit, as if the run had never been stopped. To train longer, raise total_steps in the run
-    /// directory's config.toml first.
+    /// for bit, as if the run had never been stopped. To train longer, --set total_steps=STEPS; what is
+    /// changed holds from here on, and changes.toml in the run directory says so.
     Resume {
         /// Run directory, such as runs/ppo_cartpole/1, or a sweep's, such as runs/ppo_cartpole
         #[arg(value_hint = ValueHint::DirPath)]
         run: PathBuf,
-        /// Update on another backend than before
+        /// Update on another backend from now on
         #[arg(long, value_name = "BACKEND", value_parser = backend())]
         backend: Option<Backend>,
+        /// Change a value of the configuration from now on, as in --set total_steps=1_000_000; may be repeated
+        #[arg(long, value_name = "KEY=VALUE", value_hint = ValueHint::Other)]
+        set: Vec<String>,
         /// Take runs of a sweep that other processes work on too, on any machine that shares its directory
         #[arg(long, conflicts_with = "backend")]
         shared: bool,
@@ -186,6 +220,9 @@ pub enum Command {
         /// Episodes to play; as many as the configuration's eval.episodes if not given
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         episodes: Option<u32>,
+        /// Write a row a step to this file: observation, action, reward, its terms, costs
+        #[arg(long, value_name = "FILE.csv")]
+        csv: Option<PathBuf>,
         #[command(flatten)]
         play: PlayArgs,
         #[command(flatten)]
@@ -214,6 +251,9 @@ pub enum Command {
         /// Write a GIF to this file instead
         #[arg(long, value_name = "FILE.gif")]
         gif: Option<PathBuf>,
+        /// Write a row a step to this file instead: observation, action, reward, its terms, costs
+        #[arg(long, value_name = "FILE.csv", conflicts_with = "gif")]
+        csv: Option<PathBuf>,
         /// Episodes to show
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
         episodes: u32,
@@ -241,6 +281,18 @@ pub enum Command {
     Check {
         #[command(flatten)]
         config: ConfigArgs,
+        #[command(flatten)]
+        result: ResultArgs,
+    },
+    /// Look for what is wrong with an environment: plays random episodes, and says how to mend what it finds
+    ///
+    /// States that don't come back bit for bit, resets that depend on what was before, observations out of
+    /// bounds or not finite, `success` given sometimes, rewards far from 1, time limits kept twice, slow steps,
+    /// and more. Exit code 1 if there is something. `run` does a short form of it first, and warns.
+    CheckEnv {
+        /// An environment's name, which stands for its defaults, or a configuration file (TOML)
+        #[arg(value_name = "NAME|CONFIG")]
+        what: String,
         #[command(flatten)]
         result: ResultArgs,
     },
@@ -280,6 +332,8 @@ pub enum Command {
     /// interval over seeds. Runs that are not finished are drawn as far as they are.
     Plot {
         /// Write the picture to this file; its name's end says in which format
+        ///
+        /// Of several environments there is a picture each: curves.svg becomes curves-cartpole.svg and so on.
         #[arg(long, short, value_name = "FILE.svg|FILE.png")]
         output: PathBuf,
         /// Draw the return against this cost instead, at the end of the runs: a point a group
@@ -300,6 +354,9 @@ pub enum Command {
         curves: CurveArgs,
     },
     /// List environments, algorithms, and backends with the devices found
+    ///
+    /// Of an environment: how many numbers an observation and an action have (or how many choices there are), how
+    /// many steps an episode at most, how long a step takes here, and the parameters.
     List {
         #[command(flatten)]
         result: ResultArgs,

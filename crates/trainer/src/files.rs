@@ -101,6 +101,30 @@ pub fn remove_unfinished(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a directory for `what` in which there is something that is none of its own; hidden files don't
+/// count.
+///
+/// # Errors
+/// When there is, or the directory can't be read.
+pub fn must_hold_nothing_else(
+    directory: &Path,
+    what: &str,
+    is_own: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let mut others = if directory.is_dir() { names(directory)? } else { Vec::new() };
+    others.retain(|name| !name.starts_with('.') && !is_own(name));
+    let shown = match &others[..] {
+        [] => return Ok(()),
+        [a, b, c, _, ..] => format!("{a}, {b}, {c} and {} more", others.len() - 3),
+        few => few.join(", "),
+    };
+    Err(Error::Usage(format!(
+        "{}: holds other things than {what} ({shown}); give a directory that is empty or not there \
+         (--out DIR)",
+        directory.display()
+    )))
+}
+
 /// Names in a directory that are UTF-8, sorted; none where there is no directory.
 ///
 /// # Errors

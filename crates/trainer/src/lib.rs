@@ -47,7 +47,17 @@ pub fn main(registry: impl Into<Registry>) -> ExitCode {
     let matches = cli::command(&registry).try_get_matches();
     let cli = match matches.and_then(|matches| cli::Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) if is_first => error.exit(),
+        Err(error) if is_first => {
+            // Help and versions are errors, too; a hint comes below what is wrong.
+            let arguments: Vec<String> =
+                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+            let hint = cli::hint(&error, &arguments, &registry);
+            let _ = error.print();
+            if let Some(hint) = hint {
+                terminal::hint(&hint);
+            }
+            return ExitCode::from(error.exit_code() as u8);
+        }
         Err(error) => return ExitCode::from(error.exit_code() as u8),
     };
     #[cfg(target_os = "linux")]

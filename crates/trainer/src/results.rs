@@ -9,21 +9,23 @@ pub mod replay;
 pub mod report;
 mod screen;
 pub mod stats;
+pub mod steps;
 pub mod watch;
 
 use crate::error::Error;
-use crate::experiment::config::keys::flattened;
+use crate::experiment::changes::{self, Change};
+use crate::experiment::config::keys::{self, flattened};
+use crate::experiment::metrics::csv::{self, Column};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::summary::Summary;
+use crate::experiment::verdict::{self, Outcome, Verdict};
+use crate::terminal::{count, warn};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// How deep below a directory runs are looked for: runs/NAME/SEED, and a sweep's trials below that.
 const DEPTH: usize = 5;
-
-/// A column of `metrics.csv`: its name, and its cells; `None` where one is empty.
-pub type Column = (String, Vec<Option<f64>>);
 
 /// A run, finished or not.
 #[derive(Clone, Debug)]
@@ -35,8 +37,11 @@ pub struct Run {
     /// The seed of its random streams.
     pub seed: u64,
     /// The resolved configuration by dotted keys (`agent.gamma`), each value as TOML writes it, in
-    /// order of the keys; without `name` and `seed`.
+    /// order of the keys; without `name` and `seed`. A value that was changed on the way says so: `0.99, from
+    /// step 2048 0.9`.
     pub config: BTreeMap<String, String>,
+    /// Steps that it is to do.
+    pub total_steps: u64,
     /// `None` while the run is not finished.
     pub summary: Option<Summary>,
     /// Columns of `metrics.csv` in the order of the file.
@@ -60,9 +65,27 @@ impl Run {
         let name = table.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
         let seed = table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default();
         config.retain(|key, _| key != "name" && key != "seed");
+        let mut total_steps = table.get("total_steps").and_then(toml::Value::as_integer);
+        for Change { step, key, value } in changes::read(&run.changes())? {
+            if key == "total_steps" {
+                total_steps = value.as_integer();
+            }
+            let before = config.get(&key).map_or("not given", String::as_str);
+            let now = format!("{before}, from step {step} {}", keys::text(&value));
+            config.insert(key, now);
+        }
+        let total_steps = total_steps.unwrap_or_default() as u64;
         let summary = run.summary().is_file().then(|| Summary::read(&run.summary())).transpose()?;
-        let columns = if run.metrics().is_file() { columns(&run.metrics())? } else { Vec::new() };
-        Ok(Run { path: path.to_owned(), name, seed: seed as u64, config, summary, columns })
+        let columns = if run.metrics().is_file() { csv::read(&run.metrics())? } else { Vec::new() };
+        Ok(Run {
+            path: path.to_owned(),
+            name,
+            seed: seed as u64,
+            config,
+            total_steps,
+            summary,
+            columns,
+        })
     }
 
     /// A column of `metrics.csv`.
@@ -70,6 +93,31 @@ impl Run {
     pub fn column(&self, name: &str) -> Option<&[Option<f64>]> {
         let column = self.columns.iter().find(|(known, _)| known == name)?;
         Some(&column.1)
+    }
+
+    /// What its curves say of it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        verdict::of(&self.columns)
+    }
+
+    /// The environment's name.
+    #[must_use]
+    pub fn environment(&self) -> &str {
+        self.config.get("env.name").map_or("", String::as_str)
+    }
+
+    /// The part of the configuration that makes results what they are. Where updates run does not, as long
+    /// as it is a CPU.
+    fn identity(&self) -> BTreeMap<&str, &str> {
+        let tables = ["eval.", "checkpoint."];
+        let pairs = self.config.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        pairs
+            .filter(|(key, value)| {
+                let is_cpu = *key == "backend" && !value.contains("wgpu");
+                !is_cpu && !tables.iter().any(|table| key.starts_with(table))
+            })
+            .collect()
     }
 
     /// The points of one metric over another, as `(x, y)`, where both have a value; empty when a
@@ -81,11 +129,19 @@ impl Run {
     }
 }
 
-/// All runs at and below these directories, in order of their paths.
+/// All runs at and below these directories, in order of their paths; those that can't be read are left out
+/// with a warning.
 ///
 /// # Errors
-/// When a path is no directory, holds no run, or a run can't be read.
+/// When a path is no directory or holds no run, or no run can be read.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
+    let (runs, broken) = look(paths)?;
+    broken.iter().for_each(|problem| warn(&format!("{problem}; this run is left out")));
+    Ok(runs)
+}
+
+/// The same without warnings: the runs, and what is wrong with the others.
+fn look(paths: &[PathBuf]) -> Result<(Vec<Run>, Vec<Error>), Error> {
     let mut found = Vec::new();
     for path in paths {
         let before = found.len();
@@ -100,7 +156,15 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<Run>, Error> {
     }
     found.sort();
     found.dedup();
-    found.par_iter().map(|path| Run::read(path)).collect()
+    let read: Vec<Result<Run, Error>> = found.par_iter().map(|path| Run::read(path)).collect();
+    let (mut runs, mut broken) = (Vec::new(), Vec::new());
+    for run in read {
+        match run {
+            Ok(run) => runs.push(run),
+            Err(problem) => broken.push(problem),
+        }
+    }
+    if runs.is_empty() && !broken.is_empty() { Err(broken.remove(0)) } else { Ok((runs, broken)) }
 }
 
 fn search(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -129,14 +193,18 @@ pub struct Group {
     pub runs: Vec<Run>,
 }
 
-/// Puts runs whose configurations differ in the seed only into one group; in order of appearance. Two
-/// runs of one configuration and seed are the same run twice: one of them is enough, the finished one.
+/// Puts runs whose configurations differ in the seed only, or in what makes no result another one, into
+/// one group; in order of appearance. Two runs of one configuration and seed are the same run twice: one of
+/// them is enough, the finished one.
 #[must_use]
 pub fn groups(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places = BTreeMap::new();
     for run in runs {
-        let place = *places.entry((run.name.clone(), run.config.clone())).or_insert(groups.len());
+        let identity = run.identity();
+        let identity: Vec<(String, String)> =
+            identity.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let place = *places.entry(identity).or_insert(groups.len());
         if place == groups.len() {
             let (label, differences) = (String::new(), BTreeMap::new());
             groups.push(Group { label, differences, runs: Vec::new() });
@@ -190,44 +258,83 @@ pub fn groups(runs: Vec<Run>) -> Vec<Group> {
     groups
 }
 
-/// Keys that have not the same value in all of these groups, in order.
-fn differing(groups: &[&Group]) -> Vec<String> {
-    let configs: Vec<_> = groups.iter().map(|group| &group.runs[0].config).collect();
-    let keys: BTreeSet<&String> = configs.iter().flat_map(|config| config.keys()).collect();
-    let differs = |key: &&String| configs.iter().any(|it| it.get(*key) != configs[0].get(*key));
-    keys.into_iter().filter(differs).cloned().collect()
+/// The groups by their environments, in order of the names: what is earned in one says nothing of another.
+#[must_use]
+pub fn by_environment(groups: Vec<Group>) -> BTreeMap<String, Vec<Group>> {
+    let mut all: BTreeMap<String, Vec<Group>> = BTreeMap::new();
+    for group in groups {
+        all.entry(group.runs[0].environment().to_owned()).or_default().push(group);
+    }
+    all
 }
 
-/// A schedule as `0.002 to 0.0`, a distribution as `uniform 0.1 to 0.2`; any other value as it is.
-fn short(value: &str) -> String {
+/// What became of the runs, in a sentence: of one its verdict, of more how many have which, and which are
+/// not settled.
+#[must_use]
+pub fn verdicts(groups: &[Group]) -> String {
+    let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
+    if let [run] = runs[..] {
+        return run.verdict().to_string();
+    }
+    let judged: Vec<(Outcome, &Run)> =
+        runs.par_iter().map(|run| (run.verdict().outcome, *run)).collect();
+    let part = |outcome: Outcome| {
+        let of: Vec<&Run> =
+            judged.iter().filter(|(one, _)| *one == outcome).map(|(_, run)| *run).collect();
+        let names: Vec<String> =
+            of.iter().take(3).map(|run| run.path.display().to_string()).collect();
+        let more = if of.len() > 3 { format!(" and {} more", of.len() - 3) } else { String::new() };
+        match outcome {
+            _ if of.is_empty() => None,
+            Outcome::Settled => Some(format!("{} settled", of.len())),
+            _ => Some(format!("{} {} ({}{more})", of.len(), outcome.words(), names.join(", "))),
+        }
+    };
+    let parts: Vec<String> = Outcome::ALL.into_iter().filter_map(part).collect();
+    format!("{}: {}", count(runs.len(), "run"), parts.join(", "))
+}
+
+/// A number without needless digits: `1e-10`, `0.95`, `2`.
+fn shown(number: f64) -> String {
+    match number.abs() {
+        0.0 | 1e-2..1e6 => format!("{number}"),
+        _ => format!("{number:e}"),
+    }
+}
+
+/// Keys that have not the same value in all of these groups, in order.
+fn differing(groups: &[&Group]) -> Vec<String> {
+    let configs: Vec<_> = groups.iter().map(|group| group.runs[0].identity()).collect();
+    let keys: BTreeSet<&str> = configs.iter().flat_map(|config| config.keys().copied()).collect();
+    let differs = |key: &&str| configs.iter().any(|it| it.get(key) != configs[0].get(key));
+    keys.into_iter().filter(differs).map(str::to_owned).collect()
+}
+
+/// A value as people write it: a schedule as `2e-3 to 0`, a distribution as `uniform 0.1 to 0.2`, a small
+/// number as `1e-10`; of a value that was changed each part; any other value as it is.
+#[must_use]
+pub fn short(value: &str) -> String {
+    if let Some((before, rest)) = value.split_once(", from step ")
+        && let Some((step, now)) = rest.split_once(' ')
+    {
+        return format!("{}, from step {step} {}", short(before), short(now));
+    }
+    if let Ok(number) = value.parse::<f64>()
+        && value.contains(['.', 'e'])
+    {
+        return shown(number);
+    }
     let line: Option<toml::Table> = format!("it = {value}").parse().ok();
     let table = line.as_ref().and_then(|table| table.get("it")).and_then(toml::Value::as_table);
     let Some(table) = table else { return value.to_owned() };
     if let (Some(start), Some(end)) = (table.get("start"), table.get("end")) {
-        return format!("{start} to {end}");
+        return format!("{} to {}", short(&start.to_string()), short(&end.to_string()));
     }
     let bounds = ["uniform", "log_uniform"].into_iter().find_map(|name| {
         let [low, high] = &table.get(name)?.as_array()?[..] else { return None };
-        Some(format!("{name} {low} to {high}"))
+        Some(format!("{name} {} to {}", short(&low.to_string()), short(&high.to_string())))
     });
     bounds.unwrap_or_else(|| value.to_owned())
-}
-
-fn columns(path: &Path) -> Result<Vec<Column>, Error> {
-    let problem = |error: csv::Error| Error::Usage(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(Error::io("can't be read", path))?;
-    // The last line of a run that goes on, or was killed, may be half written.
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    let mut reader = csv::Reader::from_reader(whole.as_bytes());
-    let mut columns: Vec<Column> =
-        reader.headers().map_err(problem)?.iter().map(|name| (name.into(), Vec::new())).collect();
-    for row in reader.records() {
-        let row = row.map_err(problem)?;
-        for ((_, column), cell) in columns.iter_mut().zip(&row) {
-            column.push(cell.parse().ok());
-        }
-    }
-    Ok(columns)
 }
 
 #[cfg(test)]
@@ -237,7 +344,8 @@ mod tests {
     fn run(name: &str, seed: u64, config: &[(&str, &str)]) -> Run {
         let config = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let path = PathBuf::from(format!("{name}/{seed}"));
-        Run { path, name: name.into(), seed, config, summary: None, columns: Vec::new() }
+        let (summary, columns) = (None, Vec::new());
+        Run { path, name: name.into(), seed, config, total_steps: 0, summary, columns }
     }
 
     #[test]
@@ -247,9 +355,25 @@ mod tests {
             vec![run("a", 2, &slow), run("a", 1, &slow), run("a", 1, &fast), run("a", 2, &fast)];
         let groups = groups(runs);
         let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
-        assert_eq!(labels, ["learning_rate 0.001", "learning_rate 0.01"]);
+        assert_eq!(labels, ["learning_rate 1e-3", "learning_rate 0.01"]);
         assert_eq!(groups[0].runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(groups[1].differences["agent.learning_rate"], "0.01");
+    }
+
+    #[test]
+    fn what_changes_no_result_does_not_split_the_seeds() {
+        let all = [
+            ("backend", "flex", "ndarray"),
+            ("checkpoint.every_steps", "1000", "2000"),
+            ("eval.episodes", "10", "100"),
+        ];
+        for (key, one, other) in all {
+            let both = vec![run("a", 1, &[(key, one)]), run("b", 2, &[(key, other)])];
+            assert_eq!(groups(both).len(), 1, "{key}");
+        }
+        let gpu = vec![run("a", 1, &[("backend", "flex")]), run("a", 2, &[("backend", "wgpu")])];
+        let labels: Vec<String> = groups(gpu).into_iter().map(|group| group.label).collect();
+        assert_eq!(labels, ["backend flex", "backend wgpu"]);
     }
 
     #[test]
@@ -281,7 +405,7 @@ mod tests {
             run("trpo", 1, &[("agent.max_kl", "0.01")]),
         ]);
         let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
-        assert_eq!(labels, ["ppo, learning_rate 0.002 to 0.0", "ppo, learning_rate 0.001", "trpo"]);
+        assert_eq!(labels, ["ppo, learning_rate 2e-3 to 0", "ppo, learning_rate 1e-3", "trpo"]);
     }
 
     #[test]
@@ -295,6 +419,6 @@ mod tests {
         assert_eq!(values, [force, ("env.parameters.mass", "1.0")]);
         let groups = groups(vec![run("a", 1, &[force]), run("a", 1, &[(force.0, "10.0")])]);
         let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
-        assert_eq!(labels, ["force uniform 8.0 to 12.0", "force 10.0"]);
+        assert_eq!(labels, ["force uniform 8 to 12", "force 10"]);
     }
 }

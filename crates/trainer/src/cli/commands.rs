@@ -4,8 +4,8 @@ use crate::cli::bench::{bench, hint};
 use crate::cli::init;
 use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::error::Error;
-use crate::experiment::config::{Experiment, Override, Source};
-use crate::experiment::run::{self, Control};
+use crate::experiment::config::{Experiment, Override, Source, did_you_mean};
+use crate::experiment::run::{self, Begin, Control};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::{self, Session, Trained};
 use crate::experiment::summary::EvalSummary;
@@ -17,16 +17,18 @@ use crate::results::compare::compare;
 use crate::results::export::export;
 use crate::results::failures::Thresholds;
 use crate::results::plot;
-use crate::results::replay::{Chosen, replay};
+use crate::results::replay::{Chosen, Show, replay};
 use crate::results::report::report;
 use crate::results::watch::watch;
 use crate::submit::submit;
 use crate::sweep::{self, Cores, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
+use envs::{Effort, Finding, Space, Stream, Task, TaskConfig, stream};
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Does what the command line asks for.
 ///
@@ -43,26 +45,20 @@ pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> 
             init::completions(shell, registry);
             Ok(())
         }
-        Command::Run { config, out, overwrite, threads, sweep, shard, quiet, result } => {
+        Command::Run { config, out, overwrite, resume, threads, sweep, shard, quiet, result } => {
             let threads = threads.count();
             let source = sweep::part(source(&config)?, shard)?;
             let output = hushed(quiet, result.json);
             if Sweep::is_in(&source)? {
                 no_ranks(processes, &config.config)?;
-                return sweep::start(
-                    &source,
-                    registry,
-                    out,
-                    overwrite,
-                    cores(&sweep, threads),
-                    output,
-                );
+                let begin = Begin { out, overwrite, resume };
+                return sweep::start(&source, registry, begin, cores(&sweep, threads), output);
             }
             no_sweep(&sweep, &config.config)?;
             let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-            run(&source, out, overwrite, control, registry, processes)
+            run(&source, Begin { out, overwrite, resume }, control, registry, processes)
         }
-        Command::Resume { run, backend, shared, threads, sweep, quiet, result } => {
+        Command::Resume { run, backend, set, shared, threads, sweep, quiet, result } => {
             let threads = threads.count();
             let output = hushed(quiet, result.json);
             if !processes.ranks().from_first(sweep::is_at(&run)) {
@@ -72,12 +68,16 @@ pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> 
                     return Err(Error::Usage(format!("{}: {message}", run.display())));
                 }
                 let control = Control { output, threads, until_stdin_ends: sweep.until_stdin_ends };
-                return run::resume(run, backend, control, registry, processes);
+                let changes = overrides(&set, backend)?;
+                return run::resume(run, &changes, control, registry, processes);
             }
             no_ranks(processes, &run)?;
-            if backend.is_some() {
-                let message = "--backend: a sweep goes on with the backend of its sweep.toml";
-                return Err(Error::Usage(message.into()));
+            if backend.is_some() || !set.is_empty() {
+                let flag = if backend.is_some() { "--backend" } else { "--set" };
+                return Err(Error::Usage(format!(
+                    "{flag}: a sweep goes on with what its sweep.toml says; run the changed one elsewhere \
+                     (--out DIR)"
+                )));
             }
             let go_on = if shared { sweep::share } else { sweep::resume };
             go_on(&run, registry, cores(&sweep, threads), output)
@@ -88,17 +88,24 @@ pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> 
         Command::Collect { parts, out, result } => {
             sweep::collect(&parts, out, registry, loud(result))
         }
-        Command::Eval { episodes, play, result } => {
-            eval(play, episodes, hushed(false, result.json), registry, processes)
+        Command::Eval { episodes, csv, play, result } => {
+            let output = hushed(false, result.json);
+            eval(play, episodes, csv.as_deref(), output, registry, processes)
         }
-        Command::Replay { gif, episodes, play: PlayArgs { policy, actions, seed } } => {
+        Command::Replay { gif, csv, episodes, play: PlayArgs { policy, actions, seed } } => {
             let chosen = Chosen { episodes, seed, greedy: actions.are_greedy() };
-            replay(&RunDir::at(policy.run), policy.checkpoint, chosen, gif.as_deref(), registry)
+            let show = match (gif, csv) {
+                (Some(path), _) => Show::Gif(path),
+                (_, Some(path)) => Show::Csv(path),
+                _ => Show::Terminal,
+            };
+            replay(&RunDir::at(policy.run), policy.checkpoint, chosen, show, registry)
         }
         Command::Report { paths, output, thresholds } => {
             report(&paths, &output, thresholds.into(), registry)
         }
         Command::Check { config, result } => check(&source(&config)?, loud(result), registry),
+        Command::CheckEnv { what, result } => check_env(&what, loud(result), registry),
         Command::Bench { config, threads, result } => {
             let only = config.backend;
             let source = source(&config)?;
@@ -143,6 +150,12 @@ fn no_sweep(sweep: &SweepArgs, path: &Path) -> Result<(), Error> {
     }
 }
 
+fn overrides(set: &[String], backend: Option<Backend>) -> Result<Vec<Override>, Error> {
+    let mut overrides = set.iter().map(|set| Override::set(set)).collect::<Result<Vec<_>, _>>()?;
+    overrides.extend(backend.map(|backend| Override::flag("backend", backend)));
+    Ok(overrides)
+}
+
 /// Refuses what ranks do not share.
 fn no_ranks(processes: &Processes, path: &Path) -> Result<(), Error> {
     match processes.ranks().size() {
@@ -156,10 +169,8 @@ fn no_ranks(processes: &Processes, path: &Path) -> Result<(), Error> {
 }
 
 fn source(config: &ConfigArgs) -> Result<Source, Error> {
-    let mut overrides =
-        config.set.iter().map(|set| Override::set(set)).collect::<Result<Vec<_>, _>>()?;
+    let mut overrides = overrides(&config.set, config.backend)?;
     overrides.extend(config.seed.map(|seed| Override::flag("seed", seed)));
-    overrides.extend(config.backend.map(|backend| Override::flag("backend", backend)));
     let source = Source::read(&config.config, &overrides)?;
     if config.seed.is_some() && Sweep::gives_seeds(&source)? {
         let message = "--seed: [sweep] gives the seeds; replace them with --set sweep.seeds=[1,2]";
@@ -170,21 +181,41 @@ fn source(config: &ConfigArgs) -> Result<Source, Error> {
 
 fn run(
     source: &Source,
-    out: Option<PathBuf>,
-    overwrite: bool,
+    Begin { out, overwrite, resume }: Begin,
     control: Control,
     registry: &Registry,
     processes: &Processes,
 ) -> Result<(), Error> {
     let experiment = Experiment::parse(source, registry)?;
     processes.must_agree(&experiment.to_toml()?)?;
+    let directory = out.unwrap_or_else(|| run::default_directory(&experiment));
+    let there = RunDir::at(directory.clone());
+    if resume && processes.ranks().from_first(there.is_begun()) {
+        if processes.is_first() {
+            run::must_have_begun_with(&experiment, &there, registry)?;
+        }
+        return run::resume(directory, &[], control, registry, processes);
+    }
     let session = Session::begin_among(processes.ranks(), experiment, source, registry)?;
+    // One in another process is started by the training, and is checked when that is asked for.
+    if processes.is_first() && !session.task.spec().is_elsewhere {
+        for Finding { problem, cure, .. } in envs::check(&session.task, Effort::Short, None) {
+            terminal::warn(&format!("env.name: {}: {problem}; {cure}", session.task.name()));
+        }
+    }
+    let eval = &session.experiment.eval;
+    if processes.is_first()
+        && eval.every_steps == 0
+        && (eval.stop_at.is_some() || eval.stop_at_success.is_some())
+    {
+        terminal::warn("eval.stop_at: there is no evaluation on the way; give eval.every_steps");
+    }
     if !control.output.quiet
         && let Some(hint) = hint(&session.experiment, &session.agent)
     {
         terminal::hint(&hint);
     }
-    run::start(session, out, overwrite, control)
+    run::start(session, directory, overwrite, control)
 }
 
 /// What `eval` has played, and what came of it.
@@ -199,10 +230,14 @@ struct Played<'a> {
 fn eval(
     PlayArgs { policy, actions, seed }: PlayArgs,
     episodes: Option<u32>,
+    csv: Option<&Path>,
     output: Output,
     registry: &Registry,
     processes: &Processes,
 ) -> Result<(), Error> {
+    if let Some(path) = csv {
+        files::output(path, &["csv"])?;
+    }
     let ranks = processes.ranks();
     let Trained { experiment, task, agent, checkpoint } =
         Trained::load_among(ranks, &RunDir::at(policy.run), policy.checkpoint, registry)?;
@@ -212,6 +247,12 @@ fn eval(
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation = agents::evaluate_among(ranks, agent.actor(), &task, episodes, seed, greedy);
     let evaluation = evaluation.map_err(Error::Agent)?;
+    if let Some(path) = csv.filter(|_| processes.is_first()) {
+        // The same episodes again, one by one.
+        let record = |index| agents::record(agent.actor(), &task, seed, index, greedy, usize::MAX);
+        let recordings: Result<Vec<_>, _> = (0..episodes as u32).map(record).collect();
+        results::steps::write(path, task.spec(), &recordings.map_err(Error::Agent)?)?;
+    }
     let summary = EvalSummary::new(&evaluation, greedy, experiment.agent.constraints());
     let checkpoint = checkpoint.display().to_string();
     let result = Played { checkpoint, seed, summary: &summary };
@@ -234,6 +275,62 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);
     Ok(())
+}
+
+/// What a check has found.
+#[derive(Serialize)]
+struct Checked<'a> {
+    environment: &'a str,
+    findings: Vec<FoundProblem>,
+}
+
+#[derive(Serialize)]
+struct FoundProblem {
+    rule: &'static str,
+    problem: String,
+    cure: &'static str,
+}
+
+fn check_env(what: &str, output: Output, registry: &Registry) -> Result<(), Error> {
+    let task = match registry.environments.get(what) {
+        Some(entry) => entry
+            .task(&TaskConfig::default())
+            .map_err(|error| Error::Usage(format!("{what}: {error}")))?,
+        None if Path::new(what).extension().is_some_and(|end| end == "toml") => {
+            let (experiment, _) = Experiment::read(Path::new(what), &[], registry)?;
+            session::task(&experiment, registry)?
+        }
+        None => {
+            let names: Vec<&str> =
+                registry.environments.entries().iter().map(|entry| entry.name).collect();
+            return Err(Error::Usage(format!(
+                "{what}: is neither an environment{} nor a configuration (FILE.toml); there is: {}",
+                did_you_mean(what, &names),
+                names.join(", ")
+            )));
+        }
+    };
+    let findings: Vec<FoundProblem> = envs::check(&task, Effort::Full, None)
+        .into_iter()
+        .map(|Finding { rule, problem, cure }| FoundProblem { rule, problem, cure })
+        .collect();
+    let count = findings.len();
+    let checked = Checked { environment: task.name(), findings };
+    output.result(&checked, || {
+        let line = |one: &FoundProblem| {
+            format!("  {:<13} {}\n                {}\n", one.rule, one.problem, one.cure)
+        };
+        match count {
+            0 => format!("{}: nothing is wrong\n", task.name()),
+            _ => format!(
+                "{}: {}\n{}",
+                task.name(),
+                terminal::count(count, "problem"),
+                checked.findings.iter().map(line).collect::<String>()
+            ),
+        }
+    });
+    if count == 0 { Ok(()) } else { Err(Error::Failed(format!("{what}: see above"))) }
 }
 
 fn compare_runs(
@@ -265,31 +362,74 @@ fn draw(
     output: &Path,
 ) -> Result<(), Error> {
     let extension = files::output(output, &["svg", "png"])?;
-    let groups = results::groups(results::find(paths)?);
-    let picture = match (extension, cost) {
-        ("png", None) => plot::png(&groups, metric, *x)?,
-        ("png", Some(cost)) => plot::front::png(&groups, cost)?,
-        (_, None) => plot::svg(&groups, metric, *x)?.into_bytes(),
-        (_, Some(cost)) => {
-            let [wide, _] = plot::front::svg(&groups, cost)?;
-            wide.into_bytes()
+    let all = results::by_environment(results::groups(results::find(paths)?));
+    let several = all.len() > 1;
+    let mut problem = None;
+    let mut written = Vec::new();
+    for (environment, groups) in &all {
+        let picture = match (extension, cost) {
+            ("png", None) => plot::png(groups, metric, *x),
+            ("png", Some(cost)) => plot::front::png(groups, cost),
+            (_, None) => plot::svg(groups, metric, *x).map(String::into_bytes),
+            (_, Some(cost)) => plot::front::svg(groups, cost).map(|[wide, _]| wide.into_bytes()),
+        };
+        let picture = match picture {
+            Ok(picture) => picture,
+            // Another environment may have what this one has not.
+            Err(error) => {
+                problem = Some(error);
+                continue;
+            }
+        };
+        for run in groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()) {
+            let path = run.path.display();
+            terminal::hint(&format!("{path}: is not finished; its group is drawn as far as it is"));
         }
-    };
-    for run in groups.iter().flat_map(|group| &group.runs).filter(|run| run.summary.is_none()) {
-        let path = run.path.display();
-        terminal::hint(&format!("{path}: is not finished; its group is drawn as far as it is"));
+        let mut path = output.to_owned();
+        if several {
+            let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+            path.set_file_name(format!("{stem}-{environment}.{extension}"));
+        }
+        files::write_atomically(&path, &[&picture])?;
+        written.push(path.display().to_string());
     }
-    files::write_atomically(output, &[&picture])?;
-    say(&format!("wrote {}\n", output.display()));
-    Ok(())
+    match problem {
+        Some(problem) if written.is_empty() => Err(problem),
+        _ => {
+            say(&format!("wrote {}\n", written.join(", ")));
+            Ok(())
+        }
+    }
 }
 
 /// What can be chosen, for scripts.
 #[derive(Serialize)]
 struct List {
-    environments: Vec<Choice>,
+    environments: Vec<EnvironmentChoice>,
     algorithms: Vec<Choice>,
     backends: Vec<Devices>,
+}
+
+/// An environment, and what it is with its defaults.
+#[derive(Serialize)]
+struct EnvironmentChoice {
+    name: &'static str,
+    description: &'static str,
+    /// `null` where a parameter must be given.
+    #[serde(flatten)]
+    defaults: Option<EnvironmentDefaults>,
+}
+
+#[derive(Serialize)]
+struct EnvironmentDefaults {
+    /// Numbers.
+    observation: usize,
+    /// Numbers, or how many choices there are.
+    action: String,
+    max_episode_steps: u32,
+    /// Of a random step.
+    nanoseconds_per_step: f64,
+    parameters: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -306,18 +446,55 @@ struct Devices {
 
 fn list(registry: &Registry, output: Output) {
     let choice = |(name, description)| Choice { name, description };
-    let environments =
-        registry.environments.entries().iter().map(|entry| (entry.name, entry.description));
+    let environments = registry.environments.entries().iter().map(|entry| {
+        let task = entry.task(&TaskConfig::default()).ok();
+        let defaults = task.map(|task| EnvironmentDefaults {
+            observation: task.spec().observation_space.width(),
+            action: match &task.spec().action_space {
+                Space::Discrete { n } => format!("one of {n}"),
+                Space::Box { low, .. } => terminal::count(low.len(), "number"),
+            },
+            max_episode_steps: task.spec().max_episode_steps,
+            nanoseconds_per_step: nanoseconds_per_step(&task),
+            parameters: task.parameters().clone(),
+        });
+        EnvironmentChoice { name: entry.name, description: entry.description, defaults }
+    });
     let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
     let backends = Backend::ALL.into_iter();
     let list = List {
-        environments: environments.map(choice).collect(),
+        environments: environments.collect(),
         algorithms: algorithms.map(choice).collect(),
         backends: backends
             .map(|backend| Devices { name: backend.name(), devices: backend.devices() })
             .collect(),
     };
     output.result(&list, || list.table());
+}
+
+/// Nanoseconds that a step with a random action takes here, resets and the observation included.
+fn nanoseconds_per_step(task: &Task) -> f64 {
+    /// Enough to be measured: some milliseconds.
+    const TIME: Duration = Duration::from_millis(5);
+    let spec = task.spec();
+    let mut environment = task.make();
+    let mut rng = stream(1, Stream::Environment(0));
+    let mut observation = vec![0.0; spec.observation_space.width()];
+    let mut numbers = vec![0.0; spec.action_space.width()];
+    let (begun, mut steps) = (Instant::now(), 0_u32);
+    while begun.elapsed() < TIME {
+        environment.reset(&mut rng);
+        for _ in 0..spec.max_episode_steps.min(100) {
+            spec.action_space.sample(&mut rng, &mut numbers);
+            let step = environment.step(spec.action_space.action(&numbers), &mut rng);
+            environment.observe(&mut observation);
+            steps += 1;
+            if step.terminated || step.truncated {
+                break;
+            }
+        }
+    }
+    begun.elapsed().as_nanos() as f64 / f64::from(steps)
 }
 
 impl List {
@@ -331,9 +508,27 @@ impl List {
                 if devices.is_empty() { "no device found".to_owned() } else { devices.join("; ") };
             format!("  {name:<10} {devices}\n")
         });
+        let environments = self.environments.iter().map(|one| {
+            let name = format!("  {:<10} {}\n", one.name, one.description);
+            let Some(has) = &one.defaults else { return name };
+            let parameters = has.parameters.iter().map(|(name, value)| format!("{name} {value}"));
+            let parameters: Vec<String> = parameters.collect();
+            let parameters = match parameters.is_empty() {
+                true => String::new(),
+                false => format!("             {}\n", parameters.join(", ")),
+            };
+            format!(
+                "{name}             observation: {}; action: {}; {} steps an episode, {:.0} ns a step\n\
+                 {parameters}",
+                terminal::count(has.observation, "number"),
+                has.action,
+                has.max_episode_steps,
+                has.nanoseconds_per_step
+            )
+        });
+        let environments: String = environments.collect();
         format!(
-            "environments\n{}algorithms\n{}backends\n{}",
-            choices(&self.environments),
+            "environments\n{environments}algorithms\n{}backends\n{}",
             choices(&self.algorithms),
             backends.collect::<String>()
         )

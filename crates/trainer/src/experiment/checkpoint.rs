@@ -132,7 +132,7 @@ mod tests {
         let older = problem(FORMAT - 1, b"");
         assert_eq!(
             older.to_string(),
-            "has format 3, which this program no longer reads (it reads format 4)"
+            "has format 4, which this program no longer reads (it reads format 5)"
         );
     }
 }

@@ -8,10 +8,10 @@ pub mod sweep;
 mod tables;
 mod validate;
 
-pub use explain::did_you_mean;
+pub use explain::{did_you_mean, dotted_key};
 pub use schema::{costs, init, init_parameters, schema};
 pub use source::{Override, Source};
-pub use tables::{CheckpointConfig, EnvConfig, EvalConfig, Experiment, default_seed};
+pub use tables::{CheckpointConfig, EnvConfig, EvalConfig, Experiment, WarmStart, default_seed};
 pub use validate::validate_head;
 
 use crate::error::Error;
@@ -81,16 +81,19 @@ impl Experiment {
         algorithm: RegisteredAlgorithm,
         registry: &Registry,
     ) -> Result<Experiment, Error> {
-        let keys = table.get_ref().clone();
-        let explained = |error: toml::de::Error| {
-            explain::error(source, &keys, &error, Some(algorithm), registry)
-        };
-        let agent = algorithm.parse(agent_table(&table)).map_err(explained)?;
-        let file = File::deserialize(toml::Deserializer::from(table)).map_err(explained)?;
+        let (agent, file) = explain::all_unknown_keys(
+            table,
+            |table| {
+                let agent = algorithm.parse(agent_table(&table))?;
+                Ok((agent, File::deserialize(toml::Deserializer::from(table))?))
+            },
+            |table, error| explain::error(source, table, error, Some(algorithm), registry),
+        )?;
         Ok(Experiment {
             name: file.name.unwrap_or_else(|| source.name()),
             seed: file.seed,
             total_steps: file.total_steps,
+            max_seconds: file.max_seconds,
             backend: file.backend,
             warm_start: file.warm_start,
             env: file.env,
@@ -168,7 +171,13 @@ fn required(
         DeValue::String(name) if known.contains(&name.as_ref()) => return Ok(name.to_string()),
         DeValue::String(name) => {
             let hint = explain::did_you_mean(name, known);
-            format!("there is no `{name}`{hint}; there is: {list}")
+            let other = match dotted == "env.name" && hint.is_empty() {
+                true => {
+                    "; if another program knows it, as that which has begun the run, use that one"
+                }
+                false => "",
+            };
+            format!("there is no `{name}`{hint}; there is: {list}{other}")
         }
         other => format!("is {}; must be one of: {list}, in quotes", explain::kind(other)),
     };

@@ -1,14 +1,16 @@
-//! What a checkpoint belongs to: the part of a configuration that gives saved state its meaning.
+//! What a checkpoint belongs to: the configuration that led to it, and the task that its policy was trained
+//! on.
 
 use super::config::Experiment;
-use super::config::keys::flattened;
+use super::config::keys::{differences, flattened};
 use crate::error::Error;
 use envs::Task;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Keys, and tables of keys, that a run keeps from its first step to its last. All others say how it
-/// goes on, and may be changed before it is resumed.
+/// goes on, and may be changed when it is resumed.
 const KEPT: [&str; 8] = [
     "seed",
     "env",
@@ -27,14 +29,14 @@ const SEVERAL: &str = "agent.constraint";
 const OF_PROCESSES: [&str; 3] =
     ["env.parameters.processes", "env.parameters.start_timeout", "env.parameters.answer_timeout"];
 
-/// Of those, what a policy can't do without when another run starts from it.
+/// Of those, what makes of a policy's parameters the function that it is.
 const OF_POLICY: [&str; 4] =
     ["env.normalize_observations", "network.hidden", "network.activation", "network.squash"];
 
-/// The configuration and the task that a checkpoint belongs to, as far as they must stay what they are.
+/// The configuration and the task that a checkpoint belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// Kept settings by their dotted keys, each as TOML writes it.
+    /// All settings by their dotted keys, each as TOML writes it.
     settings: BTreeMap<String, String>,
     task: String,
 }
@@ -47,7 +49,6 @@ impl Fingerprint {
     /// can't be read.
     pub fn new(experiment: &Experiment, task: &Task) -> Result<Fingerprint, Error> {
         let mut settings = flattened(&experiment.to_table()?);
-        settings.retain(|key, _| key == SEVERAL || KEPT.iter().any(|kept| is_within(key, kept)));
         if task.name() == "process" {
             settings.retain(|key, _| !OF_PROCESSES.contains(&&**key));
         }
@@ -61,37 +62,88 @@ impl Fingerprint {
         Ok(Fingerprint { settings, task: task.fingerprint() })
     }
 
-    /// What differs between the checkpoint that has this fingerprint and a run that has the other: each
-    /// key with both values.
+    /// What differs between the checkpoint that has this fingerprint and a run that has the other, of what
+    /// a run keeps: each key with both values.
     #[must_use]
     pub fn differences(&self, run: &Fingerprint) -> Vec<String> {
-        let mut differences = self.differing(run, |_| true);
-        // Settings of the environment say more than what they lead to.
-        if differences.is_empty() && self.task != run.task {
-            differences.push(format!("the task is {} there and {} here", self.task, run.task));
-        }
-        differences
+        differences(&self.settings, &run.settings, is_kept)
     }
 
-    /// What a policy with this fingerprint has otherwise than the run that is to start from it.
+    /// The same of all else, but for keys, and tables of them, that are known to have changed.
+    #[must_use]
+    pub fn edits(&self, run: &Fingerprint, known: &[String]) -> Vec<String> {
+        differences(&self.settings, &run.settings, |key| {
+            !is_kept(key) && !known.iter().any(|known| is_within(key, known))
+        })
+    }
+
+    /// What a policy with this fingerprint has otherwise than the run that is to use it, so that its
+    /// parameters are another function there: its network, and the shapes of what it sees and does.
     #[must_use]
     pub fn differences_of_policy(&self, run: &Fingerprint) -> Vec<String> {
-        self.differing(run, |key| OF_POLICY.contains(&key))
+        let of_network = differences(&self.settings, &run.settings, |key| OF_POLICY.contains(&key));
+        let [there, here] = [self, run].map(|one| shapes(&one.task));
+        let mut all = differences(&there, &here, |_| true);
+        if !all.is_empty() {
+            let environment = |of: &Fingerprint| of.settings.get("env.name").cloned();
+            let [there, here] = [self, run].map(|one| environment(one).unwrap_or_default());
+            all.insert(0, format!("the environment is {there} there and {here} here"));
+        }
+        all.extend(of_network);
+        all
     }
 
-    fn differing(&self, run: &Fingerprint, counts: impl Fn(&str) -> bool) -> Vec<String> {
-        let own = self.settings.keys();
-        let added = run.settings.keys().filter(|key| !self.settings.contains_key(*key));
-        let mut keys: Vec<&String> = own.chain(added).filter(|key| counts(key)).collect();
-        keys.sort();
-        let value = |of: &Fingerprint, key: &String| {
-            of.settings.get(key).map_or_else(|| "not given".to_owned(), Clone::clone)
-        };
-        keys.into_iter()
-            .filter(|key| self.settings.get(*key) != run.settings.get(*key))
-            .map(|key| format!("{key} is {} there and {} here", value(self, key), value(run, key)))
-            .collect()
+    /// What differs between the tasks of a checkpoint and of a run: each part with both values.
+    #[must_use]
+    pub fn differences_of_task(&self, run: &Fingerprint) -> Vec<String> {
+        differences_of_task(&self.task, &run.task)
     }
+}
+
+/// What differs between two tasks ([`Task::fingerprint`]): each part with both values.
+#[must_use]
+pub fn differences_of_task(there: &str, here: &str) -> Vec<String> {
+    let [there, here] = [there, here].map(parts);
+    differences(&there, &here, |_| true)
+}
+
+/// The parts of a task by their dotted names.
+fn parts(task: &str) -> BTreeMap<String, String> {
+    fn collect(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Object(table) => {
+                for (key, value) in table {
+                    let dot = if prefix.is_empty() { "" } else { "." };
+                    collect(&format!("{prefix}{dot}{key}"), value, into);
+                }
+            }
+            Value::String(text) => {
+                into.insert(prefix.to_owned(), text.clone());
+            }
+            other => {
+                into.insert(prefix.to_owned(), other.to_string());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    collect("", &serde_json::from_str(task).unwrap_or_default(), &mut found);
+    found
+}
+
+/// The shapes of a task's observations and actions.
+fn shapes(task: &str) -> BTreeMap<String, String> {
+    let task: Value = serde_json::from_str(task).unwrap_or_default();
+    let shape = |space: &Value| match (&space["n"], space["low"].as_array()) {
+        (_, Some(bounds)) => format!("{} numbers", bounds.len()),
+        (n, None) => format!("one of {n}"),
+    };
+    let spaces = [("an observation", "observation_space"), ("an action", "action_space")];
+    spaces.map(|(what, key)| (what.to_owned(), shape(&task[key]))).into_iter().collect()
+}
+
+/// Whether a run keeps the value of this key.
+fn is_kept(key: &str) -> bool {
+    key == SEVERAL || KEPT.iter().any(|kept| is_within(key, kept))
 }
 
 /// Whether a dotted key is this one, or in this table.
@@ -141,6 +193,9 @@ mod tests {
                      eval.episodes = 3\ncheckpoint.keep = 9\nagent.learning_rate = 0.1\n\
                      agent.gae_lambda = 0.5\nagent.epochs = 1\nagent.kl_penalty = {}";
         assert_eq!(one.differences(&fingerprint(other)), [] as [&str; 0]);
+        let edited = fingerprint("agent.epochs = 1\neval.episodes = 3");
+        let edits = one.edits(&edited, &["eval".to_owned()]);
+        assert_eq!(edits, ["agent.epochs is 10 there and 1 here"]);
     }
 
     #[test]
@@ -155,8 +210,26 @@ mod tests {
     #[test]
     fn the_same_settings_of_another_task_are_told_apart() {
         let one = fingerprint("");
-        let other = Fingerprint { task: "pendulum, of another length".into(), ..one.clone() };
-        let [difference] = &one.differences(&other)[..] else { panic!("one difference") };
-        assert!(difference.ends_with("there and pendulum, of another length here"), "{difference}");
+        let task = one.task.replace("\"version\":1", "\"version\":2");
+        assert_ne!(task, one.task);
+        let other = Fingerprint { task, ..one.clone() };
+        assert_eq!(one.differences(&other), [] as [&str; 0]);
+        assert_eq!(one.differences_of_task(&other), ["version is 1 there and 2 here"]);
+        assert_eq!(one.differences_of_policy(&other), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_policy_of_another_shape_names_both_environments() {
+        let other = "env.name = 'cartpole'\nagent.algorithm = 'ppo'".to_owned();
+        let source = Source::new(Path::new("x.toml"), other, &[]);
+        let experiment = Experiment::parse(&source, &Registry::default()).unwrap();
+        let task = session::task(&experiment, &Registry::default()).unwrap();
+        let cartpole = Fingerprint::new(&experiment, &task).unwrap();
+        let differences = [
+            "the environment is cartpole there and pendulum here",
+            "an action is one of 2 there and 1 numbers here",
+            "an observation is 4 numbers there and 3 numbers here",
+        ];
+        assert_eq!(cartpole.differences_of_policy(&fingerprint("")), differences);
     }
 }

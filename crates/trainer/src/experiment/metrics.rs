@@ -24,6 +24,32 @@ pub struct Progress {
     pub elapsed_seconds: f64,
     /// Best mean return of an evaluation so far.
     pub best_return: Option<f64>,
+    /// What ended it before its last step.
+    pub ended_by: Option<EndedBy>,
+}
+
+/// What ends a run before its last step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// An evaluation has reached `eval.stop_at`.
+    StopAt,
+    /// One has reached `eval.stop_at_success`.
+    StopAtSuccess,
+    /// The time is over.
+    MaxSeconds,
+}
+
+impl EndedBy {
+    /// The key of the configuration that says so.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            EndedBy::StopAt => "eval.stop_at",
+            EndedBy::StopAtSuccess => "eval.stop_at_success",
+            EndedBy::MaxSeconds => "max_seconds",
+        }
+    }
 }
 
 /// Episodes that the rolling means look back on, as in Stable-Baselines3.

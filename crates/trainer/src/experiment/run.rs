@@ -1,20 +1,22 @@
 //! A run in its directory, from its beginning or from where it stopped, to its end.
 
+use super::config::keys::{differences, flattened};
 use super::config::{Experiment, Override};
 use super::metrics::Sink;
-use super::metrics::csv::CsvSink;
+use super::metrics::csv::{self, CsvSink};
 use super::metrics::progress::ProgressSink;
 use super::metrics::tensorboard::TensorBoardSink;
 use super::run_dir::RunDir;
 use super::session::{self, Session};
 use super::summary::Summary;
 use super::train::train;
+use super::verdict;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::processes::Processes;
 use crate::registry::Registry;
-use crate::terminal::Output;
-use agents::{Backend, Threads};
+use crate::terminal::{Output, command};
+use agents::Threads;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -29,34 +31,76 @@ pub struct Control {
     pub until_stdin_ends: bool,
 }
 
-/// Begins a run in `out`, or in runs/NAME/SEED.
+/// Where a run or a sweep begins, and what becomes of one that is there already.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// The directory, if one is named.
+    pub out: Option<PathBuf>,
+    /// It is replaced.
+    pub overwrite: bool,
+    /// It goes on.
+    pub resume: bool,
+}
+
+/// Where the run of an experiment is if nothing else is said: runs/NAME/SEED.
+#[must_use]
+pub fn default_directory(Experiment { name, seed, .. }: &Experiment) -> PathBuf {
+    ["runs", name, &seed.to_string()].iter().collect()
+}
+
+/// Begins a run in a directory.
 ///
 /// # Errors
 /// When the directory can't be used, or the run does not come to its end.
 pub fn start(
     session: Session,
-    out: Option<PathBuf>,
+    directory: PathBuf,
     overwrite: bool,
     control: Control,
 ) -> Result<(), Error> {
-    let path = out.unwrap_or_else(|| {
-        let Experiment { name, seed, .. } = &session.experiment;
-        ["runs", name, &seed.to_string()].iter().collect()
-    });
-    let run = RunDir::at(path);
+    let run = RunDir::at(directory);
     let is_first = session.agent.ranks().rank() == 0;
     let create = || run.create(&session.experiment, &session.task, overwrite);
     let _lock = is_first.then(create).transpose()?;
     finish(session, &run, control)
 }
 
-/// Goes on with the run in this directory, on another backend if one is given.
+/// Refuses a run that was begun with another configuration than this one.
+///
+/// # Errors
+/// What differs; or when the run's configuration can't be read.
+pub fn must_have_begun_with(
+    experiment: &Experiment,
+    run: &RunDir,
+    registry: &Registry,
+) -> Result<(), Error> {
+    let (begun, _) = Experiment::read(&run.config(), &[], registry)?;
+    let table = |of: &Experiment| Ok::<_, Error>(flattened(&of.to_table()?));
+    // The run has copies of the files that it names, which its checkpoints compare.
+    let task = session::task(experiment, registry)?;
+    let files: Vec<String> = task.files().map(|(key, _)| format!("env.parameters.{key}")).collect();
+    let differences = differences(&table(&begun)?, &table(experiment)?, |key| {
+        !files.iter().any(|file| file == key)
+    });
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{}: was begun with another configuration: {}; give it that one, change the run ({} --set \
+         KEY=VALUE), begin another (--out DIR), or replace it (--overwrite)",
+        run.path().display(),
+        differences.join(", "),
+        command("resume", run.path())
+    )))
+}
+
+/// Goes on with the run in this directory; what `changes` change holds from now on.
 ///
 /// # Errors
 /// When there is no run, its checkpoint is of another one, or it does not come to its end.
 pub fn resume(
     path: PathBuf,
-    backend: Option<Backend>,
+    changes: &[Override],
     control: Control,
     registry: &Registry,
     processes: &Processes,
@@ -64,12 +108,17 @@ pub fn resume(
     let (run, ranks) = (RunDir::at(path), processes.ranks());
     let is_first = processes.is_first();
     let _lock = is_first.then(|| run.open()).transpose()?;
-    let backend: Vec<_> =
-        backend.map(|backend| Override::flag("backend", backend)).into_iter().collect();
-    let (experiment, source) = session::configuration(ranks, &run, &backend, registry)?;
+    let (before, _) = session::configuration(ranks, &run, &[], registry)?;
+    let (experiment, source) = session::configuration(ranks, &run, changes, registry)?;
     processes.must_agree(&experiment.to_toml()?)?;
-    let session = Session::resume(ranks, &run, experiment, &source, registry)?;
+    let mut session = Session::resume(ranks, &run, &before, experiment, &source, registry)?;
     let steps = session.progress.steps;
+    let record = || run.record_changes(&before, &session.experiment, steps);
+    let is_changed = is_first.then(record).transpose()?;
+    if ranks.from_first(is_changed) == Some(true) {
+        // What has ended it may no longer hold.
+        session.progress.ended_by = None;
+    }
     if is_first {
         run.remove_old(steps, session.experiment.checkpoint.keep)?;
     }
@@ -81,9 +130,10 @@ pub fn resume(
             let Some(summary) = summary else { return Ok(()) };
             control.output.result(&summary.of(run.path()), || {
                 format!(
-                    "{}: finished, {steps} steps are done; see summary.json, or raise total_steps \
-                     in config.toml to train longer\n",
-                    run.path().display()
+                    "{}: finished, {steps} steps are done; see summary.json, or train longer: {} \
+                     --set total_steps=STEPS\n",
+                    run.path().display(),
+                    command("resume", run.path())
                 )
             });
             return Ok(());
@@ -116,7 +166,8 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
     }
     let evaluation = train(&mut session, Some(run), &mut sinks, &interrupt)?;
     drop(sinks);
-    let summary = Summary::new(&session, &evaluation);
+    let verdict = verdict::of(&csv::read(&run.metrics())?);
+    let summary = Summary::new(&session, &evaluation, verdict);
     summary.write(&run.summary())?;
     control.output.result(&summary.of(run.path()), || summary.table(run.path()));
     Ok(())

@@ -1,6 +1,7 @@
 //! The run directory: where a run's files are, and which checkpoint is which.
 
 use crate::error::Error;
+use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::Problem;
 use crate::experiment::config::Experiment;
@@ -68,6 +69,12 @@ impl RunDir {
         self.path.join("config.toml")
     }
 
+    /// What was changed of it after the run had begun; not there where nothing was.
+    #[must_use]
+    pub fn changes(&self) -> PathBuf {
+        self.path.join("changes.toml")
+    }
+
     /// A row an iteration.
     #[must_use]
     pub fn metrics(&self) -> PathBuf {
@@ -100,11 +107,18 @@ impl RunDir {
         self.checkpoints().join(format!("step-{steps:012}.ckpt"))
     }
 
+    /// Whether a run has begun here; a configuration alone may be anybody's.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.config().is_file() && self.checkpoints().is_dir()
+    }
+
     /// Makes the directory for a new run and writes its configuration, with the files that it names beside
     /// it.
     ///
     /// # Errors
-    /// When it holds a run already, unless that is to be overwritten, or can't be written.
+    /// When it holds a run already, unless that is to be overwritten, or other things, or can't be
+    /// written.
     pub fn create(
         &self,
         experiment: &Experiment,
@@ -117,6 +131,11 @@ impl RunDir {
             return Err(Error::Usage(format!("{path}: is a file; a run needs a directory")));
         }
         let checkpoints = self.checkpoints();
+        if !self.is_begun() {
+            files::must_hold_nothing_else(&self.path, "a run", |name| {
+                name != "config.toml" && self.is_own(name)
+            })?;
+        }
         fs::create_dir_all(&checkpoints).map_err(Error::io("can't be created", &checkpoints))?;
         // Before anything is looked at or written: of two that begin here only one goes on.
         let lock = self.lock()?;
@@ -176,6 +195,30 @@ impl RunDir {
         Ok(lock)
     }
 
+    /// Writes down what holds from this step on and did not hold before. What was to hold from a later step on
+    /// holds from here on, too: the run has fallen back to an earlier checkpoint. Returns whether anything is
+    /// new.
+    ///
+    /// # Errors
+    /// When the changes before can't be read, or these not be written.
+    pub fn record_changes(
+        &self,
+        before: &Experiment,
+        now: &Experiment,
+        step: u64,
+    ) -> Result<bool, Error> {
+        let known = changes::read(&self.changes())?;
+        let mut all = known.clone();
+        all.iter_mut().for_each(|change| change.step = change.step.min(step));
+        let new = changes::between(before, now, step)?;
+        let is_new = !new.is_empty();
+        all.extend(new);
+        if all != known {
+            changes::write(&self.changes(), &all)?;
+        }
+        Ok(is_new)
+    }
+
     /// Refuses a path that is no run directory.
     ///
     /// # Errors
@@ -191,9 +234,15 @@ impl RunDir {
             _ if self.path.is_dir() => "holds no config.toml",
             _ => "is no directory",
         };
+        // Most of the time it is one level too high.
+        let names = files::names(&self.path).unwrap_or_default();
+        let below = names.iter().map(|name| self.path.join(name));
+        let run = below.into_iter().find(|path| RunDir::at(path.clone()).is_begun());
+        let example = run.unwrap_or_else(|| "runs/ppo_cartpole/1".into());
         Err(Error::Usage(format!(
-            "{}: {what}; give a run directory, such as runs/ppo_cartpole/1",
-            self.path.display()
+            "{}: {what}; give a run directory, such as {}",
+            self.path.display(),
+            example.display()
         )))
     }
 
@@ -220,14 +269,25 @@ impl RunDir {
             .map_err(Error::io("can't be removed", &path))
     }
 
+    /// Whether a run leaves a file or directory of this name.
+    fn is_own(&self, name: &str) -> bool {
+        let fixed = [self.config(), self.changes(), self.metrics(), self.summary()];
+        let policies = POLICIES.map(|extension| self.policy(extension));
+        let path = self.path.join(name);
+        fixed.contains(&path)
+            || policies.contains(&path)
+            || path == self.checkpoints()
+            || name.starts_with(tensorboard::FILE_PREFIX)
+    }
+
     /// Removes the files of a run, and nothing else that may be there.
     fn remove_run(&self) -> Result<(), Error> {
         let checkpoints = self.checkpoints();
-        let mut paths = vec![self.config(), self.metrics(), self.summary()];
-        paths.extend(POLICIES.map(|extension| self.policy(extension)));
+        let mut paths = Vec::new();
         for name in files::names(&self.path)? {
-            if name.starts_with(tensorboard::FILE_PREFIX) {
-                paths.push(self.path.join(name));
+            let path = self.path.join(&name);
+            if self.is_own(&name) && path != checkpoints {
+                paths.push(path);
             }
         }
         for name in files::names(&checkpoints)? {

@@ -1,19 +1,20 @@
 //! A run in memory: environments, agent, and how far they are.
 
 use crate::error::Error;
+use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
-use crate::experiment::config::{Experiment, Override, Source};
+use crate::experiment::config::{Experiment, Override, Source, WarmStart};
 use crate::experiment::fingerprint::Fingerprint;
-use crate::experiment::metrics::{Progress, RecentEpisodes};
+use crate::experiment::metrics::{EndedBy, Progress, RecentEpisodes};
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
-use crate::terminal::{self, command};
+use crate::terminal::{self, command, warn};
 use agents::policy::Policy;
 use agents::{
     Agent, AgentError, Backend, Collector, Evaluation, Ranks, cost_indices, evaluate_among,
 };
-use envs::{Spec, Task, VectorEnv};
+use envs::{RunningMeanStd, Spec, Task, VectorEnv};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,18 +62,24 @@ impl Session {
         let task = task(&experiment, registry)?;
         let mut agent = agent(&experiment, &task, source, experiment.backend)?;
         agent.set_ranks(Arc::clone(ranks));
-        warm_start(&mut agent, &experiment, &task, source)?;
-        Session::new(experiment, task, agent)
+        let rewards = warm_start(&mut agent, &experiment, &task, source)?;
+        let mut session = Session::new(experiment, task, agent)?;
+        if let Some(rewards) = rewards {
+            session.collector.set_reward_statistics(rewards);
+        }
+        Ok(session)
     }
 
-    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one. Rank 0 reads
-    /// the files.
+    /// A run as its newest checkpoint has it; at its beginning if it was killed before the first one. What
+    /// its directory says is `before`, and what is to hold from now on the `experiment`. Rank 0 reads the
+    /// files.
     ///
     /// # Errors
-    /// As [`Session::begin`], and when no checkpoint is usable.
+    /// As [`Session::begin`], and when no checkpoint is usable, or of another configuration.
     pub fn resume(
         ranks: &Arc<Ranks>,
         run: &RunDir,
+        before: &Experiment,
         experiment: Experiment,
         source: &Source,
         registry: &Registry,
@@ -81,6 +88,24 @@ impl Session {
             return Session::begin_among(ranks, experiment, source, registry);
         };
         let task = task(&experiment, registry)?;
+        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
+        let steps = checkpoint.progress.steps;
+        let changes = match ranks.rank() {
+            0 => changes::read(&run.changes())?,
+            _ => Vec::new(),
+        };
+        let known = changes.into_iter().filter(|change| change.step >= steps);
+        let known: Vec<String> = ranks.from_first(known.map(|change| change.key).collect());
+        let edits = checkpoint.fingerprint.edits(&Fingerprint::new(before, &task)?, &known);
+        if !edits.is_empty() {
+            return Err(Error::Usage(format!(
+                "{}: was changed after the run had begun: {}; change it back, and say what is to hold \
+                 from now on with {} --set KEY=VALUE",
+                run.config().display(),
+                edits.join(", "),
+                command("resume", run.path())
+            )));
+        }
         let mut agent = blank_agent(&experiment, &task, source, experiment.backend)?;
         agent.set_ranks(Arc::clone(ranks));
         let mut session = Session::new(experiment, task, agent)?;
@@ -126,9 +151,8 @@ impl Session {
     /// Goes on from a checkpoint of this run.
     ///
     /// # Errors
-    /// When it belongs to another configuration.
+    /// When its numbers don't fit.
     fn restore(&mut self, path: PathBuf, checkpoint: Checkpoint) -> Result<(), Error> {
-        must_be_of(&checkpoint, &self.fingerprint, &path)?;
         let progress = checkpoint.progress;
         let steps = self.experiment.steps_per_iteration();
         if progress.iterations.checked_mul(steps) != Some(progress.steps) {
@@ -173,7 +197,20 @@ impl Session {
     /// Whether the last iteration is done.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.progress.iterations >= self.experiment.iterations()
+        self.progress.iterations >= self.experiment.iterations() || self.progress.ended_by.is_some()
+    }
+
+    /// What this evaluation ends the run by, if it does.
+    #[must_use]
+    pub fn is_reached(&self, evaluation: &Evaluation) -> Option<EndedBy> {
+        let eval = &self.experiment.eval;
+        let reached = |goal: Option<f64>, found: Option<f64>| {
+            goal.is_some_and(|goal| found.is_some_and(|found| found >= goal))
+        };
+        if reached(eval.stop_at, Some(evaluation.mean_return())) {
+            return Some(EndedBy::StopAt);
+        }
+        reached(eval.stop_at_success, evaluation.success_rate()).then_some(EndedBy::StopAtSuccess)
     }
 
     /// Whether something that comes every so many steps comes after the last iteration; what comes
@@ -303,7 +340,8 @@ pub fn must_fit(experiment: &Experiment, spec: &Spec, source: &Source) -> Result
         .map_err(|error| source.error(&error.key, &error.message))
 }
 
-/// Gives the agent the policy of the run that the experiment names, if it names one.
+/// Gives the agent the policy of the run that the experiment names, if it names one, and the critic if that
+/// is asked for. Returns what else belongs to the critic: the statistics by which rewards were normalised.
 ///
 /// # Errors
 /// When that run has no usable checkpoint, or its policy is of another network.
@@ -312,9 +350,9 @@ pub fn warm_start(
     experiment: &Experiment,
     task: &Task,
     source: &Source,
-) -> Result<(), Error> {
-    let Some(path) = &experiment.warm_start else {
-        return Ok(());
+) -> Result<Option<RunningMeanStd>, Error> {
+    let Some(WarmStart { run: path, critic, .. }) = &experiment.warm_start else {
+        return Ok(None);
     };
     let wrong = |message: String| source.error("warm_start", &message);
     let ranks = agent.ranks();
@@ -341,9 +379,20 @@ pub fn warm_start(
             differences.join(", ")
         )));
     }
+    let rewards = checkpoint.collector.reward_statistics().cloned();
+    if *critic && rewards.is_some() != experiment.env.normalize_rewards {
+        return Err(wrong(format!(
+            "{}: its critic can't be taken: env.normalize_rewards is {} there and {} here; give this run \
+             the same, or critic = false",
+            path.display(),
+            rewards.is_some(),
+            experiment.env.normalize_rewards
+        )));
+    }
     agent
-        .warm_start(&checkpoint.agent)
-        .map_err(|error| wrong(format!("{}: {error}", path.display())))
+        .warm_start(&checkpoint.agent, *critic)
+        .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    Ok(rewards.filter(|_| *critic))
 }
 
 /// Reads a run's checkpoint on rank 0, for all ranks.
@@ -352,7 +401,8 @@ fn load(ranks: &Ranks, run: &RunDir, which: Which) -> Result<Option<(PathBuf, Ch
     Ok(ranks.from_first(found))
 }
 
-/// Reads a run's configuration on rank 0, for all ranks.
+/// Reads a run's configuration as it holds now on rank 0, for all ranks: what the run began with, its changes,
+/// and `overrides`.
 ///
 /// # Errors
 /// When it can't be read or is none.
@@ -363,13 +413,19 @@ pub(crate) fn configuration(
     registry: &Registry,
 ) -> Result<(Experiment, Source), Error> {
     let path = run.config();
-    let first = (ranks.rank() == 0).then(|| Source::read(&path, overrides)).transpose()?;
+    let is_first = ranks.rank() == 0;
+    let first = is_first.then(|| Source::read(&path, &[])).transpose()?;
     let text = ranks.from_first(first.as_ref().map(|source| source.text().to_owned()));
-    let source = first.unwrap_or_else(|| Source::new(&path, text.unwrap_or_default(), overrides));
+    let source = first.unwrap_or_else(|| Source::new(&path, text.unwrap_or_default(), &[]));
+    let changes = is_first.then(|| changes::text(&run.changes())).transpose()?;
+    let changes = changes::parse(&run.changes(), &ranks.from_first(changes).unwrap_or_default())?;
+    let changes = changes::overrides(&run.changes(), &changes)?;
+    let source = source.with([changes, overrides.to_vec()].concat());
     Ok((Experiment::parse(&source, registry)?, source))
 }
 
-/// Refuses a checkpoint that was saved by a run of another configuration or task.
+/// Refuses a checkpoint whose state has no meaning in this run, and warns where the code of the task is not
+/// what it was.
 fn must_be_of(
     checkpoint: &Checkpoint,
     run: &Fingerprint,
@@ -377,13 +433,35 @@ fn must_be_of(
 ) -> Result<(), CheckpointError> {
     let differences = checkpoint.fingerprint.differences(run);
     if differences.is_empty() {
-        return Ok(());
+        return must_act_in(checkpoint, run, path);
     }
     let message = format!(
-        "{}; change config.toml back, or begin another run with what it says now",
+        "{}; a run keeps these: change config.toml back, or begin another run with what it says now",
         differences.join(", ")
     );
     Err(Problem::Mismatch(message).of(path))
+}
+
+/// Refuses a checkpoint whose policy would be another function here, and warns where it was trained on
+/// another task.
+fn must_act_in(
+    checkpoint: &Checkpoint,
+    run: &Fingerprint,
+    path: &Path,
+) -> Result<(), CheckpointError> {
+    let differences = checkpoint.fingerprint.differences_of_policy(run);
+    if !differences.is_empty() {
+        return Err(Problem::Policy(differences.join(", ")).of(path));
+    }
+    let task = checkpoint.fingerprint.differences_of_task(run);
+    if !task.is_empty() {
+        warn(&format!(
+            "{}: its policy was trained on another task: {}",
+            path.display(),
+            task.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// A run's policy as a checkpoint has it.
@@ -437,7 +515,7 @@ impl Trained {
                 command("resume", run.path())
             )));
         };
-        must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
+        must_act_in(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
         agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
         Ok(Trained { experiment, task, agent, checkpoint: path })
     }

@@ -2,11 +2,14 @@
 
 use crate::error::Error;
 use crate::experiment::config::Experiment;
+use crate::experiment::metrics::EndedBy;
 use crate::experiment::session::Session;
+use crate::experiment::verdict::Verdict;
 use crate::files;
 use crate::terminal::command;
 use agents::{Constraint, Evaluation, MeanCost};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -28,8 +31,17 @@ pub struct Summary {
     pub algorithm: String,
     /// The environment's name.
     pub environment: String,
+    /// The whole task: what policies and returns of another one are told apart by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Value>,
     /// The trainer's.
     pub version: String,
+    /// What ended it before its last step; absent where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
+    /// What its curves say of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// The evaluation at the end.
     pub eval: EvalSummary,
 }
@@ -88,7 +100,7 @@ pub struct CostSummary {
 impl Summary {
     /// The summary of a finished session.
     #[must_use]
-    pub fn new(session: &Session, evaluation: &Evaluation) -> Summary {
+    pub fn new(session: &Session, evaluation: &Evaluation, verdict: Verdict) -> Summary {
         let Experiment { seed, backend, agent, env, .. } = &session.experiment;
         let progress = &session.progress;
         Summary {
@@ -99,7 +111,10 @@ impl Summary {
             backend: backend.name().into(),
             algorithm: agent.name().into(),
             environment: env.name.clone(),
+            task: serde_json::from_str(&session.task.fingerprint()).ok(),
             version: env!("CARGO_PKG_VERSION").into(),
+            ended_by: progress.ended_by,
+            verdict: Some(verdict),
             eval: EvalSummary::new(
                 evaluation,
                 session.experiment.evaluates_greedily(),
@@ -141,10 +156,24 @@ impl Summary {
         let evaluate = command("eval", run);
         let run = run.display();
         let Summary { steps, seconds, steps_per_second, .. } = self;
+        let mut verdict = String::new();
+        // Writing to a String can't fail.
+        if let Some(ended_by) = self.ended_by {
+            let _ = writeln!(verdict, "  ended by    {}", ended_by.key());
+        }
+        if let Some(found) = &self.verdict {
+            let _ = writeln!(verdict, "  verdict     {found}");
+            for sign in &found.signs {
+                let _ = writeln!(verdict, "  sign        {sign}");
+            }
+            for advice in &found.advice {
+                let _ = writeln!(verdict, "  try         {advice}");
+            }
+        }
         format!(
             "{} on {}, seed {}, {}\n  \
              trained     {steps} steps in {seconds:.1} s, {steps_per_second:.0} steps/s\n\
-             {}  run         {run}\n  evaluate    {evaluate}\n",
+             {}{verdict}  run         {run}\n  evaluate    {evaluate}\n",
             self.algorithm,
             self.environment,
             self.seed,

@@ -1,7 +1,7 @@
 //! The training loop.
 
 use crate::error::Error;
-use crate::experiment::metrics::{Record, Sink};
+use crate::experiment::metrics::{EndedBy, Record, Sink};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::session::Session;
 use crate::interrupt::Interrupt;
@@ -30,14 +30,26 @@ pub fn train(
         let Iteration { update, .. } =
             session.iterate().map_err(|error| failure(session, error))?;
 
+        let seconds = || elapsed_before + started.elapsed().as_secs_f64();
+        // The clock of rank 0 is that of all.
+        if let Some(most) = session.experiment.max_seconds
+            && session.agent.ranks().from_first(seconds() >= most)
+            && !session.is_finished()
+        {
+            session.progress.ended_by = Some(EndedBy::MaxSeconds);
+        }
         let evaluation = session
             .is_due(session.experiment.eval.every_steps)
             .then(|| session.evaluate())
             .transpose()
             .map_err(|error| failure(session, error))?;
 
+        session.progress.elapsed_seconds = seconds();
+        if !session.is_finished() {
+            session.progress.ended_by =
+                evaluation.as_ref().and_then(|evaluation| session.is_reached(evaluation));
+        }
         let stop = session.agree(interrupt.is_requested())? && !session.is_finished();
-        session.progress.elapsed_seconds = elapsed_before + started.elapsed().as_secs_f64();
         let record = Record::new(
             &session.progress,
             &session.recent,
@@ -120,7 +132,12 @@ impl Session {
         self.recent.extend(self.collector.episodes(), self.collector.episode_costs());
         let batch = self.collector.batch(&self.agent)?;
         let acting_seconds = started.elapsed().as_secs_f64();
-        let update = self.agent.update(batch, done)?;
+        let warmup = self.experiment.warm_start.as_ref().map_or(0, |start| start.critic_warmup);
+        let update = if self.progress.iterations < warmup {
+            self.agent.update_critics(batch, done)?
+        } else {
+            self.agent.update(batch, done)?
+        };
 
         let seconds = started.elapsed().as_secs_f64();
         self.progress.iterations += 1;

@@ -1,8 +1,9 @@
 //! What the seeds of each group say together, and which group is better.
 
 use crate::error::Error;
+use crate::experiment::fingerprint::differences_of_task;
 use crate::results::failures::{Failures, Thresholds};
-use crate::results::{Group, Run, stats};
+use crate::results::{Group, Run, stats, verdicts};
 use crate::terminal::{Align, columns, command};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -20,12 +21,14 @@ pub const ALL_PAIRS_UP_TO: usize = 6;
 /// Groups of runs beside each other.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
+    /// What became of the runs by their curves, in a sentence.
+    pub verdict: String,
     /// What "reached" and "failed" are about.
     #[serde(flatten)]
     pub thresholds: Thresholds,
     /// One a group with finished runs.
     pub rows: Vec<GroupStatistics>,
-    /// All pairs of groups on the same environment.
+    /// All pairs of groups on the same environment, of two seeds or more.
     pub pairs: Vec<Pair>,
     /// What the reader of the numbers should know.
     pub notes: Vec<String>,
@@ -161,6 +164,7 @@ pub fn compare(
             ));
         }
     }
+    notes.extend(other_tasks(groups));
     if rows.iter().any(|row| row.seeds.len() == 1) {
         notes.push("one seed has no interval: it does not say how seeds differ".into());
     }
@@ -176,14 +180,15 @@ pub fn compare(
     {
         notes.push(format!("the runs are of different length, from {first} to {last} steps"));
     }
-    Ok(Comparison { thresholds, rows, pairs, notes })
+    Ok(Comparison { verdict: verdicts(groups), thresholds, rows, pairs, notes })
 }
 
 impl Comparison {
     /// The comparison as text for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text = String::from("return at the end, with 95 % intervals over seeds\n");
+        let mut text =
+            format!("{}\n\nreturn at the end, with 95 % intervals over seeds\n", self.verdict);
         let aggregates = |aggregates: &Aggregates| {
             aggregates.named().map(|(_, estimate)| estimate.to_string()).to_vec()
         };
@@ -372,11 +377,35 @@ impl Comparison {
     }
 }
 
-/// All pairs of rows on the same environment.
+/// All pairs of rows on the same environment. A single seed does not say how often it is the better one.
 fn pairs_of(rows: &[GroupStatistics]) -> impl Iterator<Item = (usize, usize)> {
     let pairs =
         (0..rows.len()).flat_map(|one| (one + 1..rows.len()).map(move |other| (one, other)));
-    pairs.filter(|&(one, other)| rows[one].environment == rows[other].environment)
+    pairs.filter(|&(one, other)| {
+        let (one, other) = (&rows[one], &rows[other]);
+        one.environment == other.environment && one.seeds.len().min(other.seeds.len()) > 1
+    })
+}
+
+/// Which returns are of other tasks than the first ones of their environment, and in what.
+fn other_tasks(groups: &[Group]) -> Vec<String> {
+    let mut first: BTreeMap<&str, (&Run, String)> = BTreeMap::new();
+    let mut notes: Vec<String> = Vec::new();
+    for run in groups.iter().flat_map(|group| &group.runs) {
+        let summary = run.summary.as_ref();
+        let Some(task) = summary.and_then(|summary| Some(summary.task.as_ref()?.to_string()))
+        else {
+            continue;
+        };
+        let (there, known) = first.entry(run.environment()).or_insert((run, task.clone()));
+        let differences = differences_of_task(known, &task);
+        let note = format!("returns are of different tasks: {}", differences.join(", "));
+        if !differences.is_empty() && !notes.iter().any(|other| other.starts_with(&note)) {
+            let (there, here) = (there.path.display(), run.path.display());
+            notes.push(format!("{note} (there: {there}, here: {here})"));
+        }
+    }
+    notes
 }
 
 /// The row of each environment that has the highest interquartile mean.

@@ -107,13 +107,34 @@ pub fn svg(groups: &[Group], metric: &str, x: Axis) -> Result<String, Error> {
     Ok(scalable(&with_intervals(groups, metric, x)?, groups, metric, x, WIDTH))
 }
 
-/// The picture as SVG for a wide screen and for a narrow one, their text as large.
+/// The mean of a group's runs, as numbers.
+pub struct GroupLine<'a> {
+    /// Whose.
+    pub group: &'a Group,
+    /// As a legend names it.
+    pub label: String,
+    /// Its place among the colours; `None` of one that is too many.
+    pub color: Option<usize>,
+    /// `(x, mean)`
+    pub points: Vec<(f64, f64)>,
+    /// 95 % interval of the mean at each point.
+    pub intervals: Option<Vec<[f64; 2]>>,
+}
+
+/// The curves of a picture as numbers, those with a colour first.
 ///
 /// # Errors
 /// As [`svg`].
-pub fn wide_and_narrow_svg(groups: &[Group], metric: &str, x: Axis) -> Result<[String; 2], Error> {
+pub fn lines<'a>(groups: &'a [Group], metric: &str, x: Axis) -> Result<Vec<GroupLine<'a>>, Error> {
     let curves = with_intervals(groups, metric, x)?;
-    Ok([WIDTH, NARROW_WIDTH].map(|width| scalable(&curves, groups, metric, x, width)))
+    let line = |(index, curve): (usize, Curve<'a>)| GroupLine {
+        group: curve.group,
+        label: described_curve(&curve),
+        color: (index < COLORS.len()).then_some(index),
+        points: curve.points.iter().map(|point| (point.x, point.mean)).collect(),
+        intervals: curve.intervals,
+    };
+    Ok(curves.into_iter().enumerate().map(line).collect())
 }
 
 /// A picture that a page can show at any size.

@@ -11,12 +11,13 @@ use crate::experiment::session::Trained;
 use crate::files;
 use crate::registry::Registry;
 use crate::results::screen::Screen;
+use crate::results::steps;
 use crate::terminal::{bar_style, count, say};
 use episode::ReplayedEpisode;
 use gif::Film;
 use indicatif::ProgressBar;
 use picture::pictures;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Which episodes of a policy are shown.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,18 @@ pub struct Chosen {
     pub greedy: Option<bool>,
 }
 
-/// Shows the first episodes of an evaluation; in the terminal unless a GIF's file is named.
+/// Where they are shown.
+#[derive(Clone, Debug)]
+pub enum Show {
+    /// In the terminal.
+    Terminal,
+    /// As a GIF in this file.
+    Gif(PathBuf),
+    /// As a table with a row a step in this file.
+    Csv(PathBuf),
+}
+
+/// Shows the first episodes of an evaluation.
 ///
 /// # Errors
 /// When there is no such policy, it or its environment fails, or the GIF can't be written.
@@ -37,24 +49,36 @@ pub fn replay(
     run: &RunDir,
     which: Which,
     Chosen { episodes, seed, greedy }: Chosen,
-    gif: Option<&Path>,
+    show: Show,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let Trained { experiment, task, agent, .. } = Trained::load(run, which, registry)?;
-    if let Some(path) = gif {
-        files::output(path, &["gif"])?;
+    match &show {
+        Show::Terminal => {}
+        Show::Gif(path) => drop(files::output(path, &["gif"])?),
+        Show::Csv(path) => drop(files::output(path, &["csv"])?),
     }
+    let Trained { experiment, task, agent, .. } = Trained::load(run, which, registry)?;
     let seed = seed.unwrap_or(experiment.seed);
     let greedy = greedy.unwrap_or(experiment.evaluates_greedily());
+    let record = |index| {
+        agents::record(agent.actor(), &task, seed, index, greedy, usize::MAX).map_err(Error::Agent)
+    };
     let play = |index| {
-        let recording = agents::record(agent.actor(), &task, seed, index, greedy, usize::MAX)
-            .map_err(Error::Agent)?;
+        let recording = record(index)?;
         let pictures = pictures(&recording, task.name())?;
         let (number, costs) = (index + 1, task.spec().costs.clone());
         Ok(ReplayedEpisode { number, of: episodes, costs, recording, pictures })
     };
-    let Some(path) = gif else {
-        return animate((0..episodes).map(play));
+    let path = match show {
+        Show::Terminal => return animate((0..episodes).map(play)),
+        Show::Csv(path) => {
+            let recordings: Vec<_> = (0..episodes).map(record).collect::<Result<_, Error>>()?;
+            steps::write(&path, task.spec(), &recordings)?;
+            let episodes = count(episodes as usize, "episode");
+            say(&format!("wrote {}: {episodes}\n", path.display()));
+            return Ok(());
+        }
+        Show::Gif(path) => path,
     };
     let first = play(0)?;
     let mut film = Film::new(&first)?;
@@ -68,7 +92,7 @@ pub fn replay(
     }
     bar.finish_and_clear();
     let bytes = film.finish()?;
-    files::write_atomically(path, &[&bytes])?;
+    files::write_atomically(&path, &[&bytes])?;
     let size = bytes.len().div_ceil(1000);
     let episodes = count(episodes as usize, "episode");
     say(&format!("wrote {}: {episodes}, {size} kB\n", path.display()));

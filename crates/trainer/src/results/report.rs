@@ -1,6 +1,7 @@
 //! One page of what runs have come to: what differs between them, and the policies at work. The page
 //! holds everything it needs; `report/` has its HTML, its style and its script.
 
+mod curves;
 mod data;
 mod layers;
 
@@ -9,7 +10,7 @@ use crate::files;
 use crate::registry::Registry;
 use crate::results::compare::{self, Estimate, GroupStatistics, compare};
 use crate::results::failures::Thresholds;
-use crate::results::plot::{self, Axis};
+use crate::results::plot;
 use crate::results::replay::picture::{DARK, LIGHT, NAMES, Palette, hexadecimal};
 use crate::results::{self, Group, Run};
 use crate::terminal::{count, say};
@@ -42,8 +43,8 @@ pub fn report(
 fn page(groups: &[Group], thresholds: Thresholds, registry: &Registry) -> Result<String, Error> {
     let (replays, notes) = replays(groups, registry);
     let sweep = SweepPicture::of(groups);
-    let is_wide = sweep.is_some() || groups.len() > compare::ALL_PAIRS_UP_TO;
-    let data = serde_json::to_string(&Data { sweep, replays })
+    let charts = curves::charts(groups, &environments(groups));
+    let data = serde_json::to_string(&Data { charts, sweep, replays })
         .map_err(|error| Error::Failed(format!("the page's data can't be written: {error}")))?;
     Ok(fill(
         include_str!("report/page.html"),
@@ -52,11 +53,8 @@ fn page(groups: &[Group], thresholds: Thresholds, registry: &Registry) -> Result
             ("compared", &escape(&compared(groups))),
             ("colors", &format!("{}{}", colors(&LIGHT, "light"), colors(&DARK, "dark"))),
             ("style", include_str!("report/style.css")),
+            ("verdict", &escape(&results::verdicts(groups))),
             ("differences", &differences(groups)),
-            ("curves", &curves(groups)),
-            // Beside the curves is the sweep, where there is one.
-            ("curves_class", if environments(groups).len() > 1 { "wide" } else { "" }),
-            ("comparison_class", if is_wide { "wide" } else { "" }),
             ("comparison", &comparison(groups, thresholds)),
             ("replayed", &replayed(&notes)),
             ("runs", &run_table(groups)),
@@ -114,12 +112,8 @@ fn distinct<T: Ord>(groups: &[Group], of: impl Fn(&Run) -> T) -> Vec<T> {
     runs(groups).map(of).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn environment(run: &Run) -> &str {
-    run.config.get("env.name").map_or("", String::as_str)
-}
-
 fn environments(groups: &[Group]) -> Vec<String> {
-    distinct(groups, |run| environment(run).to_owned())
+    distinct(groups, |run| run.environment().to_owned())
 }
 
 fn title(groups: &[Group]) -> String {
@@ -169,9 +163,12 @@ fn table(heads: &[String], rows: &[Vec<String>], label: &str, numbers: &[usize])
     for row in rows {
         html.push_str("<tr>");
         for (column, cell) in row.iter().enumerate() {
+            // On a narrow screen a row is a card, whose cells say what they are.
+            let head = &heads[column];
             let _ = match column {
                 0 => write!(html, "<th scope=\"row\">{cell}</th>"),
-                _ => write!(html, "<td{}>{cell}</td>", class(column)),
+                _ if head.contains('<') => write!(html, "<td{}>{cell}</td>", class(column)),
+                _ => write!(html, "<td data-head=\"{head}\"{}>{cell}</td>", class(column)),
             };
         }
         html.push_str("</tr>\n");
@@ -186,17 +183,12 @@ fn differences(groups: &[Group]) -> String {
     let keys: Vec<&String> = first.differences.keys().collect();
     let key = |key: &String| format!("<span class=\"key\">{}</span>", escape(key));
     let cell = |group: &Group, key: &String| match group.differences.get(key) {
-        Some(value) if !value.is_empty() => escape(value),
+        Some(value) if !value.is_empty() => escape(&results::short(value)),
         _ => "<span class=\"quiet\">not set</span>".to_owned(),
     };
     let label = |group: &Group| escape(&group.label);
     let mut html = if keys.is_empty() {
-        match groups.len() {
-            1 => "<p>One configuration; only the seeds differ.</p>\n".to_owned(),
-            _ => {
-                "<p>The names only; every value of the configurations is the same.</p>\n".to_owned()
-            }
-        }
+        "<p>One configuration; only the seeds differ.</p>\n".to_owned()
     } else if groups.len() <= 5 && keys.len() > 1 {
         let heads = [String::new()].into_iter().chain(groups.iter().map(label)).collect::<Vec<_>>();
         let mut rows = Vec::new();
@@ -215,37 +207,20 @@ fn differences(groups: &[Group]) -> String {
         }
         table(&heads, &rows, "Differences", &[])
     };
-    let shared = first.runs[0].config.iter().filter(|(k, _)| !first.differences.contains_key(*k));
-    let rows: Vec<Vec<String>> = shared.map(|(k, value)| vec![key(k), escape(value)]).collect();
+    let is_shared = |(k, value): &(&String, &String)| {
+        !first.differences.contains_key(*k)
+            && runs(groups).all(|run| run.config.get(*k) == Some(*value))
+    };
+    let shared = first.runs[0].config.iter().filter(is_shared);
+    let rows: Vec<Vec<String>> =
+        shared.map(|(k, value)| vec![key(k), escape(&results::short(value))]).collect();
     // Writing to a String can't fail.
     let _ = write!(
         html,
-        "<details><summary>The {} that all groups share</summary>\n{}</details>",
+        "<details><summary>The {} that all runs share</summary>\n{}</details>",
         count(rows.len(), "value"),
         table(&["Key".into(), "Value".into()], &rows, "Shared configuration", &[])
     );
-    html
-}
-
-/// Learning curves, a picture for each environment.
-fn curves(groups: &[Group]) -> String {
-    let mut html = String::new();
-    for environment in environments(groups) {
-        let here: Vec<Group> = groups
-            .iter()
-            .filter(|group| self::environment(&group.runs[0]) == environment)
-            .cloned()
-            .collect();
-        const METRIC: &str = "rollout/ep_rew_mean";
-        html.push_str(&match plot::wide_and_narrow_svg(&here, METRIC, Axis::Steps) {
-            Ok([wide, narrow]) => format!(
-                "<figure class=\"broad\">{}</figure>\n<figure class=\"narrow\">{}</figure>\n",
-                inline(&wide, "Learning curves", html.len()),
-                inline(&narrow, "Learning curves", html.len() + 1)
-            ),
-            Err(error) => format!("<p>{}</p>\n", escape(&error.to_string())),
-        });
-    }
     html
 }
 
@@ -256,7 +231,7 @@ fn fronts(groups: &[Group]) -> String {
     // Apart from those of the curves.
     let mut number = 1 << 30;
     for environment in environments(groups) {
-        let is_here = |group: &&Group| self::environment(&group.runs[0]) == environment;
+        let is_here = |group: &&Group| group.runs[0].environment() == environment;
         let here: Vec<Group> = groups.iter().filter(is_here).cloned().collect();
         let summaries =
             here.iter().flat_map(|group| &group.runs).filter_map(|run| run.summary.as_ref());

@@ -55,11 +55,20 @@ fn picture(
     x: Axis,
     (columns, rows): (usize, usize),
 ) -> Result<String, Error> {
-    let groups = results::groups(results::find(paths)?);
+    let (runs, broken) = results::look(paths)?;
+    let groups = results::groups(runs);
     let runs: Vec<&Run> = groups.iter().flat_map(|group| &group.runs).collect();
-    let table = table(&runs);
+    let table = table(&runs, broken.len());
     let rows = rows.saturating_sub(table.lines().count() + 1);
-    match plot::text(&groups, metric, x, columns, rows) {
+    let all = results::by_environment(groups.clone());
+    let pictures: Vec<Result<String, Error>> = all
+        .values()
+        .map(|groups| plot::text(groups, metric, x, columns, rows / all.len()))
+        .collect();
+    // An environment may have nothing to show yet.
+    let has_one = pictures.iter().any(Result::is_ok);
+    let shown = pictures.into_iter().filter(|picture| picture.is_ok() || !has_one);
+    match shown.collect::<Result<String, Error>>() {
         Ok(curves) => Ok(format!("{curves}\n{table}")),
         // A run has no row before its first iteration, and no return before its first episode has ended.
         Err(_) if runs.iter().any(|run| may_have(run, metric)) => {
@@ -76,7 +85,7 @@ fn may_have(run: &Run, metric: &str) -> bool {
 
 /// A line for each run that is not finished, those that a process works on first: how far it is and how
 /// well it does.
-fn table(runs: &[&Run]) -> String {
+fn table(runs: &[&Run], broken: usize) -> String {
     let is_running = |run: &Run| Lock::is_held(&run.path);
     let unfinished = runs.iter().filter(|run| run.summary.is_none());
     let mut unfinished: Vec<(&Run, bool)> = unfinished.map(|run| (*run, is_running(run))).collect();
@@ -87,7 +96,7 @@ fn table(runs: &[&Run]) -> String {
             let last = run.column(name).and_then(|column| column.iter().rev().find_map(|x| *x));
             terminal::number(last, digits)
         };
-        let total = run.config.get("total_steps").map_or("?", String::as_str);
+        let total = run.total_steps;
         lines.push(vec![
             format!("{} of {total} steps", number("time/total_timesteps", 0)),
             match is_running {
@@ -108,6 +117,7 @@ fn table(runs: &[&Run]) -> String {
         (running, "running"),
         (unfinished.len() - running, "stopped"),
         (runs.len() - unfinished.len(), "finished"),
+        (broken, "can't be read"),
     ];
     let states = states.iter().filter(|(number, _)| *number > 0);
     let states: Vec<String> = states.map(|(number, state)| format!("{number} {state}")).collect();

@@ -6,8 +6,10 @@ use super::ranking;
 use super::run::{Runner, Share, default_root};
 use super::trial::{Status, TrialRecord, TrialState};
 use crate::error::Error;
+use crate::experiment::config::keys::{differences, flattened};
 use crate::experiment::config::{Override, Source};
 use crate::experiment::lock::Lock;
+use crate::experiment::run::Begin;
 use crate::files;
 use crate::interrupt::Interrupt;
 use crate::registry::Registry;
@@ -18,6 +20,10 @@ use std::path::{Path, PathBuf};
 
 /// The file that makes a directory that of a sweep.
 pub const FILE: &str = "sweep.toml";
+/// The directories that a sweep leaves in its own.
+const PARTS: [&str; 2] = ["trials", "confirm"];
+/// The files.
+const TABLES: [&str; 4] = [FILE, "results.csv", "best.toml", "confirm.csv"];
 
 /// What a sweep may use of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +49,18 @@ impl Cores {
 pub fn start(
     source: &Source,
     registry: &Registry,
-    out: Option<PathBuf>,
-    overwrite: bool,
+    Begin { out, overwrite, resume: goes_on }: Begin,
     cores: Cores,
     output: Output,
 ) -> Result<(), Error> {
+    if goes_on {
+        let sweep = parsed(source)?;
+        let root = out.clone().unwrap_or_else(|| default_root(&sweep));
+        if is_at(&root) {
+            must_have_begun_with(&sweep, &root, registry)?;
+            return resume(&root, registry, cores, output);
+        }
+    }
     let (sweep, trials, root, lock) = begin(source, registry, out, overwrite)?;
     run(&sweep, trials, registry, &root, cores, output, &lock)
 }
@@ -94,15 +107,13 @@ fn begin(
     if root.exists() && !root.is_dir() {
         return Err(Error::Usage(format!("{path}: is a file; a sweep needs a directory")));
     }
+    files::must_hold_nothing_else(&root, "a sweep", |name| {
+        is_at(&root) || PARTS.contains(&name) || TABLES.contains(&name)
+    })?;
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     // Before anything is looked at or written: of two that begin here only one goes on.
     let lock = Lock::on(&root, "sweep")?;
     let file = root.join(FILE);
-    if root.join("config.toml").exists() {
-        return Err(Error::Usage(format!(
-            "{path}: holds a run; write the sweep elsewhere (--out DIR)"
-        )));
-    }
     if file.exists() {
         if !overwrite {
             return Err(Error::Usage(format!(
@@ -131,6 +142,23 @@ pub fn resume(root: &Path, registry: &Registry, cores: Cores, output: Output) ->
     let lock = Lock::on(root, "sweep")?;
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
     run(&sweep, sweep.trials(registry)?, registry, root, cores, output, &lock)
+}
+
+/// Refuses a sweep that was begun with another configuration than this one.
+fn must_have_begun_with(sweep: &Sweep, root: &Path, registry: &Registry) -> Result<(), Error> {
+    let begun = parsed(&Source::read(&root.join(FILE), &[])?)?;
+    let table =
+        |of: &Sweep| Ok::<_, Error>(flattened(&of.to_toml(registry)?.parse().unwrap_or_default()));
+    let differences = differences(&table(&begun)?, &table(sweep)?, |_| true);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{}: was begun with another configuration: {}; give it that one, begin another sweep (--out DIR), \
+         or replace it (--overwrite)",
+        root.display(),
+        differences.join(", ")
+    )))
 }
 
 /// Works on a sweep that other processes, on this machine or others, work on too: takes runs that nobody works on
@@ -293,7 +321,11 @@ fn run(
         && sweep.confirm_seeds > 0
         && sweep.shard.is_none()
     {
-        let again = confirm(sweep, registry, root, winner, cores, output, &interrupt)?;
+        let again = confirm(sweep, registry, root, winner, cores, output.quiet, &interrupt)?;
+        if let Some(again) = &again {
+            let second = ranking::ranked(sweep, &entries).get(1).copied();
+            output.text(|| ranking::confirmation(sweep, winner, again, second));
+        }
         confirmed = Some(again.ok_or_else(stopped)?);
     }
     output.json(&ranking::Ranking::new(sweep, root, &entries, confirmed.as_ref()));
@@ -315,7 +347,7 @@ fn confirm(
     root: &Path,
     winner: &TrialState,
     cores: Cores,
-    output: Output,
+    quiet: bool,
     interrupt: &Interrupt,
 ) -> Result<Option<TrialState>, Error> {
     let first = sweep.seeds.iter().max().map_or(1, |seed| seed + 1);
@@ -335,7 +367,7 @@ fn confirm(
         root,
         cores: cores.among(seeds.len()),
         interrupt,
-        progress: ProgressDisplay::new(output.quiet),
+        progress: ProgressDisplay::new(quiet),
         entries: vec![TrialState::load(sweep, trial, directory, &seeds)?],
         is_sweep: false,
         shared: None,
@@ -348,20 +380,19 @@ fn confirm(
     if let Some(again) = &confirmed {
         let rows = [("won".to_owned(), winner), ("confirmed".to_owned(), again)];
         ranking::table(sweep, &root.join("confirm.csv"), "winner", &rows)?;
-        output.text(|| ranking::confirmation(sweep, winner, again));
     }
     Ok(confirmed)
 }
 
 /// Removes what a sweep has left, and nothing else that may be there.
 fn remove(root: &Path) -> Result<(), Error> {
-    for name in ["trials", "confirm"] {
+    for name in PARTS {
         let path = root.join(name);
         if path.is_dir() {
             std::fs::remove_dir_all(&path).map_err(Error::io("can't be removed", &path))?;
         }
     }
-    for name in [FILE, "results.csv", "best.toml", "confirm.csv"] {
+    for name in TABLES {
         let path = root.join(name);
         if path.is_file() {
             std::fs::remove_file(&path).map_err(Error::io("can't be removed", &path))?;

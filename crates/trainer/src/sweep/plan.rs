@@ -236,11 +236,11 @@ impl Sweep {
         let keys = self.space.keys();
         let swept = keys.iter().zip(&values);
         let mut overrides = swept
-            .map(|((key, place), value)| Override::swept(place, key, value))
+            .map(|((key, place), value)| Override::given(place, key, value))
             .collect::<Result<Vec<_>, _>>()?;
         let flags: Vec<String> = overrides.iter().map(|one| one.flag_text().to_owned()).collect();
         let name = Value::String(self.name.clone());
-        overrides.push(Override::swept("the sweep's name", "name", &name)?);
+        overrides.push(Override::given("the sweep's name", "name", &name)?);
         overrides.push(Override::flag("seed", self.seeds[0]));
         let source = self.source.with(overrides);
         self.validated(&source, base, registry, known)

@@ -59,12 +59,17 @@ pub fn table(
     files::write_csv(path, &lines)
 }
 
-/// Finished trials, the best first; of two that are equal the one that came first.
+/// Finished trials, the best first. Of two that are equal the one that learned sooner: by the area under the
+/// curve of the training return, then by the steps to the threshold; then the one that came first.
 #[must_use]
 pub fn ranked<'a>(sweep: &Sweep, entries: &'a [TrialState]) -> Vec<&'a TrialState> {
     let mut ranked: Vec<(&TrialState, f64)> =
         entries.iter().filter_map(|entry| Some((entry, entry.loss(sweep)?))).collect();
-    ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let more = |entry: &TrialState| -entry.mean("area").unwrap_or(f64::NEG_INFINITY);
+    let less = |entry: &TrialState| entry.mean("steps_to_threshold").unwrap_or(f64::INFINITY);
+    ranked.sort_by(|(a, loss_a), (b, loss_b)| {
+        loss_a.total_cmp(loss_b).then(more(a).total_cmp(&more(b))).then(less(a).total_cmp(&less(b)))
+    });
     ranked.into_iter().map(|(entry, _)| entry).collect()
 }
 
@@ -142,6 +147,8 @@ pub struct Ranking<'a> {
     trials: Vec<RankedTrial<'a>>,
     winner: Option<String>,
     confirmed: Option<RankedTrial<'a>>,
+    /// That the winner does worse on fresh seeds than the second; `null` if it does not.
+    lost: Option<String>,
 }
 
 /// A trial, by the names of `results.csv`.
@@ -175,6 +182,7 @@ impl<'a> Ranking<'a> {
             seeds: &sweep.seeds,
             winner: (!ranked.is_empty()).then(|| root.join("best.toml").display().to_string()),
             confirmed: confirmed.map(|entry| RankedTrial::new(sweep, entry)),
+            lost: confirmed.and_then(|entry| lost(sweep, entry, ranked.get(1).copied())),
             trials: ranked
                 .into_iter()
                 .chain(others)
@@ -215,7 +223,12 @@ fn outcome(entry: &TrialState) -> (&'static str, &str) {
 
 /// The winner on the seeds it won with, and on fresh ones.
 #[must_use]
-pub fn confirmation(sweep: &Sweep, won: &TrialState, confirmed: &TrialState) -> String {
+pub fn confirmation(
+    sweep: &Sweep,
+    won: &TrialState,
+    confirmed: &TrialState,
+    second: Option<&TrialState>,
+) -> String {
     let seeds = |entry: &TrialState| {
         let seeds: Vec<String> = entry.runs.iter().map(|(seed, _)| seed.to_string()).collect();
         seeds.join(",")
@@ -231,7 +244,26 @@ pub fn confirmation(sweep: &Sweep, won: &TrialState, confirmed: &TrialState) -> 
             row(name, number(won.mean(name)), number(confirmed.mean(name)));
         }
     }
-    format!("trial {} on fresh seeds\n{}", won.trial.number, columns(&rows, Align::Right))
+    let table = columns(&rows, Align::Right);
+    let lost =
+        lost(sweep, confirmed, second).map_or_else(String::new, |text| format!("  {text}\n"));
+    format!("trial {} on fresh seeds\n{table}{lost}", won.trial.number)
+}
+
+/// That the winner does worse on fresh seeds than the second did on those that both were chosen by.
+#[must_use]
+pub fn lost(sweep: &Sweep, confirmed: &TrialState, second: Option<&TrialState>) -> Option<String> {
+    let second = second?;
+    let (fresh, other) = (confirmed.loss(sweep)?, second.loss(sweep)?);
+    (fresh > other).then(|| {
+        format!(
+            "on fresh seeds the winner does worse than trial {}, the second, did on the first ones ({} \
+             against {}): its seeds were lucky, and it may not be the best; give both more seeds",
+            second.trial.number,
+            number(confirmed.objective()),
+            number(second.objective())
+        )
+    })
 }
 
 /// A number for people; a dash where there is none.

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::experiment::config::sweep::Objective;
 use crate::experiment::run_dir::RunDir;
 use crate::files;
-use crate::results::Run;
+use crate::results::{Run, stats};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::Value;
@@ -244,7 +244,7 @@ pub struct RunMetrics {
 
 impl RunMetrics {
     /// Names of the metrics of every run.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 14] = [
         "objective",
         "steps",
         "seconds",
@@ -257,6 +257,7 @@ impl RunMetrics {
         "eval.mean_length",
         "eval.success_rate",
         "best_return",
+        "area",
         "steps_to_threshold",
     ];
 
@@ -272,6 +273,7 @@ impl RunMetrics {
         };
         let evaluations = run.curve("time/total_timesteps", "eval/mean_reward");
         let eval = &summary.eval;
+        let curve = run.curve("time/total_timesteps", "rollout/ep_rew_mean");
         let best = evaluations.iter().map(|(_, value)| *value).fold(eval.mean_return, f64::max);
         let reached = sweep.threshold.map(|threshold| {
             let first = evaluations.iter().find(|(_, value)| *value >= threshold);
@@ -297,12 +299,10 @@ impl RunMetrics {
             Some(eval.mean_length),
             eval.success_rate,
             Some(best),
+            stats::area_under_curve(&curve),
             reached,
         ];
-        Ok(RunMetrics {
-            all: RunMetrics::NAMES.into_iter().zip(metrics).collect(),
-            curve: run.curve("time/total_timesteps", "rollout/ep_rew_mean"),
-        })
+        Ok(RunMetrics { all: RunMetrics::NAMES.into_iter().zip(metrics).collect(), curve })
     }
 
     /// The metric of that name.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Version of the checkpoint format that this program writes and reads.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Why a file is no usable checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub enum Problem {
     /// Whole, but of another run.
     #[error("belongs to another configuration: {0}")]
     Mismatch(String),
+    /// Whole, but its policy is of another network, or sees and does other things.
+    #[error("its policy is another function here: {0}")]
+    Policy(String),
     /// There is no such checkpoint.
     #[error("{0}")]
     Missing(String),

@@ -44,10 +44,96 @@ pub fn error(
                 did_you_mean(&unknown, &known),
                 known.join(", ")
             ),
-            None => plain(error.message()),
+            None => plain(error.message()) + &whole(error.message()),
         },
     };
     source.error_at(span, key.as_deref(), &message)
+}
+
+/// Reads a table; where it has unknown keys, all of them are told of at once, each in a line.
+///
+/// # Errors
+/// Those, and the first other thing that is wrong.
+pub fn all_unknown_keys<'i, T>(
+    mut table: Spanned<DeTable<'i>>,
+    read: impl Fn(Spanned<DeTable<'i>>) -> Result<T, toml::de::Error>,
+    explained: impl Fn(&DeTable<'i>, &toml::de::Error) -> Error,
+) -> Result<T, Error> {
+    let mut problems: Vec<String> = Vec::new();
+    loop {
+        let error = match read(table.clone()) {
+            Ok(all) if problems.is_empty() => return Ok(all),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        problems.push(explained(table.get_ref(), &error).to_string());
+        let is_unknown = error.message().starts_with("unknown field ");
+        let is_taken_out =
+            is_unknown && error.span().is_some_and(|span| take_out(table.get_mut(), &span));
+        if !is_taken_out {
+            break;
+        }
+    }
+    Err(Error::Usage(problems.join("\n  ")))
+}
+
+/// Takes the key that stands at `span` out of a table, wherever it is in it; whether there was one.
+fn take_out(table: &mut DeTable<'_>, span: &std::ops::Range<usize>) -> bool {
+    let found = table.keys().find(|key| key.span() == *span).map(|key| key.get_ref().to_string());
+    if let Some(name) = found {
+        return table.remove(name.as_str()).is_some();
+    }
+    table.iter_mut().any(|(_, value)| match value.get_mut() {
+        DeValue::Table(inside) => take_out(inside, span),
+        DeValue::Array(items) => items.iter_mut().any(|item| match item.get_mut() {
+            DeValue::Table(inside) => take_out(inside, span),
+            _ => false,
+        }),
+        _ => false,
+    })
+}
+
+/// The dotted key of this name, or of what other programs call it.
+#[must_use]
+pub fn dotted_key(name: &str, registry: &Registry) -> Option<String> {
+    let name = other_name(name).unwrap_or(name);
+    let agents = registry.algorithms.all().iter().map(|one| ("agent.", one.keys()));
+    let tables = [
+        ("", keys::<File>()),
+        ("env.", keys::<EnvConfig>()),
+        ("network.", keys::<NetworkConfig>()),
+    ];
+    let rest = [("eval.", keys::<EvalConfig>()), ("checkpoint.", keys::<CheckpointFile>())];
+    let mut all = tables.into_iter().chain(agents).chain(rest);
+    all.find(|(_, keys)| keys.contains(&name)).map(|(table, _)| format!("{table}{name}"))
+}
+
+/// What a key is called here that goes by another name elsewhere: in Stable-Baselines3, CleanRL and rsl_rl.
+fn other_name(name: &str) -> Option<&'static str> {
+    let names = [
+        ("lr", "learning_rate"),
+        ("steps", "total_steps"),
+        ("timesteps", "total_steps"),
+        ("total_timesteps", "total_steps"),
+        ("n_steps", "rollout_steps"),
+        ("num_steps", "rollout_steps"),
+        ("num_steps_per_env", "rollout_steps"),
+        ("n_envs", "num_envs"),
+        ("n_epochs", "epochs"),
+        ("update_epochs", "epochs"),
+        ("num_learning_epochs", "epochs"),
+        ("batch_size", "minibatch_size"),
+        ("clip", "clip_range"),
+        ("clip_coef", "clip_range"),
+        ("clip_param", "clip_range"),
+        ("ent_coef", "entropy_coef"),
+        ("vf_coef", "value_coef"),
+        ("value_loss_coef", "value_coef"),
+        ("lam", "gae_lambda"),
+        ("target_kl_divergence", "target_kl"),
+        ("desired_kl", "target_kl"),
+    ];
+    names.iter().find(|(other, _)| *other == name).map(|(_, own)| *own)
 }
 
 /// Takes apart serde's messages like "unknown field `x`, expected one of `a`, `b`".
@@ -132,6 +218,9 @@ fn text_at<'a>(root: &'a DeTable<'_>, table: &str, key: &str) -> Option<&'a str>
 
 /// ", did you mean `x`?", or nothing when no name is close.
 pub fn did_you_mean(unknown: &str, known: &[&str]) -> String {
+    if let Some(own) = other_name(unknown).filter(|own| known.contains(own)) {
+        return format!(", did you mean `{own}`?");
+    }
     let close = known
         .iter()
         .map(|name| (strsim::jaro_winkler(&unknown.to_lowercase(), name), name))
@@ -163,6 +252,18 @@ fn plain(message: &str) -> String {
     ]
     .iter()
     .fold(message.trim_end().to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// How a whole number is written that was given as `1e5` or `100000.0`; nothing of any other message.
+fn whole(message: &str) -> String {
+    let number = message.strip_prefix("invalid type: floating point `");
+    let number =
+        number.filter(|rest| rest.contains("expected u") || rest.contains("expected a whole"));
+    let number = number.and_then(|rest| rest.split('`').next()?.parse::<f64>().ok());
+    match number.filter(|number| number.fract() == 0.0 && (0.0..1e18).contains(number)) {
+        Some(number) => format!("; write it as {number:.0}"),
+        None => String::new(),
+    }
 }
 
 /// A value's type with its article.

@@ -468,9 +468,9 @@ mod tests {
                 off += 1;
             }
             let expected = match algorithm {
-                "ppo" => 13,
-                "trpo" => 9,
-                _ => 8,
+                "ppo" => 16,
+                "trpo" => 12,
+                _ => 11,
             };
             assert_eq!(off, expected, "{text}");
             let parameters = [

@@ -1,6 +1,8 @@
 //! The text behind a configuration: the file, the overrides, and where each key stands.
 
+use super::explain::did_you_mean;
 use crate::error::Error;
+use crate::files;
 use crate::terminal::{program, quoted};
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -63,11 +65,11 @@ impl Override {
         Override { flag, line, parts: 2 }
     }
 
-    /// A value that a sweep gives to a dotted key; `place` says where the sweep does so.
+    /// A value that a file gives to a dotted key; `place` says where it does so.
     ///
     /// # Errors
     /// When it is no dotted key.
-    pub fn swept(place: &str, key: &str, value: &toml::Value) -> Result<Override, Error> {
+    pub fn given(place: &str, key: &str, value: &toml::Value) -> Result<Override, Error> {
         let line = format!("{key} = {value}");
         match parts(key) {
             Ok(parts) => Ok(Override { flag: format!("{place}: with {line}"), line, parts }),
@@ -123,7 +125,8 @@ impl Source {
         }
         let bytes = std::fs::read(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => problem(format!(
-                "there is no such file; `{} init cartpole ppo` writes one to start from",
+                "there is no such file{}; `{} init cartpole ppo` writes one to start from",
+                neighbour(path),
                 quoted(&program())
             )),
             _ => problem(format!("can't be read: {error}")),
@@ -281,6 +284,19 @@ impl Source {
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         format!("{}:{line}", self.path.display())
     }
+}
+
+/// ", did you mean `FILE`?", where a file beside a path that leads nowhere has nearly its name.
+fn neighbour(path: &Path) -> String {
+    let directory = path.parent().filter(|parent| *parent != Path::new(""));
+    let names = files::names(directory.unwrap_or(Path::new("."))).unwrap_or_default();
+    let names: Vec<String> = names
+        .into_iter()
+        .filter(|name| name.ends_with(".toml"))
+        .map(|name| path.with_file_name(name).display().to_string())
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    did_you_mean(&path.display().to_string(), &names)
 }
 
 /// Where the first key stands that has more parts than the parser takes.

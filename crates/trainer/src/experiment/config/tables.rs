@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 
 /// Steps of a run: beyond what any machine gets through, within what TOML can write.
 pub const MAX_STEPS: u64 = 1_000_000_000_000_000;
+/// Largest `max_seconds`: more than thirty years.
+pub const MAX_SECONDS: f64 = 1e9;
+/// Largest `warm_start.critic_warmup`.
+pub const MAX_WARMUP: u64 = 1_000_000;
 /// Largest seed: what TOML can write.
 pub const MAX_SEED: u64 = i64::MAX as u64;
 
@@ -24,11 +28,14 @@ pub struct Experiment {
     pub seed: u64,
     /// Environment steps of the run; it ends with the last iteration that fits.
     pub total_steps: u64,
+    /// Wall clock after which the run ends, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<f64>,
     /// Where updates run.
     pub backend: Backend,
-    /// Run directory or checkpoint file whose policy this run starts from.
+    /// What this run starts from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub warm_start: Option<PathBuf>,
+    pub warm_start: Option<WarmStart>,
     /// The environment and its copies.
     pub env: EnvConfig,
     /// The networks.
@@ -39,6 +46,56 @@ pub struct Experiment {
     pub eval: EvalConfig,
     /// Checkpoints.
     pub checkpoint: CheckpointConfig,
+}
+
+/// What a run takes over from another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "WarmStartFile")]
+#[schemars(with = "WarmStartFile")]
+pub struct WarmStart {
+    /// Run directory or checkpoint file.
+    pub run: PathBuf,
+    /// Whether its critic of the rewards is taken, too, with the scale of the rewards.
+    pub critic: bool,
+    /// Iterations in which the critics alone learn, and the policy stays what it is.
+    pub critic_warmup: u64,
+}
+
+/// The same as it is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "must be a path in quotes, or a table like { run = \"runs/before/1\", critic = true, \
+                 critic_warmup = 10 }"
+)]
+#[schemars(inline)]
+enum WarmStartFile {
+    /// Run directory or checkpoint file whose policy this run starts from.
+    Policy(PathBuf),
+    /// The same, and more.
+    More {
+        /// Run directory or checkpoint file.
+        run: PathBuf,
+        /// Take its critic, too.
+        #[serde(default)]
+        critic: bool,
+        /// Iterations in which the critics alone learn.
+        #[serde(default)]
+        #[schemars(range(min = 0, max = MAX_WARMUP))]
+        critic_warmup: u64,
+    },
+}
+
+impl From<WarmStartFile> for WarmStart {
+    fn from(file: WarmStartFile) -> WarmStart {
+        match file {
+            WarmStartFile::Policy(run) => WarmStart { run, critic: false, critic_warmup: 0 },
+            WarmStartFile::More { run, critic, critic_warmup } => {
+                WarmStart { run, critic, critic_warmup }
+            }
+        }
+    }
 }
 
 /// The table `[env]`.
@@ -113,11 +170,19 @@ pub struct EvalConfig {
     /// Steps from one evaluation to the next; 0: only at the end.
     #[schemars(range(min = 0, max = MAX_STEPS))]
     pub every_steps: u64,
+    /// Mean return of an evaluation that ends the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 475.0)]
+    pub stop_at: Option<f64>,
+    /// Success rate of an evaluation that ends the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0), example = 0.95)]
+    pub stop_at_success: Option<f64>,
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        EvalConfig { episodes: 100, every_steps: 0 }
+        EvalConfig { episodes: 100, every_steps: 0, stop_at: None, stop_at_success: None }
     }
 }
 
@@ -147,12 +212,15 @@ pub struct File {
     #[serde(default = "default_total_steps")]
     #[schemars(range(min = 1, max = MAX_STEPS))]
     pub total_steps: u64,
+    /// Wall clock after which the run ends, seconds; evaluations and earlier processes count.
+    #[schemars(range(min = 0.0, max = MAX_SECONDS), example = 3600.0)]
+    pub max_seconds: Option<f64>,
     /// Where updates run.
     #[serde(default)]
     pub backend: Backend,
-    /// Run directory or checkpoint file whose policy this run starts from.
+    /// Run directory or checkpoint file whose policy this run starts from, or a table that says more.
     #[schemars(example = "runs/before/1")]
-    pub warm_start: Option<PathBuf>,
+    pub warm_start: Option<WarmStart>,
     /// The environment and its copies.
     pub env: EnvConfig,
     /// The networks of actor and critic.

@@ -1,7 +1,7 @@
 //! Ranges, and how values must go together.
 
 use super::source::Source;
-use super::tables::{Experiment, MAX_SEED, MAX_STEPS};
+use super::tables::{Experiment, MAX_SECONDS, MAX_SEED, MAX_STEPS, MAX_WARMUP};
 use crate::error::Error;
 
 /// Samples of an iteration; they are all held in memory.
@@ -22,9 +22,19 @@ impl Experiment {
         };
         validate_head(source, &self.name, self.seed)?;
         range("total_steps", self.total_steps, 1, MAX_STEPS)?;
+        let warmup = self.warm_start.as_ref().map_or(0, |start| start.critic_warmup);
+        range("warm_start.critic_warmup", warmup, 0, MAX_WARMUP)?;
         range("env.num_envs", self.env.num_envs as u64, 1, 65_536)?;
         range("eval.episodes", self.eval.episodes as u64, 1, 100_000)?;
         range("eval.every_steps", self.eval.every_steps, 0, MAX_STEPS)?;
+        let number = |key: &str, value: Option<f64>, low: f64, high: f64| {
+            let wrong = value.filter(|value| !(low..=high).contains(value));
+            let message =
+                wrong.map(|value| format!("is {value}; must be a number from {low} to {high}"));
+            check(key, message)
+        };
+        number("max_seconds", self.max_seconds, 0.0, MAX_SECONDS)?;
+        number("eval.stop_at_success", self.eval.stop_at_success, 0.0, 1.0)?;
         range("checkpoint.every_steps", self.checkpoint.every_steps, 1, MAX_STEPS)?;
         range("checkpoint.keep", self.checkpoint.keep as u64, 2, 1_000_000)?;
 

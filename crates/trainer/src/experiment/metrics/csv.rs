@@ -65,6 +65,30 @@ impl Sink for CsvSink {
     }
 }
 
+/// A column of `metrics.csv`: its name, and its cells; `None` where one is empty.
+pub type Column = (String, Vec<Option<f64>>);
+
+/// Reads a file as columns, in their order.
+///
+/// # Errors
+/// When it can't be read or is no table.
+pub fn read(path: &Path) -> Result<Vec<Column>, Error> {
+    let problem = |error: csv::Error| Error::Usage(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(Error::io("can't be read", path))?;
+    // The last line of a run that goes on, or was killed, may be half written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let mut reader = csv::Reader::from_reader(whole.as_bytes());
+    let mut columns: Vec<Column> =
+        reader.headers().map_err(problem)?.iter().map(|name| (name.into(), Vec::new())).collect();
+    for row in reader.records() {
+        let row = row.map_err(problem)?;
+        for ((_, column), cell) in columns.iter_mut().zip(&row) {
+            column.push(cell.parse().ok());
+        }
+    }
+    Ok(columns)
+}
+
 /// The part of a file that a checkpoint counts: the header and the first rows, whole lines only.
 struct Whole {
     header: csv::StringRecord,

@@ -66,6 +66,8 @@ impl Sink for ProgressSink {
 impl Drop for ProgressSink {
     fn drop(&mut self) {
         if let ProgressSink::Bar(bar) = self {
+            // What has ended has no time to go, whether it was done or stopped.
+            bar.set_style(bar_style("{bar:8} {human_pos}/{human_len} {wide_msg}"));
             bar.abandon();
         }
     }

@@ -1,5 +1,6 @@
 //! What the page's script draws: hyperparameters with what they led to, and recorded episodes.
 
+use super::curves::Chart;
 use super::layers::Pictures;
 use crate::error::Error;
 use crate::experiment::session::Trained;
@@ -24,6 +25,7 @@ const MIN_SWEEP: usize = 3;
 /// All of it.
 #[derive(Serialize)]
 pub struct Data {
+    pub charts: Vec<Chart>,
     pub sweep: Option<SweepPicture>,
     pub replays: Vec<Replay>,
 }

@@ -23,8 +23,6 @@ function ticks(low, high, count) {
   return found;
 }
 
-// ---- Hyperparameters ----
-
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(parent, name, attributes, text) {
@@ -33,6 +31,178 @@ function element(parent, name, attributes, text) {
   if (text !== undefined) made.textContent = text;
   return parent.appendChild(made);
 }
+
+/** The one tooltip of the page: text beside a point of the window; nothing hides it. */
+const tip = document.body.appendChild(document.createElement("div"));
+tip.id = "tip";
+tip.hidden = true;
+
+function showTip(text, x, y) {
+  tip.hidden = !text;
+  if (!text) return;
+  tip.textContent = text;
+  tip.style.left = Math.max(8, Math.min(x + 12, innerWidth - tip.offsetWidth - 8)) + "px";
+  tip.style.top = Math.max(8, Math.min(y + 12, innerHeight - tip.offsetHeight - 8)) + "px";
+}
+
+// ---- Curves ----
+
+/** 250k and 1.5M in place of many zeros. */
+function steps(number) {
+  if (number >= 1e6) return show(number / 1e6) + "M";
+  return number >= 1e3 ? show(number / 1e3) + "k" : show(number);
+}
+
+/** What an axis spans: everything, unless a few outliers would flatten the rest. */
+function span(lines) {
+  const all = lines.flatMap((line) => [line.mean, line.low ?? [], line.high ?? []]).flat();
+  all.sort((a, b) => a - b);
+  const at = (share) => all[Math.round(share * (all.length - 1))];
+  let [low, high] = [all[0], all.at(-1)];
+  const [inner, outer] = [at(0.03), at(0.97)];
+  const margin = 0.3 * (outer - inner);
+  if (outer > inner && high - low > 3 * (outer - inner)) {
+    low = Math.max(low, inner - margin);
+    high = Math.min(high, outer + margin);
+  }
+  if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
+  return { low, high, cut: all.filter((value) => value < low || value > high).length };
+}
+
+/** Draws a picture anew, as wide as its place: so its text always has the same size. */
+function drawChart(place, chart, number) {
+  const { title, lines } = chart;
+  const width = Math.max(240, place.clientWidth);
+  const height = Math.round(Math.min(Math.max(0.55 * width, 180), 360));
+  const { low, high, cut } = span(lines);
+  const marks = ticks(low, high, 4);
+  const labels = marks.map(show);
+  const left = 14 + 7 * Math.max(...labels.map((label) => label.length));
+  const [right, top, bottom] = [width - 12, 30, height - 26];
+  const first = Math.min(...lines.map((line) => line.x[0]));
+  const last = Math.max(...lines.map((line) => line.x.at(-1)));
+  const x = (value) => left + ((value - first) / (last - first || 1)) * (right - left);
+  const y = (value) => bottom - 4 - ((value - low) / (high - low)) * (bottom - top - 8);
+  place.replaceChildren();
+  const svg = element(place, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0 });
+  const said = lines.map((line) => `${line.label} ends at ${show(line.mean.at(-1))}`);
+  svg.setAttribute("aria-label", `${title} over environment steps: ${said.join(", ")}`);
+  element(svg, "text", { x: 4, y: 14, class: "name" }, title);
+  if (cut > 0) {
+    element(svg, "text", { x: right, y: top + 8, "text-anchor": "end" }, "outliers are cut off");
+  }
+  marks.forEach((value, index) => {
+    element(svg, "line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" });
+    element(svg, "text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, labels[index]);
+  });
+  for (const value of ticks(first, last, width / 110)) {
+    element(svg, "line", { x1: x(value), x2: x(value), y1: bottom, y2: bottom + 4, class: "grid" });
+    element(svg, "text", { x: Math.min(x(value), right - 12), y: bottom + 18, "text-anchor": "middle" }, steps(value));
+  }
+  const clip = element(element(svg, "clipPath", { id: `clip-${number}` }), "rect", {});
+  for (const [key, value] of Object.entries({ x: left, y: top, width: right - left, height: bottom - top })) {
+    clip.setAttribute(key, value);
+  }
+  const plot = element(svg, "g", { "clip-path": `url(#clip-${number})` });
+  const path = (xs, ys) => xs.map((value, i) => `${i ? "L" : "M"}${x(value).toFixed(1)} ${y(ys[i]).toFixed(1)}`).join("");
+  // What is drawn first lies below.
+  for (const line of [...lines].reverse()) {
+    const color = `line-${line.color ?? "rest"}`;
+    if (line.low) {
+      const [xs, ends] = [[...line.x].reverse(), [...line.low].reverse()];
+      const back = path(xs, ends).replace("M", "L");
+      element(plot, "path", { d: path(line.x, line.high) + back + "Z", class: `band ${color}` });
+    }
+    // The part before the window is full is dashed; both parts share a point.
+    const full = line.full_from === null ? 0 : line.x.findIndex((value) => value >= line.full_from);
+    const edge = full < 0 ? line.x.length - 1 : full;
+    if (edge > 0) {
+      const [xs, ys] = [line.x.slice(0, edge + 1), line.mean.slice(0, edge + 1)];
+      element(plot, "path", { d: path(xs, ys), class: `curve dashed ${color}` });
+    }
+    if (line.x.length === 1) {
+      element(plot, "circle", { cx: x(line.x[0]), cy: y(line.mean[0]), r: 4, class: `point ${color}` });
+    } else {
+      element(plot, "path", { d: path(line.x.slice(edge), line.mean.slice(edge)), class: `curve ${color}` });
+    }
+  }
+  const cursor = element(svg, "line", { y1: top, y2: bottom, class: "cursor", visibility: "hidden" });
+  const look = (at, clientX, clientY) => {
+    cursor.setAttribute("visibility", "visible");
+    cursor.setAttribute("x1", x(at));
+    cursor.setAttribute("x2", x(at));
+    const values = lines.map((line) => {
+      const near = line.x.reduce((best, value, i) => (Math.abs(value - at) < Math.abs(line.x[best] - at) ? i : best), 0);
+      const interval = line.low ? ` [${show(line.low[near])}, ${show(line.high[near])}]` : "";
+      return `${line.label}: ${show(line.mean[near])}${interval}`;
+    });
+    const more = values.length > 8 ? [`and ${values.length - 8} more`] : [];
+    showTip([`${steps(at)} steps`, ...values.slice(0, 8), ...more].join("\n"), clientX, clientY);
+  };
+  const leave = () => {
+    cursor.setAttribute("visibility", "hidden");
+    showTip("");
+  };
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    const inside = ((event.clientX - box.left) / box.width) * width;
+    const share = Math.min(1, Math.max(0, (inside - left) / (right - left)));
+    look(first + share * (last - first), event.clientX, event.clientY);
+  });
+  svg.addEventListener("pointerleave", leave);
+  svg.addEventListener("blur", leave);
+  let share = 1;
+  svg.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 0.05, ArrowLeft: -0.05 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    share = Math.min(1, Math.max(0, share + by));
+    const box = svg.getBoundingClientRect();
+    const at = first + share * (last - first);
+    look(at, box.left + (x(at) / width) * box.width, box.top + 20);
+  });
+}
+
+function drawCharts(charts) {
+  const section = find("curves");
+  const several = new Set(charts.map((chart) => chart.environment)).size > 1;
+  const legends = find("legends");
+  let environment;
+  for (const chart of charts) {
+    // The colours of an environment are those of its return.
+    if (chart.environment !== environment) {
+      environment = chart.environment;
+      const legend = legends.appendChild(document.createElement("p"));
+      if (several) legend.append(`${environment}: `);
+      for (const line of chart.lines.filter((line) => line.color !== null)) {
+        const key = legend.appendChild(document.createElement("span"));
+        key.className = `key-${line.color}`;
+        key.textContent = line.label;
+      }
+      const rest = chart.lines.filter((line) => line.color === null).length;
+      if (rest > 0) {
+        const key = legend.appendChild(document.createElement("span"));
+        key.className = "key-rest";
+        key.textContent = `${rest} others`;
+      }
+      chart.colors = new Map(chart.lines.map((line) => [line.label, line.color]));
+    }
+    const colors = charts.find((one) => one.environment === environment).colors;
+    for (const line of chart.lines) line.color = colors.get(line.label) ?? null;
+  }
+  const places = charts.map((chart) => {
+    const place = section.querySelector(".charts").appendChild(document.createElement("div"));
+    if (chart.metric === "rollout/ep_rew_mean") place.className = "main";
+    const named = several ? { ...chart, title: `${chart.environment}: ${chart.title}` } : chart;
+    return [place, named];
+  });
+  // As wide as the pictures' place, and drawing does not change it.
+  new ResizeObserver(() => {
+    places.forEach(([place, chart], number) => drawChart(place, chart, number));
+  }).observe(legends);
+}
+
+// ---- Hyperparameters ----
 
 /** Where a key's values go, from 0 to 1, and the ticks: numbers on a scale, anything else side by side. */
 function scale(values) {
@@ -70,9 +240,6 @@ function drawSweep({ keys, groups }) {
   const mean = (group) => group.returns.reduce((sum, value) => sum + value, 0) / group.returns.length;
   const marks = groups.map(() => []);
   const order = groups.map((_, index) => index).sort((a, b) => mean(groups[a]) - mean(groups[b]));
-  const tip = document.body.appendChild(document.createElement("div"));
-  tip.id = "tip";
-  tip.hidden = true;
 
   const describe = (index) => {
     const group = groups[index];
@@ -84,17 +251,14 @@ function drawSweep({ keys, groups }) {
   const pick = (index, event) => {
     if (picked >= 0) marks[picked].forEach((mark) => mark.classList.remove("picked"));
     picked = index;
-    tip.hidden = index < 0 || !event;
+    if (index < 0 || !event) showTip("");
     if (index < 0) return;
     for (const mark of marks[index]) {
       mark.classList.add("picked");
       mark.parentNode.append(mark); // above the others
     }
     find("picked").textContent = describe(index).join(", ");
-    if (!event) return;
-    tip.textContent = describe(index).join("\n");
-    tip.style.left = Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8) + "px";
-    tip.style.top = Math.min(event.clientY + 12, innerHeight - tip.offsetHeight - 8) + "px";
+    if (event) showTip(describe(index).join("\n"), event.clientX, event.clientY);
   };
 
   keys.forEach((key, k) => {
@@ -407,5 +571,7 @@ function startReplay(replays) {
   dark.addEventListener("change", draw);
 }
 
+if (data.charts.length > 0) drawCharts(data.charts);
+else find("curves").append("No run has a value to draw.");
 if (data.sweep) drawSweep(data.sweep);
 if (data.replays.length > 0) startReplay(data.replays);
