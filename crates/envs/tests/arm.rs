@@ -333,6 +333,19 @@ fn everything_that_varies_can_be_drawn_and_the_file_is_read_once() {
 }
 
 #[test]
+fn a_task_is_the_same_wherever_its_file_lies() {
+    let directory = std::env::temp_dir().join(format!("robots-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let copy = directory.join("crane.urdf");
+    std::fs::copy(CRANE, &copy).unwrap();
+    let of = |path: &std::path::Path| task(json!({ "urdf": path })).unwrap();
+    let (original, copied) = (of(CRANE.as_ref()), of(&copy));
+    assert_eq!(original.fingerprint(), copied.fingerprint());
+    assert_eq!(copied.files().collect::<Vec<_>>(), [("urdf", copy.as_path())]);
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_key() {
     for (parameters, expected) in [
         (
