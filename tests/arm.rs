@@ -53,9 +53,7 @@ fn a_run_keeps_its_robot_when_the_original_is_gone() {
     fs::remove_dir_all(place.path("lab")).expect("removed");
     fs::rename(place.path("run"), place.path("elsewhere/run")).expect("moved");
     let run = "elsewhere/run";
-    let longer = config.replace("total_steps = 256", "total_steps = 512");
-    place.write("elsewhere/run/config.toml", longer);
-    place.trainer(&["resume", run, "--quiet"]).expect(0, &[]);
+    place.trainer(&["resume", run, "--quiet", "--set", "total_steps=512"]).expect(0, &[]);
     place.trainer(&["eval", run]).expect(0, &[]);
     place.trainer(&["export", run, "--format", "onnx"]).expect(0, &[]);
     place.trainer(&["replay", run, "--gif", "crane.gif", "--episodes", "1"]).expect(0, &[]);
@@ -89,9 +87,7 @@ fn a_run_goes_on_bit_for_bit_with_its_own_copy() {
     run("whole", "512");
     run("halves", "256");
     fs::remove_dir_all(place.path("lab")).expect("removed");
-    let config = fs::read_to_string(place.path("halves/config.toml")).expect("a configuration");
-    place.write("halves/config.toml", config.replace("total_steps = 256", "total_steps = 512"));
-    place.trainer(&["resume", "halves", "--quiet"]).expect(0, &[]);
+    place.trainer(&["resume", "halves", "--quiet", "--set", "total_steps=512"]).expect(0, &[]);
     let last = |run: &str| {
         let path = place.path(run).join("checkpoints/step-000000000512.ckpt");
         let checkpoint = Checkpoint::read(&path).expect("a checkpoint");
