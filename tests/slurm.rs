@@ -104,7 +104,7 @@ until_there 'jobs/trials/1/*/checkpoints/step-*'
 until_there 'jobs/trials/2/*/checkpoints/step-*'
 # As at the limit of time, twice.
 scancel --signal=TERM --batch 1_1
-scancel --signal=TERM --batch 1_1
+scancel --signal=TERM --batch 1_1 || true
 # A node is lost with all that it runs.
 node=$(squeue --noheader --array --job 1_2 --format %N)
 for process in /proc/[0-9]*; do

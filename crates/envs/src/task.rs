@@ -563,7 +563,7 @@ mod tests {
         // Written out once: it is in checkpoints.
         assert_eq!(
             plain,
-            r#"{"action_delay":null,"action_repeat":1,"action_space":{"n":2},"costs":[],"max_episode_steps":500,"name":"cartpole","observation_noise":[],"observation_space":{"high":[4.800000190734863,"inf",0.41887903213500977,"inf"],"low":[-4.800000190734863,"-inf",-0.41887903213500977,"-inf"]},"parameters":{"cart_mass":1.0,"force":10.0,"gravity":9.8,"max_angle":0.20943951023931953,"max_position":2.4,"pole_half_length":0.5,"pole_mass":0.1,"reset_bound":0.05,"time_step":0.02},"reports_success":false,"reward_terms":[]}"#
+            r#"{"action_delay":null,"action_repeat":1,"action_space":{"n":2},"costs":[],"max_episode_steps":500,"name":"cartpole","observation_noise":[],"observation_space":{"high":[4.800000190734863,"inf",0.41887903213500977,"inf"],"low":[-4.800000190734863,"-inf",-0.41887903213500977,"-inf"]},"parameters":{"cart_mass":1.0,"force":10.0,"gravity":9.8,"max_angle":0.20943951023931953,"max_position":2.4,"pole_half_length":0.5,"pole_mass":0.1,"reset_bound":0.05,"time_step":0.02},"reports_success":false,"reward_terms":[],"version":1}"#
         );
     }
 

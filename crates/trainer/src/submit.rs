@@ -232,6 +232,12 @@ fn log(directory: &Path, id: &str) -> String {
     directory.join(format!("slurm-{id}.log")).display().to_string()
 }
 
+/// Whether a file of this name in a run's directory may be a job's.
+#[must_use]
+pub fn is_own(name: &str) -> bool {
+    ["job.sh", "job.toml"].contains(&name) || (name.starts_with("slurm-") && name.ends_with(".log"))
+}
+
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(Error::io("can't be found", path))
 }

@@ -52,14 +52,16 @@ impl Fingerprint {
         if task.name() == "process" {
             settings.retain(|key, _| !OF_PROCESSES.contains(&&**key));
         }
+        let mut parts: Value = serde_json::from_str(&task.fingerprint()).unwrap_or_default();
         // A file is what is in it, wherever it lies.
         for (key, path) in task.files() {
             let content = std::fs::read(path).map_err(Error::io("can't be read", path))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let what = format!("{name} with the checksum {:08x}", crc32c::crc32c(&content));
-            settings.insert(format!("env.parameters.{key}"), what);
+            settings.insert(format!("env.parameters.{key}"), what.clone());
+            parts["parameters"][&**key] = what.into();
         }
-        Ok(Fingerprint { settings, task: task.fingerprint() })
+        Ok(Fingerprint { settings, task: parts.to_string() })
     }
 
     /// What differs between the checkpoint that has this fingerprint and a run that has the other, of what

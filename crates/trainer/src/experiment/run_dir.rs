@@ -8,6 +8,7 @@ use crate::experiment::config::Experiment;
 use crate::experiment::lock::Lock;
 use crate::experiment::metrics::tensorboard;
 use crate::files;
+use crate::submit;
 use crate::terminal::{command, warn};
 use envs::Task;
 use std::fs;
@@ -132,9 +133,13 @@ impl RunDir {
         }
         let checkpoints = self.checkpoints();
         if !self.is_begun() {
-            files::must_hold_nothing_else(&self.path, "a run", |name| {
-                name != "config.toml" && self.is_own(name)
-            })?;
+            let nothing_else = files::must_hold_nothing_else(&self.path, "a run", |name| {
+                name != "config.toml" && (self.is_own(name) || submit::is_own(name))
+            });
+            // Another process may have begun a run here meanwhile; which one goes on, the lock says.
+            if !self.is_begun() {
+                nothing_else?;
+            }
         }
         fs::create_dir_all(&checkpoints).map_err(Error::io("can't be created", &checkpoints))?;
         // Before anything is looked at or written: of two that begin here only one goes on.

@@ -468,9 +468,9 @@ mod tests {
                 off += 1;
             }
             let expected = match algorithm {
-                "ppo" => 16,
-                "trpo" => 12,
-                _ => 11,
+                "ppo" => 17,
+                "trpo" => 13,
+                _ => 12,
             };
             assert_eq!(off, expected, "{text}");
             let parameters = [
