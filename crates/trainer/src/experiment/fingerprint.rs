@@ -59,7 +59,7 @@ impl Fingerprint {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let what = format!("{name} with the checksum {:08x}", crc32c::crc32c(&content));
             settings.insert(format!("env.parameters.{key}"), what.clone());
-            parts["parameters"][&**key] = what.into();
+            parts["parameters"][key] = what.into();
         }
         Ok(Fingerprint { settings, task: parts.to_string() })
     }
