@@ -110,7 +110,7 @@ fn whatever_is_done_with_a_run_is_done_in_its_own_environment() {
         (length("drift"), summary(&place.path("drift"))["steps"].as_u64()),
         (Some(150.0), Some(1024))
     );
-    assert_eq!(rows(&longer.with_file_name("metrics.csv"))[1]["rollout/ep_len_mean"], "150");
+    assert_eq!(rows(&place.path("drift/metrics.csv"))[1]["rollout/ep_len_mean"], "150");
 
     // Another one may begin with what it has learned, whatever its own environment is.
     run("warm", &[&usual[..], &["--set", "warm_start=drift"]].concat());
