@@ -39,8 +39,6 @@ checkpoint = { every_steps = 5_000 }
 /// What the commands of a shell script beside a Slurm come to; `$trainer` is the program. `None`, with a line that
 /// says so, where there can be no Slurm.
 fn beside_slurm(place: &Place, program: &Path, script: &str) -> Option<Ended> {
-    // First of all: while it is built, cargo's own name for it has another program, and no core is free.
-    let _ = mpi_trainer();
     const HELPERS: &str = r#"
 set -eu
 until_there() {  # PATTERN: waits for a file
@@ -54,6 +52,8 @@ until_there() {  # PATTERN: waits for a file
     exit 1
 }
 "#;
+    // First of all: while it is built, cargo's own name for it has another program, and no core is free.
+    let _ = mpi_trainer();
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/slurm.sh"))
         .args(["bash", "-c", &format!("{HELPERS}{script}")])
         .current_dir(place.path("."))
