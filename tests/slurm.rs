@@ -186,6 +186,7 @@ cat jobs/slurm-1.log
 
 #[test]
 fn a_dry_run_submits_nothing_and_the_script_is_one_that_bash_takes() {
+    let _ = mpi_trainer();
     let place = Place::new();
     place.write("sweep.toml", SWEEP);
     place.write("run.toml", RUN);
@@ -207,6 +208,7 @@ fn a_dry_run_submits_nothing_and_the_script_is_one_that_bash_takes() {
 
 #[test]
 fn what_can_not_be_a_job_is_refused() {
+    let _ = mpi_trainer();
     let place = Place::new();
     place.write("sweep.toml", SWEEP);
     place.write("run.toml", RUN);
