@@ -2,32 +2,8 @@
 
 use agents::ops::kernel::{self, Layer, Level, Network};
 use agents::{Activation, Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+use backburn_tests::allocations::{Counting, allocations};
 use envs::{Environments, TaskConfig, VectorEnv};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -54,11 +30,11 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
         for _ in 0..3 {
             collector.collect(&mut agent).unwrap();
         }
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         collector.collect(&mut agent).unwrap();
-        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        let made = allocations() - before;
         // 4096 steps; a list may grow once more.
-        assert!(allocations <= 2, "{name}: {allocations} allocations in 512 x 8 steps");
+        assert!(made <= 2, "{name}: {made} allocations in 512 x 8 steps");
     }
 }
 
@@ -83,12 +59,12 @@ fn environments_allocate_nothing_with_all_that_a_task_can_have() {
         let task = Environments::default().get(name).unwrap().task(&config).unwrap();
         let mut envs = VectorEnv::new(&task, 1, 0, 8);
         let actions = vec![1.0; 8 * task.spec().action_space.width()];
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         let mut episodes = 0;
         for _ in 0..100 {
             episodes += envs.step(&actions).iter().filter(|step| step.ended()).count();
         }
-        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{name}");
+        assert_eq!(allocations(), before, "{name}");
         assert!(episodes >= 8 * 5, "{name}: {episodes} episodes");
     }
 }
@@ -117,12 +93,12 @@ fn kernels_allocate_nothing_once_their_buffers_have_grown() {
         let network =
             Network { layers: &layers, activation: Activation::Tanh, level: Level::default() };
         let (d, g) = (&derivative[..rows * 5], &mut gradient);
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         kernel::outputs(network, &params, observations, outputs);
         kernel::forward(network, &params, observations, hidden, outputs);
         kernel::backward(network, &params, observations, hidden, d, g);
         kernel::jvp(network, &params, observations, hidden, g, outputs);
-        ALLOCATIONS.with(Cell::get) - before
+        allocations() - before
     };
     let sizes = [1000, 1, 8, 32, 100, 128, 129, 300];
     assert!(sizes.map(&mut run)[0] > 0);

@@ -2,37 +2,13 @@
 
 mod support;
 
+use backburn_tests::allocations::{Counting, allocations};
 use envs::{
     Action, Effort, Entry, Environment, Environments, Rng, Space, Spec, StateError, Step,
     TaskConfig, check,
 };
 use rand::RngExt;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use support::Place;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Allocations of this thread so far.
-fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
-
-struct Counting;
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

@@ -1,5 +1,6 @@
 //! Helpers shared by the tests of this folder.
 
+pub mod allocations;
 pub mod exact;
 pub mod textbook;
 

@@ -137,13 +137,14 @@ cat jobs/slurm-1_1.log
     assert_same_sweep(&place);
 }
 
-#[test]
-fn a_run_is_a_job_that_goes_on_after_its_limit_of_time() {
+/// A run that is submitted with these options, and stopped before its limit of time, comes to what one comes to
+/// that is not.
+fn assert_goes_on_after_its_limit(program: &Path, options: &str) {
     let place = Place::new();
     place.write("run.toml", RUN);
     place.trainer(&["run", "run.toml", "--quiet", "--out", "alone"]).expect(0, &[]);
-    let script = r#"
-"$trainer" submit run.toml --out jobs --time 30 --cpus 2
+    let submit = format!("\"$trainer\" submit run.toml --out jobs --time 30 {options}");
+    let rest = r#"
 until_there 'jobs/checkpoints/step-*'
 scancel --signal=TERM --batch 1
 for _ in $(seq 300); do
@@ -154,34 +155,21 @@ scontrol update jobid=1 StartTime=now
 until_there 'jobs/summary.json'
 cat jobs/slurm-1.log
 "#;
-    let Some(ended) = beside_slurm(&place, trainer_binary(), script) else { return };
+    let Some(ended) = beside_slurm(&place, program, &(submit + rest)) else { return };
     let ended = ended.expect(0, &[]);
     assert!(ended.stdout.contains("interrupted at step"), "{ended:#?}");
     assert_same(&place, "alone", "jobs");
 }
 
 #[test]
+fn a_run_is_a_job_that_goes_on_after_its_limit_of_time() {
+    assert_goes_on_after_its_limit(trainer_binary(), "--cpus 2");
+}
+
+#[test]
 fn two_nodes_train_one_policy() {
     let Some(program) = mpi_trainer() else { return };
-    let place = Place::new();
-    place.write("run.toml", RUN);
-    place.trainer(&["run", "run.toml", "--quiet", "--out", "alone"]).expect(0, &[]);
-    let script = r#"
-"$trainer" submit run.toml --out jobs --time 30 --nodes 2
-until_there 'jobs/checkpoints/step-*'
-scancel --signal=TERM --batch 1
-for _ in $(seq 300); do
-    squeue --noheader --job 1 --states=PENDING | grep -q BeginTime && break
-    sleep 0.1
-done
-scontrol update jobid=1 StartTime=now
-until_there 'jobs/summary.json'
-cat jobs/slurm-1.log
-"#;
-    let Some(ended) = beside_slurm(&place, program, script) else { return };
-    let ended = ended.expect(0, &[]);
-    assert!(ended.stdout.contains("interrupted at step"), "{ended:#?}");
-    assert_same(&place, "alone", "jobs");
+    assert_goes_on_after_its_limit(program, "--nodes 2");
 }
 
 #[test]

@@ -20,13 +20,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-
-def schedule(value):
-    """A number, or a function of the share of the run that is left, as the peers take it."""
-    if isinstance(value, dict):
-        start, end = value["start"], value["end"]
-        return lambda left: end + (start - end) * left
-    return value
+from sb3 import schedule
 
 
 def main():
