@@ -40,7 +40,7 @@ pub trait Messenger: Send + Sync + Debug {
 /// ```
 /// let ranks = agents::Ranks::default();
 /// assert_eq!((ranks.rank(), ranks.size(), ranks.share(10)), (0, 1, 0..10));
-/// assert_eq!(ranks.gather(&"alone"), ["alone"]);
+/// assert_eq!(ranks.gather(&0.5), [0.5]);
 /// ```
 #[derive(Debug, Default)]
 pub struct Ranks {
