@@ -659,6 +659,49 @@ fn the_best_checkpoint_keeps_the_limit() {
     assert_eq!(json(&played)["mean_return"].as_f64(), Some(best.1), "{best:?}");
 }
 
+/// Whatever breaks a limit ranks below all that keep theirs, however much it earns: here an episode that is cut short
+/// earns more, and no policy keeps a limit of 0.
+#[test]
+fn a_sweep_ranks_what_breaks_a_limit_below_what_keeps_it() {
+    let place = Place::new();
+    let sweep = "[sweep]\nseeds = 2\nconfirm_seeds = 1\n[sweep.grid]\n\
+                 \"agent.constraint.limit\" = [0.0, 1000.0]\n\"env.max_episode_steps\" = [10, 60]\n";
+    place.write("sweep.toml", format!("name = \"limits\"\n{GUSTY}{sweep}"));
+    let printed = place.trainer(&["run", "sweep.toml", "--set", "total_steps=2048"]).expect(0, &[]);
+    let mut reader =
+        csv::Reader::from_path(place.path("runs/limits/results.csv")).expect("a table");
+    let header = reader.headers().expect("a header").clone();
+    let rows: Vec<_> = reader.records().map(|row| row.expect("a row")).collect();
+    let cell = |trial: usize, name: &str| -> f64 {
+        let column = header.iter().position(|column| column == name).expect(name);
+        rows[trial - 1][column].parse().expect(name)
+    };
+    // Limit and longest episode of the trials: (0, 10), (0, 60), (1000, 10), (1000, 60).
+    let [earned, excess] =
+        ["objective", "limit_excess"].map(|name| [1, 2, 3, 4].map(|trial| cell(trial, name)));
+    assert!(earned[0] > earned[3] && earned[2] > earned[3], "{earned:?}");
+    assert!(0.0 < excess[0] && excess[0] < excess[1], "more steps, more falls: {excess:?}");
+    assert!((-1.0..-0.9).contains(&excess[2]) && (-1.0..-0.9).contains(&excess[3]), "{excess:?}");
+    let ranks: Vec<&str> = (printed.stdout.lines().skip(2).take(4))
+        .map(|line| line.split_whitespace().nth(1).expect("a trial"))
+        .collect();
+    assert_eq!(ranks, ["3", "4", "1", "2"], "{}", printed.stdout);
+    let over = format!("{:.1} % over", 100.0 * excess[1]);
+    for text in ["limit", "kept", &over] {
+        assert!(printed.stdout.contains(text), "no {text:?} in {}", printed.stdout);
+    }
+    let best: toml::Table = text_at(&place, "runs/limits/best.toml").parse().expect("TOML");
+    assert_eq!(best["agent"]["constraint"]["limit"].as_float(), Some(1000.0));
+    assert!(text_at(&place, "runs/limits/confirm.csv").contains("limit_excess"));
+
+    // The best evaluation of a run is one that keeps the limit, as its best checkpoint is.
+    let best_return =
+        ["run", "sweep.toml", "--quiet", "--out", "best", "--set", "sweep.objective=best_return"];
+    place.trainer(&[&best_return[..], &["--set", "sweep.confirm_seeds=0"]].concat()).expect(0, &[]);
+    let ranked = text_at(&place, "best/best.toml");
+    assert!(ranked.contains("limit = 1000.0"), "{ranked}");
+}
+
 #[test]
 fn a_resumed_run_is_the_run_that_was_not_stopped() {
     let place = Place::new();

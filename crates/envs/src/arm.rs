@@ -38,7 +38,7 @@ const PANDA: &str = include_str!("../../../configs/robots/panda.urdf");
 ///
 /// Reward after the step: the sum of its terms, `distance`, `effort` and `grasp`, and `orientation`,
 /// `speed` and `smoothness` where their weights are given. A grasp (the tip near the object, and slow)
-/// terminates the episode and is its success. Costs: `zone` and `speed`, where they are asked for.
+/// terminates the episode and is its success. Costs: `zone`, `speed` and `torque`, where they are asked for.
 ///
 /// Observation: of each joint its position, or cosine and sine where it turns without limits; the
 /// velocities of the joints; the tip's `x, y, z`; the object's `x, y, z`; with
@@ -231,6 +231,14 @@ impl Arm {
         if let Some(limit) = weights.joint_speed_limit {
             let faster = |speed: &f64| (speed.abs() - limit).max(0.0);
             self.costs[count] = self.mechanism.velocities().iter().map(faster).sum();
+            count += 1;
+        }
+        if let Some(limit) = weights.joint_torque_limit {
+            let torques = self.mechanism.torques().iter().zip(&self.motors.limit);
+            // A motor without strength gives nothing.
+            let shares =
+                torques.filter(|(_, most)| **most > 0.0).map(|(torque, most)| torque.abs() / most);
+            self.costs[count] = shares.map(|share| (share - limit).max(0.0)).sum();
         }
         Step {
             reward: self.terms.iter().sum(),
@@ -286,13 +294,14 @@ impl Environment for Arm {
         let more = more.iter().filter(|(_, weight)| weight.is_some()).map(|(name, _)| *name);
         let zone = weights.zone().map(|_| "zone");
         let speed = weights.joint_speed_limit.map(|_| "speed");
+        let torque = weights.joint_torque_limit.map(|_| "torque");
         let (observation_names, high) = self.observations();
         let low = high.iter().map(|bound| -bound).collect();
         let own = ["distance", "effort", "grasp"].into_iter();
         Spec {
             reports_success: true,
             reward_terms: own.chain(more).map(String::from).collect(),
-            costs: zone.into_iter().chain(speed).map(String::from).collect(),
+            costs: zone.into_iter().chain(speed).chain(torque).map(String::from).collect(),
             observation_names,
             action_names: self.action_names(),
             step_seconds: Some(f64::from(weights.substeps) * weights.time_step),

@@ -261,6 +261,27 @@ fn costs_are_there_where_they_are_asked_for() {
 }
 
 #[test]
+fn motors_cost_what_they_give_beyond_a_share_of_their_largest_torques() {
+    let costs = |motor_strength: f64| {
+        let mut arm = arm(ArmParameters {
+            control: Control::Torque,
+            gravity_compensation: false,
+            joint_torque_limit: Some(0.25),
+            motor_strength,
+            ..crane()
+        });
+        assert_eq!(arm.spec().costs, ["torque"]);
+        advance(&mut arm, &[0.75, -0.5, 0.2], 1);
+        let mut costs = [7.0];
+        arm.costs(&mut costs);
+        costs
+    };
+    assert_near(&costs(1.0), &[0.75], 1e-12);
+    assert_near(&costs(0.5), &[0.75], 1e-12);
+    assert_eq!(costs(0.0), [0.0]);
+}
+
+#[test]
 fn an_arm_restored_while_it_presses_on_a_limit_goes_on_bit_for_bit() {
     for integrator in [Integrator::ImplicitFast, Integrator::Rk4] {
         let parameters =

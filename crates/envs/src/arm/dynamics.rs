@@ -56,6 +56,8 @@ pub(super) struct Work {
     bias: Vec<f64>,
     /// Torques that keep the arm, as its file has it, where it is.
     weight: Vec<f64>,
+    /// What the motors give.
+    pub(super) torques: Vec<f64>,
     /// All torques but those of limits and dry friction.
     pub(super) smooth: Vec<f64>,
     /// How much the torques fall with each joint's velocity.
@@ -79,6 +81,7 @@ impl Work {
             mass: vec![0.0; joints * joints],
             bias: joint(),
             weight: joint(),
+            torques: joint(),
             smooth: joint(),
             slopes: joint(),
             factor: vec![0.0; joints * joints],
@@ -211,8 +214,9 @@ impl Mechanism {
             // At its limit a motor gives the same torque at any speed.
             let is_free = torque.abs() < limit;
             work.slopes[joint] = physics.damping + if is_free { motors.kv[joint] } else { 0.0 };
+            work.torques[joint] = torque.clamp(-limit, limit);
             work.smooth[joint] =
-                torque.clamp(-limit, limit) - physics.damping * v[joint] - work.bias[joint];
+                work.torques[joint] - physics.damping * v[joint] - work.bias[joint];
         }
     }
 

@@ -260,6 +260,12 @@ impl Mechanism {
         &self.velocities
     }
 
+    /// Torques, N m or N, that the motors gave in the last [`Mechanism::step`].
+    #[must_use]
+    pub fn torques(&self) -> &[f64] {
+        &self.work.torques
+    }
+
     /// Puts the joints into these positions (rad or m) and gives them these velocities (rad/s or m/s).
     ///
     /// # Panics

@@ -135,6 +135,10 @@ pub struct ArmParameters {
     /// Where given, there is the cost `speed`: in each step the sum of what the joints are faster than this.
     #[schemars(range(min = 0.0, max = 1000.0), example = 1.0, extend("unit" = "rad/s"))]
     pub joint_speed_limit: Option<f64>,
+    /// Where given, there is the cost `torque`: in each step the sum of what the motors give more than this share of
+    /// their largest torques, as shares of these.
+    #[schemars(range(min = 0.0, max = 1.0), example = 0.5)]
+    pub joint_torque_limit: Option<f64>,
     /// From where pictures show the arm: the camera's angle around the vertical, from `x` towards `y`.
     #[schemars(range(min = -7.0, max = 7.0), extend("unit" = "rad"))]
     pub camera_azimuth: f64,
@@ -281,6 +285,7 @@ impl Default for ArmParameters {
             zone_z: None,
             zone_radius: None,
             joint_speed_limit: None,
+            joint_torque_limit: None,
             camera_azimuth: -0.9,
             camera_elevation: 0.4,
         }

@@ -218,6 +218,13 @@ impl EvalSummary {
         self.costs.values().all(|cost| cost.holds != Some(false))
     }
 
+    /// Of all costs the largest [`excess`]; `None` where there is no limit.
+    #[must_use]
+    pub fn excess(&self) -> Option<f64> {
+        let costs = self.costs.values();
+        costs.filter_map(|cost| Some(excess(cost.mean, cost.limit?))).reduce(f64::max)
+    }
+
     /// A line for each of them.
     #[must_use]
     pub fn table(&self) -> String {
@@ -244,6 +251,12 @@ impl EvalSummary {
         }
         table
     }
+}
+
+/// By what share of its limit a cost is above it, below 0 where it is within; of a limit of 0 the cost itself.
+#[must_use]
+pub fn excess(cost: f64, limit: f64) -> f64 {
+    (cost - limit) / if limit > 0.0 { limit } else { 1.0 }
 }
 
 impl fmt::Display for CostSummary {

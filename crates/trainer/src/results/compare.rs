@@ -2,11 +2,13 @@
 
 use crate::error::Error;
 use crate::experiment::fingerprint::differences_of_task;
+use crate::experiment::summary::excess;
 use crate::results::failures::{Failures, Thresholds};
 use crate::results::{Group, Run, stats, verdicts};
 use crate::terminal::{Align, columns, command};
 use rayon::prelude::*;
 use serde::Serialize;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
@@ -408,13 +410,12 @@ fn other_tasks(groups: &[Group]) -> Vec<String> {
     notes
 }
 
-/// The row of each environment that has the highest interquartile mean.
+/// The best row of each environment; of equal ones the last.
 fn best(rows: &[GroupStatistics]) -> Vec<usize> {
     let mut best: BTreeMap<&str, usize> = BTreeMap::new();
-    let middle = |index: usize| rows[index].final_return.interquartile_mean.value;
     for (index, row) in rows.iter().enumerate() {
         let found = best.entry(&row.environment).or_insert(index);
-        if middle(index).total_cmp(&middle(*found)).is_ge() {
+        if row.order(&rows[*found]).is_le() {
             *found = index;
         }
     }
@@ -504,6 +505,17 @@ impl GroupStatistics {
     #[must_use]
     pub fn cost(&self, name: &str) -> Option<&CostStatistics> {
         self.costs.iter().find(|cost| cost.cost == name)
+    }
+
+    /// What is better is less: by what share of its limit the mean cost is above it, 0 where it is within or there is no
+    /// limit; then the interquartile mean of the return.
+    #[must_use]
+    pub fn order(&self, other: &GroupStatistics) -> Ordering {
+        let excess_of = |cost: &CostStatistics| Some(excess(cost.mean.value, cost.limit?.0));
+        let worst =
+            |row: &GroupStatistics| row.costs.iter().filter_map(excess_of).fold(0.0, f64::max);
+        let middle = |row: &GroupStatistics| row.final_return.interquartile_mean.value;
+        worst(self).total_cmp(&worst(other)).then(middle(other).total_cmp(&middle(self)))
     }
 }
 

@@ -280,8 +280,7 @@ fn comparison(groups: &[Group], thresholds: Thresholds) -> String {
     let mut rows = Vec::new();
     // The best of each environment first.
     let mut ranked: Vec<&GroupStatistics> = comparison.rows.iter().collect();
-    let middle = |row: &GroupStatistics| row.final_return.interquartile_mean.value;
-    ranked.sort_by(|a, b| a.environment.cmp(&b.environment).then(middle(b).total_cmp(&middle(a))));
+    ranked.sort_by(|a, b| a.environment.cmp(&b.environment).then(a.order(b)));
     for row in &ranked {
         let end = &row.final_return;
         let mut cells = vec![

@@ -1,7 +1,7 @@
 //! `results.csv`, `best.toml`, and the ranked table at the end.
 
 use super::plan::{Sweep, short, shown};
-use super::trial::{RunMetrics, Status, TrialState};
+use super::trial::{RunMetrics, Status, TrialState, losses};
 use crate::error::Error;
 use crate::experiment::config::sweep::Objective;
 use crate::files;
@@ -59,12 +59,15 @@ pub fn table(
     files::write_csv(path, &lines)
 }
 
-/// Finished trials, the best first. Of two that are equal the one that learned sooner: by the area under the
-/// curve of the training return, then by the steps to the threshold; then the one that came first.
+/// Finished trials, the best first; those that break a limit come after all that keep theirs. Of two that are equal the
+/// one that learned sooner: by the area under the curve of the training return, then by the steps to the threshold;
+/// then the one that came first.
 #[must_use]
 pub fn ranked<'a>(sweep: &Sweep, entries: &'a [TrialState]) -> Vec<&'a TrialState> {
+    let entries: Vec<&TrialState> = entries.iter().collect();
+    let losses = losses(sweep, &entries);
     let mut ranked: Vec<(&TrialState, f64)> =
-        entries.iter().filter_map(|entry| Some((entry, entry.loss(sweep)?))).collect();
+        entries.into_iter().zip(losses).filter_map(|(entry, loss)| Some((entry, loss?))).collect();
     let more = |entry: &TrialState| -entry.mean("area").unwrap_or(f64::NEG_INFINITY);
     let less = |entry: &TrialState| entry.mean("steps_to_threshold").unwrap_or(f64::INFINITY);
     ranked.sort_by(|(a, loss_a), (b, loss_b)| {
@@ -88,8 +91,10 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[TrialState]) -> String {
     let mut header = vec!["rank".to_owned(), "trial".to_owned()];
     header.extend(keys.iter().map(|(key, _)| short(key).to_owned()));
     header.extend([sweep.objective.name(), "+/-"].map(str::to_owned));
-    let knows_success = ranked.iter().any(|entry| entry.mean("eval.success_rate").is_some());
+    let knows = |metric: &str| ranked.iter().any(|entry| entry.mean(metric).is_some());
+    let (knows_success, knows_limit) = (knows("eval.success_rate"), knows("limit_excess"));
     header.extend(knows_success.then(|| "success".to_owned()));
+    header.extend(knows_limit.then(|| "limit".to_owned()));
     header.push("seconds".to_owned());
     let mut rows = vec![header];
     for (rank, entry) in ranked.iter().enumerate().take(ROWS) {
@@ -101,6 +106,7 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[TrialState]) -> String {
         row.push(number(entry.objective()));
         row.push(number(entry.deviation()));
         row.extend(knows_success.then(|| number(entry.mean("eval.success_rate"))));
+        row.extend(knows_limit.then(|| limit(entry)));
         row.push(number(entry.mean("seconds")));
         rows.push(row);
     }
@@ -135,6 +141,15 @@ pub fn ranking(sweep: &Sweep, root: &Path, entries: &[TrialState]) -> String {
         text += &format!("  winner      {root}/best.toml\n");
     }
     text
+}
+
+/// Whether the limit of a trial is kept, for people: `kept`, or by how much it is not, `6.1 % over`.
+fn limit(entry: &TrialState) -> String {
+    match (entry.mean("limit_excess"), entry.excess()) {
+        (None, _) => "-".to_owned(),
+        (_, 0.0) => "kept".to_owned(),
+        (_, excess) => format!("{:.1} % over", 100.0 * excess),
+    }
 }
 
 /// The ranked table for scripts: the finished trials, the best first, then the others.
@@ -174,7 +189,7 @@ impl<'a> Ranking<'a> {
         confirmed: Option<&'a TrialState>,
     ) -> Ranking<'a> {
         let ranked = ranked(sweep, entries);
-        let others = entries.iter().filter(|entry| entry.loss(sweep).is_none());
+        let others = entries.iter().filter(|entry| entry.objective().is_none());
         Ranking {
             sweep: root.display().to_string(),
             name: &sweep.name,
@@ -244,6 +259,9 @@ pub fn confirmation(
             row(name, number(won.mean(name)), number(confirmed.mean(name)));
         }
     }
+    if won.mean("limit_excess").is_some() {
+        row("limit", limit(won), limit(confirmed));
+    }
     let table = columns(&rows, Align::Right);
     let lost =
         lost(sweep, confirmed, second).map_or_else(String::new, |text| format!("  {text}\n"));
@@ -254,14 +272,18 @@ pub fn confirmation(
 #[must_use]
 pub fn lost(sweep: &Sweep, confirmed: &TrialState, second: Option<&TrialState>) -> Option<String> {
     let second = second?;
-    let (fresh, other) = (confirmed.loss(sweep)?, second.loss(sweep)?);
+    let [Some(fresh), Some(other)] = losses(sweep, &[confirmed, second])[..] else { return None };
+    let result = |entry: &TrialState| match entry.excess() {
+        0.0 => number(entry.objective()),
+        _ => format!("{}, limit {}", number(entry.objective()), limit(entry)),
+    };
     (fresh > other).then(|| {
         format!(
             "on fresh seeds the winner does worse than trial {}, the second, did on the first ones ({} \
              against {}): its seeds were lucky, and it may not be the best; give both more seeds",
             second.trial.number,
-            number(confirmed.objective()),
-            number(second.objective())
+            result(confirmed),
+            result(second)
         )
     })
 }

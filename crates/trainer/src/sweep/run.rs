@@ -4,7 +4,7 @@ use super::plan::{Sweep, Trial};
 use super::progress::ProgressDisplay;
 use super::prune::{Live, hopeless};
 use super::ranking;
-use super::trial::{RunMetrics, RunState, Status, TrialRecord, TrialState};
+use super::trial::{RunMetrics, RunState, Status, TrialRecord, TrialState, losses};
 use crate::error::Error;
 use crate::experiment::lock::Lock;
 use crate::experiment::run_dir::RunDir;
@@ -165,12 +165,11 @@ impl Runner<'_> {
             return Ok(false);
         }
         let directory = self.root.join("trials").join(number.to_string());
-        let loss = |entry: &TrialState| entry.loss(self.sweep);
+        let losses = losses(self.sweep, &known.iter().collect::<Vec<_>>());
         // A trial that failed or was pruned is as bad as the worst that was not.
-        let worst = known.iter().filter_map(loss).reduce(f64::max);
-        let history: Vec<_> = known
-            .iter()
-            .filter_map(|entry| Some((entry.values().to_vec(), loss(entry).or(worst)?)))
+        let worst = losses.iter().flatten().copied().reduce(f64::max);
+        let history: Vec<_> = (known.iter().zip(losses))
+            .filter_map(|(entry, loss)| Some((entry.values().to_vec(), loss.or(worst)?)))
             .collect();
         let keys = self.sweep.space.keys();
         let before = TrialRecord::read(&directory)?;

@@ -4,8 +4,10 @@ use super::plan::{Sweep, Trial};
 use crate::error::Error;
 use crate::experiment::config::sweep::Objective;
 use crate::experiment::run_dir::RunDir;
+use crate::experiment::summary::{EvalSummary, excess};
 use crate::files;
 use crate::results::{Run, stats};
+use agents::cost_metric;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::Value;
@@ -211,10 +213,11 @@ impl TrialState {
         is_whole.then(|| self.mean("objective")).flatten()
     }
 
-    /// The objective turned so that less is better.
+    /// By what share of its limit the cost is above it, mean over the seeds: 0 where it is within, or where
+    /// there is no limit.
     #[must_use]
-    pub fn loss(&self, sweep: &Sweep) -> Option<f64> {
-        self.objective().map(|one| sweep.objective.loss(one))
+    pub fn excess(&self) -> f64 {
+        self.mean("limit_excess").map_or(0.0, |excess| excess.max(0.0))
     }
 
     /// Sample standard deviation of the objective over the seeds.
@@ -233,6 +236,20 @@ impl TrialState {
     }
 }
 
+/// A number for each trial of which less is better; `None` unless all of its runs are done. It is the objective, and
+/// of a trial that breaks a limit the worst of those that keep theirs and beyond that by how much it breaks it.
+#[must_use]
+pub fn losses(sweep: &Sweep, trials: &[&TrialState]) -> Vec<Option<f64>> {
+    let own = |trial: &TrialState| trial.objective().map(|one| sweep.objective.loss(one));
+    let keeping = trials.iter().filter(|trial| trial.excess() == 0.0);
+    let worst = keeping.filter_map(|trial| own(trial)).reduce(f64::max).unwrap_or(0.0);
+    let loss = |trial: &&TrialState| match trial.excess() {
+        0.0 => own(trial),
+        excess => own(trial).map(|_| worst + excess),
+    };
+    trials.iter().map(loss).collect()
+}
+
 /// What one run came to, by name; the same names in the same order for every run.
 #[derive(Clone, Debug)]
 pub struct RunMetrics {
@@ -244,7 +261,7 @@ pub struct RunMetrics {
 
 impl RunMetrics {
     /// Names of the metrics of every run.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 15] = [
         "objective",
         "steps",
         "seconds",
@@ -256,6 +273,7 @@ impl RunMetrics {
         "eval.max_return",
         "eval.mean_length",
         "eval.success_rate",
+        "limit_excess",
         "best_return",
         "area",
         "steps_to_threshold",
@@ -271,20 +289,29 @@ impl RunMetrics {
             let path = directory.path().display();
             return Err(Error::Failed(format!("{path}: is not finished")));
         };
-        let evaluations = run.curve("time/total_timesteps", "eval/mean_reward");
         let eval = &summary.eval;
+        let evaluations = evaluations(&run, eval);
+        let keeping =
+            || evaluations.iter().filter(|(_, _, excess)| excess.is_none_or(|it| it <= 0.0));
         let curve = run.curve("time/total_timesteps", "rollout/ep_rew_mean");
-        let best = evaluations.iter().map(|(_, value)| *value).fold(eval.mean_return, f64::max);
+        let last = (summary.steps as f64, eval.mean_return, eval.excess());
+        let last_if_keeping = eval.keeps_limits().then_some(&last);
+        let best = keeping().chain(last_if_keeping).max_by(|(_, a, _), (_, b, _)| a.total_cmp(b));
+        let (_, best, best_excess) = *best.unwrap_or(&last);
         let reached = sweep.threshold.map(|threshold| {
-            let first = evaluations.iter().find(|(_, value)| *value >= threshold);
+            let first = keeping().find(|(_, value, _)| *value >= threshold);
             // A run that never gets there counts as if its last step had brought it there.
-            first.map_or(summary.steps as f64, |(steps, _)| *steps)
+            first.map_or(summary.steps as f64, |(steps, _, _)| *steps)
         });
         let objective = match sweep.objective {
             Objective::FinalReturn => Some(eval.mean_return),
             Objective::BestReturn => Some(best),
             Objective::SuccessRate => eval.success_rate,
             Objective::StepsToThreshold => reached,
+        };
+        let excess = match sweep.objective {
+            Objective::BestReturn => best_excess,
+            _ => eval.excess(),
         };
         let metrics = [
             objective,
@@ -298,6 +325,7 @@ impl RunMetrics {
             Some(eval.max_return),
             Some(eval.mean_length),
             eval.success_rate,
+            excess,
             Some(best),
             stats::area_under_curve(&curve),
             reached,
@@ -310,4 +338,23 @@ impl RunMetrics {
     pub fn get(&self, name: &str) -> Option<f64> {
         self.all.iter().find(|(known, _)| *known == name)?.1
     }
+}
+
+/// The evaluations of a run on its way: steps, mean return, and by what share a cost was above its limit, if there is
+/// one, as [`EvalSummary::excess`] says of the last one.
+fn evaluations(run: &Run, last: &EvalSummary) -> Vec<(f64, f64, Option<f64>)> {
+    let limits = last.costs.iter().filter_map(|(name, cost)| Some((name, cost.limit?)));
+    let costs: Vec<(Vec<(f64, f64)>, f64)> = limits
+        .map(|(name, limit)| {
+            let metric = cost_metric("eval/mean_cost", name, last.costs.len());
+            (run.curve("time/total_timesteps", &metric), limit)
+        })
+        .collect();
+    let returns = run.curve("time/total_timesteps", "eval/mean_reward").into_iter();
+    let evaluation = |(index, (steps, value)): (usize, (f64, f64))| {
+        let excesses =
+            costs.iter().filter_map(|(costs, limit)| Some(excess(costs.get(index)?.1, *limit)));
+        (steps, value, excesses.reduce(f64::max))
+    };
+    returns.enumerate().map(evaluation).collect()
 }
