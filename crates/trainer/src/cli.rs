@@ -3,6 +3,7 @@
 mod bench;
 pub mod commands;
 mod init;
+mod list;
 
 use crate::experiment::config;
 use crate::experiment::run_dir::Which;
