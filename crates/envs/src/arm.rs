@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The robot where no file is given.
-const PANDA: &str = include_str!("../../../configs/robots/panda.urdf");
+const PANDA: &str = include_str!("arm/panda.urdf");
 
 /// An arm from a URDF file, driven by a motor at each joint, whose tip reaches for an object.
 ///
