@@ -89,7 +89,7 @@ fn a_run_goes_on_bit_for_bit_with_its_own_copy() {
     let last = |run: &str| {
         let path = place.path(run).join("checkpoints/step-000000000512.ckpt");
         let checkpoint = Checkpoint::read(&path).expect("a checkpoint");
-        (checkpoint.agent, checkpoint.collector)
+        (checkpoint.training.agent, checkpoint.training.collector)
     };
     assert!(last("halves") == last("whole"), "what was resumed has come to something else");
 }

@@ -1,6 +1,6 @@
 //! Steps per second of each environment alone, and of a vector of eight with their resets.
 //!
-//! `cargo bench -p envs`
+//! `cargo bench -p backburn-envs`
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};

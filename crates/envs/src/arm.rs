@@ -31,10 +31,10 @@ use std::sync::Arc;
 /// Robots that come with the project, in `configs/robots/`: a file's name and what is in it. The first is the one
 /// where no file is given.
 pub const ROBOTS: [(&str, &str); 4] = [
-    ("panda.urdf", include_str!("../../../configs/robots/panda.urdf")),
-    ("ur5.urdf", include_str!("../../../configs/robots/ur5.urdf")),
-    ("xarm7.urdf", include_str!("../../../configs/robots/xarm7.urdf")),
-    ("so101.urdf", include_str!("../../../configs/robots/so101.urdf")),
+    ("panda.urdf", include_str!("arm/robots/panda.urdf")),
+    ("ur5.urdf", include_str!("arm/robots/ur5.urdf")),
+    ("xarm7.urdf", include_str!("arm/robots/xarm7.urdf")),
+    ("so101.urdf", include_str!("arm/robots/so101.urdf")),
 ];
 
 /// An arm from a URDF file, driven by a motor at each joint, whose tip reaches for an object.

@@ -15,7 +15,7 @@ use crate::minibatch::{Minibatch, Target, indices_of, parts};
 use crate::network::Mlp;
 use crate::ranks::{Ranks, Summing, Sums};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Slice, Tensor, TensorData, read_sync};
 use flex::{Buffers, PolicyLoss, gather, with_buffers, with_report};
 use std::ops::Range;
@@ -206,7 +206,7 @@ pub fn together(report: &Handle, other: &Handle) -> Handle {
 }
 
 /// Gradients of minibatches. The default bodies serve every backend.
-#[backend_extension(Flex, NdArray, Cube)]
+#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Cube: cfg(feature = "wgpu"))]
 pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
     /// See [`PolicyGradients::at`].
     #[allow(clippy::too_many_arguments)]
@@ -382,9 +382,11 @@ fn over_ranks<B: Backend>(
     (vector(sums.gradient), vector(figures.collect()))
 }
 
-impl GradientOps for NdArray {}
+#[cfg(feature = "ndarray")]
+impl GradientOps for burn::backend::NdArray {}
 
-impl GradientOps for Cube {}
+#[cfg(feature = "wgpu")]
+impl GradientOps for burn::backend::Cube {}
 
 impl GradientOps for Flex {
     fn policy_gradient(

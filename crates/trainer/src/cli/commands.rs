@@ -198,9 +198,14 @@ fn run(
     }
     let session = Session::begin_among(processes.ranks(), experiment, source, registry)?;
     // One in another process is started by the training, and is checked when that is asked for.
-    if processes.is_first() && !session.task.spec().is_elsewhere {
-        for Finding { problem, cure, .. } in envs::check(&session.task, Effort::Short, None) {
-            terminal::warn(&format!("env.name: {}: {problem}; {cure}", session.task.name()));
+    if processes.is_first() && !session.training.task.spec().is_elsewhere {
+        for Finding { problem, cure, .. } in
+            envs::check(&session.training.task, Effort::Short, None)
+        {
+            terminal::warn(&format!(
+                "env.name: {}: {problem}; {cure}",
+                session.training.task.name()
+            ));
         }
     }
     let eval = &session.experiment.eval;
@@ -211,7 +216,7 @@ fn run(
         terminal::warn("eval.stop_at: there is no evaluation on the way; give eval.every_steps");
     }
     if !control.output.quiet
-        && let Some(hint) = hint(&session.experiment, &session.agent)
+        && let Some(hint) = hint(&session.experiment, &session.training.agent)
     {
         terminal::hint(&hint);
     }
@@ -243,7 +248,7 @@ fn eval(
         Trained::load_among(ranks, &RunDir::at(policy.run), policy.checkpoint, registry)?;
     processes.must_agree(&experiment.to_toml()?)?;
     let seed = seed.unwrap_or(experiment.seed);
-    let greedy = actions.are_greedy().unwrap_or(experiment.evaluates_greedily());
+    let greedy = actions.are_greedy().unwrap_or(experiment.agent.evaluates_greedily());
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation = agents::evaluate_among(ranks, agent.actor(), &task, episodes, seed, greedy);
     let evaluation = evaluation.map_err(Error::Agent)?;
@@ -270,7 +275,7 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
     let experiment = Experiment::parse(source, registry)?;
     let task = session::task(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
-    let mut agent = session::blank_agent(&experiment, &task, source, Backend::Flex)?;
+    let mut agent = session::actor(&experiment, &task, source)?;
     session::warm_start(&mut agent, &experiment, &task, source)?;
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);
