@@ -1,7 +1,7 @@
 # The trainer in a small image.
 #
 #   docker build -t backburn .
-#   docker build -t backburn-mpi --build-arg FEATURES=trainer/mpi .
+#   docker build -t backburn-mpi --build-arg FEATURES=backburn-trainer/mpi .
 #   docker run --rm -v "$PWD:/work" backburn run configs/ppo_cartpole.toml
 #
 # With the feature `mpi` the image has Open MPI, too. A GPU needs the driver's Vulkan in the container.

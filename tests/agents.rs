@@ -4,9 +4,8 @@
 use agents::adam::AdamState;
 use agents::{
     Agent, AgentConfig, AgentError, AgentState, AlgorithmState, Batch, Collector, CollectorState,
-    KlPenalty, NetworkConfig, PpoConfig, Schedule, TrpoConfig,
+    KlPenalty, NetworkConfig, PpoConfig, Schedule, TrainingConfig, TrpoConfig,
 };
-use burn::tensor::Device;
 use envs::{Environments, ObservationNormalizer, RewardNormalizer, Rng, TaskConfig, VectorEnv};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +23,14 @@ fn envs(name: &str) -> VectorEnv {
 /// An agent that normalises observations, and its environments, which normalise rewards.
 fn start(config: &AgentConfig, network: &NetworkConfig, name: &str) -> (Agent, Collector) {
     let envs = envs(name);
-    let mut agent = Agent::new(config, network, true, envs.spec(), 1, Device::flex()).unwrap();
+    let config = TrainingConfig {
+        agent: config.clone(),
+        network: network.clone(),
+        num_envs: NUM_ENVS,
+        normalize_observations: true,
+        ..TrainingConfig::default()
+    };
+    let mut agent = config.agent(envs.spec()).unwrap();
     let collector = Collector::new(envs, &mut agent, true, 1).unwrap();
     (agent, collector)
 }

@@ -1,7 +1,7 @@
 //! Acting allocates nothing per step: counted by an allocator that counts.
 
 use agents::ops::kernel::{self, Layer, Level, Network};
-use agents::{Activation, Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+use agents::{Activation, Collector, PpoConfig, TrainingConfig};
 use backburn_tests::allocations::{Counting, allocations};
 use envs::{Environments, TaskConfig, VectorEnv};
 
@@ -21,10 +21,11 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
     ] {
         let entry = Environments::default().get(name).unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 8);
-        let config = AgentConfig::new(PpoConfig { rollout_steps: 512, ..PpoConfig::default() });
-        let network = NetworkConfig::default();
-        let device = Backend::Flex.open().unwrap();
-        let mut agent = Agent::new(&config, &network, normalize, envs.spec(), 1, device).unwrap();
+        let config = TrainingConfig {
+            normalize_observations: normalize,
+            ..TrainingConfig::new(PpoConfig { rollout_steps: 512, ..PpoConfig::default() })
+        };
+        let mut agent = config.agent(envs.spec()).unwrap();
         let mut collector = Collector::new(envs, &mut agent, normalize, 1).unwrap();
         // The lists of ended episodes grow to the longest that was needed.
         for _ in 0..3 {

@@ -89,7 +89,7 @@ fn a_run_goes_on_bit_for_bit_with_its_own_copy() {
     let last = |run: &str| {
         let path = place.path(run).join("checkpoints/step-000000000512.ckpt");
         let checkpoint = Checkpoint::read(&path).expect("a checkpoint");
-        (checkpoint.agent, checkpoint.collector)
+        (checkpoint.training.agent, checkpoint.training.collector)
     };
     assert!(last("halves") == last("whole"), "what was resumed has come to something else");
 }
@@ -112,19 +112,62 @@ fn paths_begin_at_the_configuration_or_at_the_working_directory() {
     place.trainer(&["check", "elsewhere/copy.toml"]).expect(0, &[]);
 }
 
-#[test]
-fn a_sweep_over_robots_goes_on_from_its_own_directory() {
-    let place = place();
-    place.write("lab/robots/heavy.urdf", CRANE.replace("mass value=\"4\"", "mass value=\"5\""));
+/// A sweep over two robots, in a directory of its own with their files.
+fn sweep_over_robots(place: &Place, lab: &str) {
+    for directory in ["light", "heavy"] {
+        fs::create_dir_all(place.path(lab).join(directory)).expect("a directory");
+    }
+    place.write(&format!("{lab}/light/crane.urdf"), CRANE);
+    let heavy = CRANE.replace("mass value=\"4\"", "mass value=\"5\"");
+    place.write(&format!("{lab}/heavy/crane.urdf"), heavy);
     let sweep = "[sweep]\nseeds = [1]\n[sweep.grid]\n\
-                 \"env.parameters.urdf\" = [\"robots/crane.urdf\", \"robots/heavy.urdf\"]\n";
-    place.write("lab/sweep.toml", format!("{CONFIG}{sweep}"));
+                 \"env.parameters.urdf\" = [\"light/crane.urdf\", \"heavy/crane.urdf\"]\n";
+    let config = CONFIG.replace("robots/crane.urdf", "light/crane.urdf");
+    place.write(&format!("{lab}/sweep.toml"), format!("{config}{sweep}"));
+}
+
+#[test]
+fn a_sweep_keeps_its_robots_when_the_originals_are_gone() {
+    let place = Place::new();
+    sweep_over_robots(&place, "lab");
     place.trainer(&["run", "lab/sweep.toml", "--quiet", "--out", "sweep"]).expect(0, &[]);
-    place.trainer(&["resume", "sweep", "--quiet"]).expect(0, &[]);
-    let copies = walk(&place.path("sweep")).into_iter();
+    let again = ["run", "lab/sweep.toml", "--quiet", "--out", "sweep", "--resume"];
+    place.trainer(&again).expect(0, &[]);
+    fs::remove_dir_all(place.path("lab")).expect("removed");
+    fs::remove_dir_all(place.path("sweep/trials/2")).expect("removed");
+    fs::rename(place.path("sweep"), place.path("moved")).expect("moved");
+    place.trainer(&["resume", "moved", "--quiet"]).expect(0, &[]);
+    // Files of one name: the sweep's own copies, and those of the runs.
+    let copies = walk(&place.path("moved")).into_iter();
     let mut copies: Vec<String> = copies.filter(|name| name.ends_with(".urdf")).collect();
     copies.sort();
-    assert_eq!(copies, ["crane.urdf", "heavy.urdf"]);
+    assert_eq!(copies, ["crane-2.urdf", "crane-2.urdf", "crane.urdf", "crane.urdf"]);
+    place.trainer(&["run", "moved/best.toml", "--quiet", "--out", "best"]).expect(0, &[]);
+}
+
+#[test]
+fn parts_of_a_sweep_are_put_together_wherever_their_robots_were() {
+    let place = Place::new();
+    let parts = ["part-1", "part-2"];
+    for (lab, part, shard) in [("here", parts[0], "1/2"), ("there", parts[1], "2/2")] {
+        sweep_over_robots(&place, lab);
+        let config = format!("{lab}/sweep.toml");
+        let arguments = ["run", &config, "--quiet", "--out", part, "--shard", shard];
+        place.trainer(&arguments).expect(0, &[]);
+        fs::remove_dir_all(place.path(lab)).expect("removed");
+    }
+    place.trainer(&["collect", parts[0], parts[1], "--out", "all"]).expect(0, &[]);
+    for trial in ["1", "2"] {
+        assert!(place.path("all/trials").join(trial).join("1/summary.json").is_file(), "{trial}");
+    }
+    place.trainer(&["resume", "all", "--quiet"]).expect(0, &[]);
+
+    // Another robot under the same name is another sweep.
+    let other = CRANE.replace("mass value=\"4\"", "mass value=\"6\"");
+    place.write("part-2/crane.urdf", other);
+    place
+        .trainer(&["collect", parts[0], parts[1], "--out", "none"])
+        .expect(2, &["part-2: is not a part of the sweep"]);
 }
 
 /// The names of all files below a directory.

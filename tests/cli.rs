@@ -622,8 +622,18 @@ fn without_a_session_nothing_is_said_of_a_display() {
 fn lists_what_can_be_chosen() {
     let ended = Place::new().trainer(&["list"]).expect(0, &[]);
     for name in [
-        "cartpole", "pendulum", "reach", "cliff", "gusty", "budget", "ppo", "trpo", "flex",
-        "ndarray", "wgpu",
+        "cartpole",
+        "pendulum",
+        "reach",
+        "cliff",
+        "gusty",
+        "budget",
+        "ppo",
+        "trpo",
+        "flex",
+        "ndarray",
+        "wgpu",
+        "configs/robots/xarm7.urdf  7 joints",
     ] {
         assert!(ended.stdout.contains(name), "{name} in {}", ended.stdout);
     }

@@ -8,8 +8,8 @@
 use agents::gae::{Trajectory, gae};
 use agents::trpo::TrustRegion;
 use agents::{
-    Agent, AgentConfig, AgentState, Batch, Collector, Minibatch, NetworkConfig, Schedule, Signal,
-    TrpoConfig,
+    Agent, AgentState, Batch, Collector, Minibatch, NetworkConfig, Schedule, Signal,
+    TrainingConfig, TrpoConfig,
 };
 use backburn_tests::assert_match;
 use backburn_tests::textbook::solve;
@@ -125,8 +125,8 @@ fn observations() -> Vec<f32> {
 /// An agent for the cliff walk. Trust region and critic are as `config` says.
 fn agent(config: TrpoConfig, hidden: &[usize]) -> Agent {
     let network = NetworkConfig { hidden: hidden.to_vec(), ..NetworkConfig::default() };
-    let spec = Cliff::default().spec();
-    Agent::new(&AgentConfig::new(config), &network, false, &spec, 1, Device::flex()).unwrap()
+    let config = TrainingConfig { network, ..TrainingConfig::new(config) };
+    config.agent(&Cliff::default().spec()).unwrap()
 }
 
 fn with_policy(mut agent: Agent, params: Vec<f32>) -> Agent {
@@ -210,7 +210,6 @@ fn fit_critic(hidden: &[usize], policy: Vec<f32>, learning_rate: f64) -> Learned
         rollout_steps: 128,
         gamma: GAMMA,
         gae_lambda: 0.6,
-        cg_iterations: 0, // no direction, so no step of the policy
         critic_learning_rate: Schedule { start: learning_rate, end: 0.0 },
         critic_epochs: 2,
         critic_minibatch_size: 512,
@@ -229,7 +228,7 @@ fn fit_critic(hidden: &[usize], policy: Vec<f32>, learning_rate: f64) -> Learned
         }
         terminated += batch.terminated.iter().filter(|&&ended| ended).count();
         truncated += batch.truncated.iter().filter(|&&ended| ended).count();
-        agent.update(batch, iteration as f64 / ITERATIONS as f64).unwrap();
+        agent.update_critics(batch, iteration as f64 / ITERATIONS as f64).unwrap();
     }
     assert_eq!(agent.actor().params(), policy, "the policy moved");
     let mut values = vec![0.0; STATES];

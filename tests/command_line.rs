@@ -288,6 +288,12 @@ fn with_json_stdout_is_one_document() {
         assert!(names.contains(&&name.into()), "{names:?}");
     }
     assert_eq!(list["backends"][0]["devices"], json!(["CPU"]));
+    let robots = list["robots"].as_array().expect("a list");
+    for robot in robots {
+        let file = configs().join("..").join(robot["file"].as_str().expect("a path"));
+        assert!(file.is_file(), "{robot}");
+    }
+    assert_eq!((&robots[0]["joints"], &robots[0]["tip"]), (&json!(7), &json!("panda_hand_tcp")));
 
     let ended = place.trainer(&["run", "ppo_reach.toml", "--out", "a", "--json"]);
     assert_eq!(ended.expect(2, &["a: holds a run"]).stdout, "", "an error is no document");

@@ -6,14 +6,13 @@ use agents::conjugate_gradient::dot;
 use agents::cpo::subproblem::{self, Case};
 use agents::lagrangian::Controller;
 use agents::{
-    Agent, AgentConfig, AgentState, Collector, Constraint, Constraints, CpoConfig, NetworkConfig,
+    AgentState, Collector, Constraint, Constraints, CpoConfig, NetworkConfig, TrainingConfig,
     TrpoConfig,
 };
 use backburn_tests::exact::{
     ACTIONS, Linear, STATES, Table, Walk, best_within, dual_optimum, pairs, softmax_policy,
 };
 use backburn_tests::{assert_match, textbook};
-use burn::tensor::Device;
 use envs::{Cliff, Environment, Environments, Gusty, Rng, Stream, TaskConfig, VectorEnv, stream};
 use rand::RngExt;
 
@@ -278,10 +277,8 @@ fn an_update_of_cpo_ends_at_the_limit() {
             },
         };
         let network = NetworkConfig { hidden: Vec::new(), ..NetworkConfig::default() };
-        let config = AgentConfig::new(config);
-        let spec = Gusty::default().spec();
-        let mut agent =
-            Agent::new(&config, &network, false, &spec, 1, Device::flex()).expect("an agent");
+        let config = TrainingConfig { network, ..TrainingConfig::new(config) };
+        let mut agent = config.agent(&Gusty::default().spec()).expect("an agent");
         let mut policy = logits.clone();
         policy.resize(Cliff::CELLS * ACTIONS + ACTIONS, 0.0);
         agent.set_state(AgentState { policy, ..agent.state().expect("a state") }).expect("it fits");

@@ -129,7 +129,7 @@ fn policy(session: &Session) -> [f64; OFFERS] {
         let mut observation = [0.0; OFFERS];
         observation[offer] = 1.0;
         let mut outputs = [0.0; 2];
-        session.agent.actor().outputs(&observation, &mut outputs);
+        session.training.agent.actor().outputs(&observation, &mut outputs);
         1.0 / (1.0 + f64::from(outputs[0] - outputs[1]).exp())
     })
 }
@@ -146,7 +146,7 @@ fn exact(session: &Session) -> (f64, f64) {
 fn train(session: &mut Session) -> f64 {
     let mut multipliers = Vec::new();
     while !session.is_finished() {
-        let metrics = session.iterate().expect("finite numbers").update;
+        let metrics = session.training.iterate().expect("finite numbers").update;
         multipliers.push(metrics.get("train/multiplier").expect("a constraint"));
     }
     let last = &multipliers[multipliers.len() * 3 / 4..];
@@ -180,9 +180,9 @@ fn a_step_of_cpo_ends_at_the_limit() {
         format!("{CPO}{LIMIT}").replace("3e-3", "1e-2").replace("limit = 3.0", "limit = 4.7");
     let mut session = session(&agent, 1).expect("a session");
     let (_, before) = exact(&session);
-    let metrics = session.iterate().expect("finite numbers").update;
+    let metrics = session.training.iterate().expect("finite numbers").update;
     let (_, after) = exact(&session);
-    let batch = session.collector.batch(&session.agent).expect("finite numbers");
+    let batch = session.training.collector.batch(&session.training.agent).expect("finite numbers");
     let measured = batch.costs()[0].episode_sum.expect("episodes ended");
     assert!((before - 5.0).abs() < 0.1 && measured > 4.8, "{before} {measured}");
     assert_eq!(metrics.get("train/recovery"), Some(0.0));
@@ -229,7 +229,7 @@ fn of_several_constraints_the_tighter_one_binds() {
     let mut session = session(&format!("{PPO}{several}"), 1).expect("a session");
     let mut last = None;
     while !session.is_finished() {
-        last = Some(session.iterate().expect("finite numbers").update);
+        last = Some(session.training.iterate().expect("finite numbers").update);
     }
     // A noise of 1.5 is a heat of 3.
     let (_, heat) = exact(&session);
@@ -246,20 +246,24 @@ fn a_restored_agent_goes_on_bit_for_bit() {
     for agent in [PPO, TRPO, CPO] {
         let agent = format!("{agent}{LIMIT}");
         let [mut one, mut other] = [1, 2].map(|seed| session(&agent, seed).expect("a session"));
-        (0..20).for_each(|_| drop(one.iterate().expect("finite numbers")));
-        other.agent.set_state(one.agent.state().expect("a state")).expect("it fits");
-        other.collector.set_state(one.collector.state()).expect("it fits");
-        other.progress = one.progress;
+        (0..20).for_each(|_| drop(one.training.iterate().expect("finite numbers")));
+        other
+            .training
+            .agent
+            .set_state(one.training.agent.state().expect("a state"))
+            .expect("it fits");
+        other.training.collector.set_state(one.training.collector.state()).expect("it fits");
+        other.training.progress = one.training.progress;
         for _ in 0..20 {
             let [found, expected] = [&mut other, &mut one].map(|session| {
-                let update = session.iterate().expect("finite numbers").update;
+                let update = session.training.iterate().expect("finite numbers").update;
                 // A recovery has no multiplier, which no other number is equal to.
                 format!("{update:?}")
             });
             assert_eq!(found, expected, "{agent}");
         }
-        assert_eq!(other.agent.state(), one.agent.state(), "{agent}");
-        assert_eq!(other.collector.state(), one.collector.state(), "{agent}");
+        assert_eq!(other.training.agent.state(), one.training.agent.state(), "{agent}");
+        assert_eq!(other.training.collector.state(), one.training.collector.state(), "{agent}");
     }
 }
 
@@ -268,17 +272,22 @@ fn a_state_of_other_constraints_is_refused() {
     for agent in [PPO, TRPO] {
         let mut with = session(&format!("{agent}{LIMIT}"), 1).expect("a session");
         let mut without = session(agent, 1).expect("a session");
-        let state = |session: &Session| session.agent.state().expect("a state");
+        let state = |session: &Session| session.training.agent.state().expect("a state");
         let (own, other) = (state(&with), state(&without));
-        let error =
-            with.agent.set_state(other.clone()).expect_err("a critic is missing").to_string();
+        let error = with
+            .training
+            .agent
+            .set_state(other.clone())
+            .expect_err("a critic is missing")
+            .to_string();
         assert!(error.contains("list of critics"), "{error}");
-        without.agent.set_state(own.clone()).expect_err("a critic too many");
+        without.training.agent.set_state(own.clone()).expect_err("a critic too many");
         // The critics of one, the algorithm's state of the other.
         let mixed = AgentState { critics: own.critics.clone(), ..other };
-        let error = with.agent.set_state(mixed).expect_err("a multiplier is missing").to_string();
+        let error =
+            with.training.agent.set_state(mixed).expect_err("a multiplier is missing").to_string();
         assert!(error.contains("list of multipliers"), "{error}");
-        with.agent.set_state(own).expect("its own");
+        with.training.agent.set_state(own).expect("its own");
     }
 }
 
@@ -290,13 +299,13 @@ type Multiplier = (f64, Option<f64>, f64);
 #[test]
 fn a_crafted_state_of_a_multiplier_is_refused() {
     let mut session = session(&format!("{PPO}{LIMIT}"), 1).expect("a session");
-    session.iterate().expect("finite numbers");
-    let good = session.agent.state().expect("a state");
+    session.training.iterate().expect("finite numbers");
+    let good = session.training.agent.state().expect("a state");
     let mut set = |change: &dyn Fn(&mut Multiplier)| {
         let mut kept: KeptByPpo = good.algorithm.read("ppo").expect("its own");
         change(&mut kept.4[0]);
         let algorithm = AlgorithmState::new("ppo", &kept).expect("a state");
-        session.agent.set_state(AgentState { algorithm, ..good.clone() })
+        session.training.agent.set_state(AgentState { algorithm, ..good.clone() })
     };
     set(&|_| ()).expect("the way of crafting is exact");
     for bad in [f64::NAN, f64::INFINITY, -1.0] {
@@ -317,11 +326,11 @@ fn a_crafted_state_of_a_multiplier_is_refused() {
 fn a_batch_has_the_cost_of_every_constraint() {
     let mut session =
         session(&format!("{PPO}{}", LIMIT.replace("heat", "noise")), 1).expect("a session");
-    session.collector.collect(&mut session.agent).expect("finite numbers");
-    let costs = session.collector.episode_costs().to_vec();
-    let episodes = session.collector.episodes().len();
+    session.training.collector.collect(&mut session.training.agent).expect("finite numbers");
+    let costs = session.training.collector.episode_costs().to_vec();
+    let episodes = session.training.collector.episodes().len();
     assert_eq!((episodes, costs.len()), (8 * 10, 8 * 10 * 2));
-    let batch = session.collector.batch(&session.agent).expect("finite numbers");
+    let batch = session.training.collector.batch(&session.training.agent).expect("finite numbers");
     let [reward, cost] = &batch.signals[..] else { panic!("two signals") };
     for (i, action) in batch.actions.iter().enumerate() {
         assert_eq!(cost.rewards[i], 0.5 * action);
@@ -362,7 +371,8 @@ fn the_objective_puts_raw_advantages_together() {
 }
 
 fn evaluated(session: &Session, greedy: bool) -> Evaluation {
-    evaluate(session.agent.actor(), &session.task, 50, 3, greedy).expect("finite numbers")
+    evaluate(session.training.agent.actor(), &session.training.task, 50, 3, greedy)
+        .expect("finite numbers")
 }
 
 #[test]
@@ -371,8 +381,15 @@ fn evaluations_and_recordings_have_costs_with_their_standard_errors() {
     let evaluation = evaluated(&session, false);
     let sums: Vec<f64> = (0..50)
         .map(|episode| {
-            let recording = record(session.agent.actor(), &session.task, 3, episode, false, 1000)
-                .expect("finite");
+            let recording = record(
+                session.training.agent.actor(),
+                &session.training.task,
+                3,
+                episode,
+                false,
+                1000,
+            )
+            .expect("finite");
             assert_eq!(recording.costs.len(), recording.rewards.len());
             assert_eq!(recording.end, Some(evaluation.episodes()[episode as usize]));
             recording.costs.iter().map(|costs| costs[0]).sum()
@@ -391,8 +408,10 @@ fn evaluations_and_recordings_have_costs_with_their_standard_errors() {
     assert_ne!(evaluated(&session, true), evaluation);
     let episodes = |session: &Session| {
         let own = session.evaluate().expect("finite numbers");
-        let (greedy, seed) = (session.experiment.evaluates_greedily(), session.experiment.seed);
-        let same = evaluate(session.agent.actor(), &session.task, 100, seed, greedy);
+        let (greedy, seed) =
+            (session.experiment.agent.evaluates_greedily(), session.experiment.seed);
+        let same =
+            evaluate(session.training.agent.actor(), &session.training.task, 100, seed, greedy);
         assert_eq!(own, same.expect("finite numbers"));
         greedy
     };
@@ -405,12 +424,12 @@ fn a_cost_that_is_none_ends_the_run_with_its_name() {
     let mut session =
         session(&format!("{PPO}{LIMIT}[env.parameters]\nheat = -1.0\n"), 1).expect("a session");
     let expected = "the cost `heat` of environment ";
-    let error = session.iterate().expect_err("a negative cost").to_string();
+    let error = session.training.iterate().expect_err("a negative cost").to_string();
     assert!(error.starts_with(expected) && error.contains("is -1; a cost is"), "{error}");
     let error = session.evaluate().expect_err("a negative cost").to_string();
     assert!(error.contains("the cost `heat` in an evaluation is -1"), "{error}");
-    let error =
-        record(session.agent.actor(), &session.task, 3, 0, false, 1000).expect_err("the same");
+    let error = record(session.training.agent.actor(), &session.training.task, 3, 0, false, 1000)
+        .expect_err("the same");
     assert!(error.to_string().contains("in a recording is -1"), "{error}");
 }
 

@@ -171,35 +171,27 @@ learning_rate = { start = 1e-3, end = 0.0 }
 "#;
 
 // ANCHOR: loop
-use agents::{Agent, Collector};
-use envs::{Task, VectorEnv};
-use std::error::Error;
-use trainer::Experiment;
+use agents::{AgentError, Training, TrainingConfig};
+use envs::Task;
 
 /// What `trainer run` does, without its files: act, judge, improve.
-fn train(experiment: &Experiment, task: &Task) -> Result<Agent, Box<dyn Error>> {
-    let Experiment { seed, env, network, agent, backend, .. } = experiment;
-    let envs = VectorEnv::new(task, *seed, 0, env.num_envs);
-    let (normalize, device) = (env.normalize_observations, backend.open()?);
-    let mut agent = Agent::new(agent, network, normalize, task.spec(), *seed, device)?;
-    let mut collector = Collector::new(envs, &mut agent, env.normalize_rewards, *seed)?;
-    for iteration in 0..experiment.iterations() {
-        let progress = iteration as f64 / experiment.iterations() as f64;
-        collector.collect(&mut agent)?;
-        let batch = collector.batch(&agent)?;
-        agent.update(batch, progress)?;
+fn train(config: &TrainingConfig, task: &Task) -> Result<Training, AgentError> {
+    let mut training = config.build(task)?;
+    while !training.is_finished() {
+        training.iterate()?;
     }
-    Ok(agent)
+    Ok(training)
 }
 // ANCHOR_END: loop
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agents::{evaluate, record};
+    use agents::record;
     use envs::{Stream, TaskConfig, stream};
     use std::path::Path;
-    use trainer::Source;
+    use std::sync::Arc;
+    use trainer::{Experiment, Source};
 
     fn at(position: f64, velocity: f64) -> Trolley {
         Trolley { position, velocity, ..Trolley::default() }
@@ -271,13 +263,13 @@ mod tests {
             Experiment::parse(&source, &environments.clone().into()).expect("a configuration");
         let entry = environments.get(&experiment.env.name).expect("it is registered");
         let task = entry.task(&TaskConfig::default()).expect("a task");
-        let agent = train(&experiment, &task).expect("nothing fails");
+        let training = train(&experiment.training(&Arc::default()), &task).expect("nothing fails");
+        let actor = training.agent.actor();
 
-        let evaluation =
-            evaluate(agent.actor(), &task, 100, experiment.seed, true).expect("finite episodes");
+        let evaluation = training.evaluate(100).expect("finite episodes");
         let rate = evaluation.success_rate().expect("success is a notion here");
         let recording =
-            record(agent.actor(), &task, experiment.seed, 0, true, 100).expect("a finite episode");
+            record(actor, &task, experiment.seed, 0, true, 100).expect("a finite episode");
         assert_eq!(recording.drawings.len(), recording.observations.len(), "a picture a moment");
         assert!(rate >= 0.95, "stops in {rate} of the episodes, {:.2}", evaluation.mean_return());
     }

@@ -77,6 +77,16 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn a_program_that_trains_its_own_environment_has_30_lines() {
+    let readme = text_of(&root().join("crates/agents/README.md"));
+    let (_, program) = split_fences(&readme, "rust");
+    let is_line = |text: &str| program.iter().any(|line| line.contains(text));
+    assert!(is_line("fn main") && is_line("impl Environment for"), "{program:?}");
+    assert!(program.len() <= 30, "{} lines", program.len());
+    assert!(program.iter().all(|line| line.chars().count() <= 100), "a line is too long");
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let pages = pages();
     for (path, text) in &pages {
@@ -392,7 +402,7 @@ fn metrics_of_updates() -> BTreeSet<String> {
         let source = Source::new(Path::new("metrics.toml"), text, &[]);
         let experiment = Experiment::parse(&source, &registry).expect("a configuration");
         let mut session = Session::begin(experiment, &source, &registry).expect("a session");
-        let metrics = session.iterate().expect("a finite update").update;
+        let metrics = session.training.iterate().expect("a finite update").update;
         known.extend(metrics.entries().iter().map(|(name, _)| name.to_string()));
     }
     known

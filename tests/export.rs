@@ -2,7 +2,7 @@
 
 mod support;
 
-use agents::{Activation, Actor, Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, record};
+use agents::{Activation, Actor, Agent, ExportFormat, NetworkConfig, TrainingConfig, record};
 use envs::{Environments, ObservationNormalizer, Rng, Space, Spec, Stream, Task, stream};
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::{Place, python};
-use trainer::{ExportFormat, Trained};
+use trainer::Trained;
 
 /// Observations of each policy: half from episodes, half at random, where there are episodes.
 const OBSERVATIONS: usize = 1000;
@@ -216,11 +216,14 @@ fn python_gets_the_trainers_own_actions_from_both_files() {
 
 /// An untrained agent with weights of a size that training leads to.
 fn agent(network: &NetworkConfig, normalize: bool, spaces: [&Space; 2]) -> Agent {
-    let ppo = AgentConfig::new(PpoConfig::default());
-    let device = Backend::Flex.open().expect("a CPU");
+    let config = TrainingConfig {
+        network: network.clone(),
+        normalize_observations: normalize,
+        ..TrainingConfig::default()
+    };
     let [observations, actions] = spaces.map(Space::clone);
     let spec = Spec::new(observations, actions, 1);
-    let mut agent = Agent::new(&ppo, network, normalize, &spec, 1, device).expect("an agent");
+    let mut agent = config.agent(&spec).expect("an agent");
     let mut state = agent.state().expect("a state");
     let mut rng = stream(2, Stream::Sampling(0));
     state.policy.fill_with(|| rng.random_range(-0.5..0.5));

@@ -72,7 +72,7 @@ fn exact(session: &Session) -> Walk {
         row[state] = 1.0;
     }
     let mut logits = vec![0.0; STATES * ACTIONS];
-    let actor = session.agent.actor();
+    let actor = session.training.agent.actor();
     actor.policy().network().forward_plain(actor.params(), &observations, &mut logits);
     let table: Table = logits.as_chunks().0.iter().map(|row| row.map(f64::from)).collect();
     Walk::new(softmax_policy(&table))
@@ -87,9 +87,10 @@ fn check_gusty(name: &str, seed: u64, tolerance: f64, is_steered: bool) {
     let mut session = begin(name, seed);
     let mut multipliers = Vec::new();
     while !session.is_finished() {
-        multipliers.push(session.iterate().unwrap().update.get("train/multiplier").unwrap());
+        multipliers
+            .push(session.training.iterate().unwrap().update.get("train/multiplier").unwrap());
     }
-    assert!(session.progress.steps <= 1_000_000);
+    assert!(session.training.progress.steps <= 1_000_000);
     let walk = exact(&session);
     let place = format!("{name}, seed {seed}");
     assert!((walk.cost / LIMIT - 1.0).abs() <= tolerance, "{place}: cost {}", walk.cost);

@@ -126,7 +126,7 @@ pub fn train(name: &str, seed: u64) -> Evaluation {
     let mut session = begin(name, seed);
     assert_eq!(session.experiment.eval.episodes, 100, "{name}: episodes of the evaluation");
     while !session.is_finished() {
-        session.iterate().unwrap();
+        session.training.iterate().unwrap();
     }
     session.evaluate().unwrap()
 }

@@ -237,7 +237,7 @@ impl Drop for Working {
 fn assert_resumes(place: &Place, program: &Path) {
     let out = place.path("out");
     let last = checkpoints(&out).pop().expect("a checkpoint");
-    let steps = Checkpoint::read(&last).expect("a whole checkpoint").progress.steps;
+    let steps = Checkpoint::read(&last).expect("a whole checkpoint").training.progress.steps;
     let total = format!("total_steps={}", steps + 1536);
     let longer = ["resume", "out", "--quiet", "--set", &total];
     finish(mpirun(place, program, 2, &longer)).expect(0, &[]);

@@ -3,7 +3,7 @@
 
 mod support;
 
-use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig, evaluate};
+use agents::{Agent, Collector, PpoConfig, TrainingConfig, evaluate};
 use envs::{
     Action, Entry, Environment, Environments, ParameterError, Parametric, Rng, Space, Spec,
     StateError, Step, Task, TaskConfig, VectorEnv,
@@ -218,15 +218,9 @@ fn task(name: &str, config: Value) -> Task {
 }
 
 fn agent(task: &Task) -> Agent {
-    Agent::new(
-        &AgentConfig::new(PpoConfig { rollout_steps: 300, ..PpoConfig::default() }),
-        &NetworkConfig::default(),
-        false,
-        task.spec(),
-        5,
-        Backend::Flex.open().expect("a CPU"),
-    )
-    .expect("an agent")
+    let ppo = PpoConfig { rollout_steps: 300, ..PpoConfig::default() };
+    let config = TrainingConfig { seed: 5, ..TrainingConfig::new(ppo) };
+    config.agent(task.spec()).expect("an agent")
 }
 
 /// An episode is one step, whose reward is the parameter.

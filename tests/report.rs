@@ -2,7 +2,7 @@
 
 mod support;
 
-use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig, evaluate, record};
+use agents::{TrainingConfig, evaluate, record};
 use envs::arm::geometry::{Pose, Rotation, cross};
 use envs::{Body, Camera, Color, Environments, Scene, Shape, Solid, TaskConfig};
 use serde_json::Value;
@@ -78,15 +78,8 @@ fn a_recording_is_the_episode_that_an_evaluation_plays() {
     ] {
         let entry = Environments::default().get(name).expect("a built-in environment");
         let task = entry.task(&config).expect("a task");
-        let agent = Agent::new(
-            &AgentConfig::new(PpoConfig::default()),
-            &NetworkConfig::default(),
-            false,
-            task.spec(),
-            5,
-            Backend::Flex.open().expect("a CPU"),
-        )
-        .expect("an agent");
+        let config = TrainingConfig { seed: 5, ..TrainingConfig::default() };
+        let agent = config.agent(task.spec()).expect("an agent");
         for greedy in [true, false] {
             let evaluation = evaluate(agent.actor(), &task, 3, 5, greedy).expect("finite episodes");
             for (index, episode) in evaluation.episodes().iter().enumerate() {

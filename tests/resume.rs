@@ -293,7 +293,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         bytes[position] ^= 0x10;
         bytes
     };
-    let newer = [&latest[..8], &6_u32.to_le_bytes(), &latest[12..]].concat();
+    let newer = [&latest[..8], &7_u32.to_le_bytes(), &latest[12..]].concat();
     let longer = [&latest[..], b"x"].concat();
     let middle = latest.len() / 2;
     let damages: [(Vec<u8>, &str); 10] = [
@@ -306,7 +306,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         (flipped(21), "is damaged"),
         (longer, "is damaged"),
         (b"PK\x03\x04 an archive of another program".to_vec(), "is no Backburn checkpoint"),
-        (newer, "has format 6; this program reads format 5"),
+        (newer, "has format 7; this program reads format 6"),
     ];
     for (bytes, message) in &damages {
         fs::remove_file(whole.join("summary.json")).expect("it is removed");
@@ -716,17 +716,26 @@ fn checkpoints_that_no_run_can_have_saved_are_refused() {
     let place = Place::new();
     place.write("config.toml", PPO);
     let far = f64::from(f32::MAX) * 10.0;
-    let forgeries: [(&str, serde_json::Value, &str); 9] = [
-        ("/agent/observation_normalizer/statistics/variance", [0.0; 0].into(), "normaliser"),
-        ("/agent/observation_normalizer/statistics/variance/0", (-1.0).into(), "normaliser"),
-        ("/agent/observation_normalizer/statistics/count", 0.0.into(), "normaliser"),
-        ("/agent/policy/3", far.into(), "policy's parameters"),
-        ("/agent/critics/0/params/3", far.into(), "critic's parameters"),
-        ("/agent/critics/0/optimizer/v/1", (-1.0).into(), "critic's optimiser"),
-        ("/agent/critics/0/optimizer/m/1", far.into(), "critic's optimiser"),
-        ("/progress/elapsed_seconds", (-1.0).into(), "seconds"),
+    let forgeries: [(&str, serde_json::Value, &str); 10] = [
         (
-            "/recent/episodes",
+            "/training/agent/observation_normalizer/statistics/variance",
+            [0.0; 0].into(),
+            "normaliser",
+        ),
+        (
+            "/training/agent/observation_normalizer/statistics/variance/0",
+            (-1.0).into(),
+            "normaliser",
+        ),
+        ("/training/agent/observation_normalizer/statistics/count", 0.0.into(), "normaliser"),
+        ("/training/agent/policy/3", far.into(), "policy's parameters"),
+        ("/training/agent/critics/0/params/3", far.into(), "critic's parameters"),
+        ("/training/agent/critics/0/optimizer/v/1", (-1.0).into(), "critic's optimiser"),
+        ("/training/agent/critics/0/optimizer/m/1", far.into(), "critic's optimiser"),
+        ("/elapsed_seconds", (-1.0).into(), "seconds"),
+        ("/training/progress/seconds", (-1.0).into(), "seconds"),
+        (
+            "/training/recent/episodes",
             vec![(1.0, 1, ()); 101]
                 .into_iter()
                 .map(|(a, b, ())| {
@@ -804,7 +813,7 @@ fn an_interrupt_saves_a_checkpoint_and_the_run_goes_on_from_it() {
     assert!(!interrupted.join("summary.json").exists());
 
     let last = checkpoints(&interrupted).pop().expect("a checkpoint");
-    let steps = Checkpoint::read(&last).expect("a whole one").progress.steps + 2048;
+    let steps = Checkpoint::read(&last).expect("a whole one").training.progress.steps + 2048;
     let shorter = format!("total_steps={steps}");
     place.trainer(&["resume", "interrupted", "--quiet", "--set", &shorter]).expect(0, &[]);
     place.trainer(&run("whole", &["--set", &format!("total_steps={steps}")])).expect(0, &[]);
@@ -897,7 +906,7 @@ fn a_warm_start_takes_over_the_policy() {
     place.trainer(&run("cold", &still)).expect(0, &[]);
     let policy = |run: &str| {
         let path = checkpoints(&place.path(run)).pop().expect("a checkpoint");
-        Checkpoint::read(&path).expect("a whole checkpoint").agent.policy
+        Checkpoint::read(&path).expect("a whole checkpoint").training.agent.policy
     };
     assert_eq!(policy("warm"), policy("whole"));
     assert_ne!(policy("cold"), policy("whole"));
@@ -921,7 +930,7 @@ fn a_warm_start_takes_the_critic_and_holds_the_policy_while_it_is_fitted() {
         let path = checkpoints(&place.path(run)).pop().expect("a checkpoint");
         Checkpoint::read(&path).expect("a whole checkpoint")
     };
-    let critic = |run: &str| last(run).agent.critics[0].params.clone();
+    let critic = |run: &str| last(run).training.agent.critics[0].params.clone();
     let warm = |out: &str, table: &str, more: &[&str]| {
         let table = format!("warm_start={{ run = 'whole', {table} }}");
         place.trainer(&[&run(out, &["--seed", "7", "--set", &table]), more].concat())
@@ -933,7 +942,7 @@ fn a_warm_start_takes_the_critic_and_holds_the_policy_while_it_is_fitted() {
     assert_ne!(critic("one"), critic("whole"));
     // The scale of rewards is the critic's unit: it goes on from where it was.
     let count = |run: &str| {
-        let state = last(run).collector;
+        let state = last(run).training.collector;
         state.reward_statistics().expect("rewards are normalised").count()
     };
     assert!(count("both") > count("whole") && count("one") < 200.0);
@@ -944,7 +953,11 @@ fn a_warm_start_takes_the_critic_and_holds_the_policy_while_it_is_fitted() {
     for (steps, is_held) in [("total_steps=512", true), ("total_steps=640", false)] {
         let out = steps.replace('=', "-");
         warm(&out, table, &[&entropy[..], &["--set", steps]].concat()).expect(0, &[]);
-        assert_eq!(last(&out).agent.policy == last("whole").agent.policy, is_held, "{steps}");
+        assert_eq!(
+            last(&out).training.agent.policy == last("whole").training.agent.policy,
+            is_held,
+            "{steps}"
+        );
         assert_ne!(critic(&out), critic("whole"), "{steps}");
     }
     warm("other", "critic = true", &["--set", "env.normalize_rewards=false"]).expect(

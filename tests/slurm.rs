@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use support::{Ended, Place, assert_same, mpi_trainer, trainer_binary};
 
@@ -78,10 +78,10 @@ until_there() {  # PATTERN: waits for a file
     Some(ended)
 }
 
-/// A place with the sweep and what it comes to on one machine, in `alone`.
-fn place_with_sweep() -> Place {
+/// A place with a sweep and what it comes to on one machine, in `alone`.
+fn place_with(sweep: &str) -> Place {
     let place = Place::new();
-    place.write("sweep.toml", SWEEP);
+    place.write("sweep.toml", sweep);
     place
         .trainer(&["run", "sweep.toml", "--quiet", "--out", "alone", "--jobs", "2"])
         .expect(0, &[]);
@@ -99,11 +99,17 @@ fn assert_same_sweep(place: &Place) {
 
 #[test]
 fn a_sweep_is_an_array_that_survives_its_limit_of_time_and_a_lost_node() {
-    let place = place_with_sweep();
+    // Long enough that no worker is done with its trial before the other one has begun with its own.
+    let place = place_with(&SWEEP.replace("120_000", "500_000"));
     let script = r#"
 "$trainer" submit sweep.toml --out jobs --time 30 --cpus 1 --parallel 8 --json >submitted.json
+for _ in $(seq 600); do
+    [ "$(squeue --noheader --array --job 1 --states=RUNNING | wc -l)" = 2 ] && break
+    sleep 0.1
+done
 until_there 'jobs/trials/1/*/checkpoints/step-*'
 until_there 'jobs/trials/2/*/checkpoints/step-*'
+[ "$(squeue --noheader --array --job 1 --states=RUNNING | wc -l)" = 2 ] || { echo "a worker is done" >&2; exit 1; }
 # As at the limit of time, twice.
 scancel --signal=TERM --batch 1_1
 scancel --signal=TERM --batch 1_1 || true
@@ -200,11 +206,9 @@ fn what_can_not_be_a_job_is_refused() {
     let place = Place::new();
     place.write("sweep.toml", SWEEP);
     place.write("run.toml", RUN);
-    place.write("learns.toml", SWEEP.replace("[sweep]", "[sweep]\npruner = 'median'"));
     for (arguments, message) in [
         (&["submit", "run.toml"][..], "--time"),
         (&["submit", "sweep.toml", "--time", "9", "--nodes", "2"], "--nodes: is for one run"),
-        (&["submit", "learns.toml", "--time", "9"], "need one process that knows all results"),
         (&["submit", "run.toml", "--time", "9", "--nodes", "2"], "built without MPI"),
         (&["resume", "nothing", "--shared"], "nothing: "),
     ] {
@@ -219,15 +223,22 @@ fn what_can_not_be_a_job_is_refused() {
     );
 }
 
-#[test]
-fn workers_share_a_sweep_and_a_killed_one_costs_nothing_twice() {
-    let place = place_with_sweep();
+/// Makes the directory `jobs` of a sweep that workers share.
+fn prepare(place: &Place) {
     let sweep = ["submit", "sweep.toml", "--dry-run", "--time", "9", "--out", "jobs"];
     place.trainer(&sweep).expect(0, &[]);
-    let worker = || {
-        let mut command = place.command(&["resume", "jobs", "--shared", "--quiet", "--jobs", "1"]);
-        command.stderr(Stdio::null()).spawn().expect("a worker starts")
-    };
+}
+
+fn worker(place: &Place) -> Child {
+    let mut command = place.command(&["resume", "jobs", "--shared", "--quiet", "--jobs", "1"]);
+    command.stderr(Stdio::null()).spawn().expect("a worker starts")
+}
+
+#[test]
+fn workers_share_a_sweep_and_a_killed_one_costs_nothing_twice() {
+    let place = place_with(SWEEP);
+    prepare(&place);
+    let worker = || worker(&place);
     let (mut one, mut other) = (worker(), worker());
     while !place.path("jobs/trials/2").is_dir() {
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -241,4 +252,56 @@ fn workers_share_a_sweep_and_a_killed_one_costs_nothing_twice() {
     assert!(worker().wait().expect("it ends").success());
     place.trainer(&["resume", "jobs", "--quiet"]).expect(0, &[]);
     assert_same_sweep(&place);
+}
+
+/// A search that draws its last two trials from the results of those before.
+const SEARCH: &str = "\
+seeds = 1
+[sweep.search]
+method = 'tpe'
+trials = 10
+\"agent.learning_rate\" = { log_uniform = [1e-5, 1e-1] }
+";
+
+#[test]
+fn workers_share_a_search_that_learns_from_its_trials() {
+    let (head, _) = SWEEP.split_once("seeds = 2").expect("a sweep");
+    let place = place_with(&format!("{}{SEARCH}", head.replace("120_000", "12_000")));
+    prepare(&place);
+    let mut workers = [worker(&place), worker(&place)];
+    // One that dies leaves its trial to the other one, which waits for it before it chooses further.
+    while !place.path("jobs/trials/2/1").is_dir() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    workers[0].kill().expect("it is killed");
+    for worker in &mut workers {
+        worker.wait().expect("it ends");
+    }
+    for trial in 1..=10 {
+        let run = format!("trials/{trial}/1");
+        assert_same(&place, &format!("alone/{run}"), &format!("jobs/{run}"));
+    }
+    place.trainer(&["resume", "jobs", "--quiet"]).expect(0, &[]);
+    let best = |sweep: &str| fs::read_to_string(place.path(sweep).join("best.toml")).expect("best");
+    assert_eq!(best("alone"), best("jobs"));
+}
+
+#[test]
+fn workers_prune_by_trials_that_others_have_done() {
+    let place = Place::new();
+    let pruned = SWEEP.replace("confirm_seeds = 1", "pruner = 'median'");
+    // The last learns nothing, and the three before it are done by another worker when it begins.
+    let rates = "[1e-3, 2e-3, 3e-3, 1e-9]";
+    let pruned = pruned.replace("seeds = 2", "seeds = 1").replace("[1e-3, 1e-4]", rates);
+    place.write("sweep.toml", pruned);
+    prepare(&place);
+    let other = place.path("jobs/trials/4");
+    fs::create_dir_all(&other).expect("a directory");
+    let lock = fs::File::create(other.join(".lock")).expect("a lock");
+    lock.lock().expect("nobody has it");
+    assert!(worker(&place).wait().expect("it ends").success());
+    drop(lock);
+    assert!(worker(&place).wait().expect("it ends").success());
+    let record = fs::read_to_string(other.join("trial.toml")).expect("a record");
+    assert!(record.contains("status = \"pruned\""), "{record}");
 }

@@ -261,8 +261,8 @@ pub fn timeless(place: &Place, path: &Path) -> Vec<u8> {
     let run = path.parent().and_then(Path::parent).expect("a run directory");
     let last = checkpoints(run).pop().expect("a checkpoint");
     checkpoint.fingerprint = Checkpoint::read(&last).expect("a whole checkpoint").fingerprint;
-    checkpoint.progress.training_seconds = 0.0;
-    checkpoint.progress.elapsed_seconds = 0.0;
+    checkpoint.training.progress.seconds = 0.0;
+    checkpoint.elapsed_seconds = 0.0;
     let copy = place.path("timeless.ckpt");
     checkpoint.write(&copy).expect("it is written");
     fs::read(copy).expect("it is read")
@@ -326,7 +326,7 @@ fn build_with_mpi() -> Option<PathBuf> {
             "--release",
             "--workspace",
             "--features",
-            "trainer/mpi",
+            "backburn-trainer/mpi",
             "--bin",
             "trainer",
         ])

@@ -8,8 +8,8 @@ use agents::ops::{self, Surrogate, SurrogateLoss};
 use agents::policy::Policy;
 use agents::ppo::adapted;
 use agents::{
-    Agent, AgentConfig, AgentState, Collector, KlPenalty, Minibatch, NetworkConfig, PolicyMetrics,
-    PpoConfig, Schedule, TrpoConfig,
+    Agent, AgentState, Collector, KlPenalty, Minibatch, NetworkConfig, PolicyMetrics, PpoConfig,
+    Schedule, TrainingConfig, TrpoConfig,
 };
 use backburn_tests::textbook::{self, PolicyLoss, discounted_returns, gradient, k_step_returns};
 use backburn_tests::{assert_match, numbers, rows};
@@ -353,7 +353,7 @@ fn the_kl_coefficient_follows_the_target() {
 /// steered by the exact KL of the whole batch after the last step, as the textbook computes it.
 fn coefs_under_a_penalty(epochs: usize, minibatch_size: usize, rate: f64) -> Vec<f64> {
     let penalty = KlPenalty { target: 0.01, initial_coef: 4.0 };
-    let config = AgentConfig::new(PpoConfig {
+    let config = TrainingConfig::new(PpoConfig {
         rollout_steps: 64,
         epochs,
         minibatch_size,
@@ -364,7 +364,7 @@ fn coefs_under_a_penalty(epochs: usize, minibatch_size: usize, rate: f64) -> Vec
     let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
     let entry = Environments::default().get("cartpole").unwrap();
     let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
-    let mut agent = Agent::new(&config, &network, false, envs.spec(), 1, Device::flex()).unwrap();
+    let mut agent = TrainingConfig { network, ..config }.agent(envs.spec()).unwrap();
     let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
     let mut coefs = vec![penalty.initial_coef];
     for iteration in 0..4 {
@@ -428,9 +428,10 @@ fn the_value_loss_is_a_mean_square_and_may_be_clipped() {
 
 /// An agent whose policy reads one number and has these parameters.
 fn agent_with(params: &[f32], actions: &Space, network: &NetworkConfig) -> Agent {
-    let config = AgentConfig::new(TrpoConfig::default());
+    let network = network.clone();
+    let config = TrainingConfig { network, ..TrainingConfig::new(TrpoConfig::default()) };
     let spec = Spec::new(Space::symmetric_box(1, 1.0), actions.clone(), 1);
-    let mut agent = Agent::new(&config, network, false, &spec, 1, Device::flex()).unwrap();
+    let mut agent = config.agent(&spec).unwrap();
     let state = AgentState { policy: params.to_vec(), ..agent.state().unwrap() };
     agent.set_state(state).unwrap();
     agent

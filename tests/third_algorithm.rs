@@ -230,7 +230,7 @@ mod tests {
         for seed in 1..4 {
             let mut session = session(seed);
             while !session.is_finished() {
-                session.iterate().expect("finite numbers");
+                session.training.iterate().expect("finite numbers");
             }
             let evaluation = session.evaluate().expect("finite numbers");
             assert_eq!(evaluation.episodes().len(), 100);
@@ -242,25 +242,29 @@ mod tests {
     #[test]
     fn a_restored_agent_goes_on_bit_for_bit() {
         let (mut session, mut other) = (session(1), self::session(2));
-        (0..5).for_each(|_| drop(session.iterate().expect("finite numbers")));
-        other.agent.set_state(session.agent.state().expect("a state")).expect("it fits");
-        other.collector.set_state(session.collector.state()).expect("it fits");
-        other.progress = session.progress;
+        (0..5).for_each(|_| drop(session.training.iterate().expect("finite numbers")));
+        other
+            .training
+            .agent
+            .set_state(session.training.agent.state().expect("a state"))
+            .expect("it fits");
+        other.training.collector.set_state(session.training.collector.state()).expect("it fits");
+        other.training.progress = session.training.progress;
         for _ in 0..5 {
-            let found = other.iterate().expect("finite numbers").update;
-            assert_eq!(found, session.iterate().expect("finite numbers").update);
+            let found = other.training.iterate().expect("finite numbers").update;
+            assert_eq!(found, session.training.iterate().expect("finite numbers").update);
         }
-        assert_eq!(other.agent.state(), session.agent.state());
-        assert_eq!(other.collector.state(), session.collector.state());
+        assert_eq!(other.training.agent.state(), session.training.agent.state());
+        assert_eq!(other.training.collector.state(), session.training.collector.state());
     }
 
     #[test]
     fn a_state_that_does_not_fit_is_refused() {
         let mut session = session(1);
-        let own = session.agent.state().expect("a state");
+        let own = session.training.agent.state().expect("a state");
         let mut set = |name: &str, optimizer: AdamState| {
             let algorithm = AlgorithmState::new(name, &optimizer).expect("a state");
-            session.agent.set_state(AgentState { algorithm, ..own.clone() })
+            session.training.agent.set_state(AgentState { algorithm, ..own.clone() })
         };
         let params = own.policy.len();
         set("reinforce", AdamState::new(params)).expect("it fits");

@@ -1,5 +1,5 @@
 """Our environment `arm` as a Gymnasium environment on MuJoCo, for the peers: the same URDF file, task and control. It has what
-the files of configs/ ask for: torques, or servo targets that actions move, and objects anywhere in the reach."""
+the files of configs/ ask for: torques, or servo targets that actions move, and objects in a box or anywhere in the reach."""
 
 import xml.etree.ElementTree as xml
 from pathlib import Path
@@ -75,13 +75,18 @@ class Arm(gymnasium.Env):
         self.tip = self.model.body(parameters["tip"]).id
         self.jacobian = np.zeros((3, joints))
         self.target = self.home.copy()
+        self.box = None
+        if parameters.get("object", "reachable") == "box":
+            self.box = np.array(parameters["object_low"]), np.array(parameters["object_high"])
         self.object = np.zeros(3)
         width = 2 * joints + 6 + (joints if self.has_servos else 0)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (joints,), np.float32)
 
     def place(self):
-        """Where the tip is with all joints drawn between their limits."""
+        """In the box, or where the tip is with all joints drawn between their limits."""
+        if self.box:
+            return self.np_random.uniform(*self.box)
         while True:
             self.data.qpos[:] = self.np_random.uniform(self.low, self.high)
             mujoco.mj_kinematics(self.model, self.data)

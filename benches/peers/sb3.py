@@ -1,9 +1,10 @@
 """Trains Stable-Baselines3's PPO or sb3-contrib's TRPO with the settings of one of our own configuration files, on
 Gymnasium's environments, reach.py and arm.py, and prints environment steps a second.
 
-    sb3.py CONFIG.toml STEPS [--success EPISODES]
+    sb3.py CONFIG.toml STEPS [--seed N] [--success EPISODES]
 
-With --success it prints also the share of so many greedy episodes after training that end in a success. The networks are separate for actor and critic, as ours are. One iteration goes before the timed ones.
+With --success it prints also the share of so many greedy episodes after training that end in a success. Otherwise an
+iteration goes before the timed ones. The networks are separate for actor and critic, as ours are.
 """
 
 import argparse
@@ -36,6 +37,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("config")
     parser.add_argument("steps", type=int)
+    parser.add_argument("--seed", type=int)
     parser.add_argument("--success", type=int, metavar="EPISODES")
     arguments = parser.parse_args()
     with open(arguments.config, "rb") as file:
@@ -61,7 +63,7 @@ def main():
             "net_arch": {"pi": hidden, "vf": hidden},
             "activation_fn": ACTIVATIONS[network.get("activation", "tanh")],
         },
-        "seed": config["seed"],
+        "seed": config["seed"] if arguments.seed is None else arguments.seed,
         "device": "cpu",
     }
     if agent["algorithm"] == "ppo":
@@ -78,20 +80,27 @@ def main():
             **common,
         )
     else:
-        max_kl = agent.get("max_kl", 0.01)
+        max_kl = schedule(agent.get("max_kl", 0.01))
         model = TRPO(
             learning_rate=schedule(agent["critic_learning_rate"]),
             n_critic_updates=agent["critic_epochs"],
             batch_size=agent["critic_minibatch_size"],
             cg_max_steps=agent.get("cg_iterations", 10),
             cg_damping=agent.get("damping", 0.1),
-            # It takes no schedule.
-            target_kl=max_kl["start"] if isinstance(max_kl, dict) else max_kl,
+            target_kl=max_kl(1.0) if callable(max_kl) else max_kl,
             **common,
         )
-    model.learn(agent["rollout_steps"] * environments)
+    if not arguments.success:
+        model.learn(agent["rollout_steps"] * environments)
+    callback = None
+    if agent["algorithm"] == "trpo" and callable(max_kl):
+        # It takes no schedule, but a callback can follow one.
+        def callback(*_):
+            model.target_kl = max_kl(model._current_progress_remaining)
+            return True
+
     started = time.perf_counter()
-    model.learn(arguments.steps)
+    model.learn(arguments.steps, callback=callback)
     print(f"{model.num_timesteps / (time.perf_counter() - started):.0f}")
     if arguments.success:
         observed = env.normalize_obs if normalized else lambda observation: observation

@@ -4,7 +4,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig, TrpoConfig};
+use agents::{Agent, AgentConfig, Collector, PpoConfig, TrainingConfig, TrpoConfig};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use envs::{Environments, TaskConfig, VectorEnv};
@@ -25,9 +25,8 @@ fn trpo() -> AgentConfig {
 fn start(config: &AgentConfig, env: &str, num_envs: usize) -> (Agent, Collector) {
     let task = Environments::default().get(env).unwrap().task(&TaskConfig::default()).unwrap();
     let envs = VectorEnv::new(&task, 1, 0, num_envs);
-    let network = NetworkConfig::default();
-    let device = Backend::Flex.open().unwrap();
-    let mut agent = Agent::new(config, &network, false, task.spec(), 1, device).unwrap();
+    let config = TrainingConfig { agent: config.clone(), num_envs, ..TrainingConfig::default() };
+    let mut agent = config.agent(task.spec()).unwrap();
     let collector = Collector::new(envs, &mut agent, false, 1).unwrap();
     (agent, collector)
 }

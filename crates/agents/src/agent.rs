@@ -1,8 +1,7 @@
 //! Learner and algorithm together.
 
-use crate::algorithm::{AgentConfig, Algorithm, AlgorithmState, Rollout};
+use crate::algorithm::{Algorithm, AlgorithmState, Rollout};
 use crate::batch::Batch;
-use crate::config::NetworkConfig;
 use crate::constraint::cost_indices;
 use crate::error::AgentError;
 use crate::learner::{Critic, CriticState, Learner};
@@ -10,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::policy::{Actor, Policy};
 use crate::ranks::Ranks;
 use crate::threads::Threads;
-use burn::tensor::Device;
+use crate::training::TrainingConfig;
 use envs::{ObservationNormalizer, Spec, Stream, stream};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -28,16 +27,15 @@ pub struct AgentState {
     pub algorithm: AlgorithmState,
 }
 
-/// Learner and algorithm together.
+/// Learner and algorithm together, made by [`TrainingConfig::agent`].
 ///
 /// ```
-/// use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+/// use agents::{Collector, PpoConfig, TrainingConfig};
 /// use envs::{Environments, TaskConfig, VectorEnv};
 ///
 /// let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
-/// let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
-/// let mut agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
+/// let ppo = PpoConfig { rollout_steps: 32, ..PpoConfig::default() };
+/// let mut agent = TrainingConfig::new(ppo).agent(task.spec())?;
 ///
 /// // Four copies of the environment, with seed 1: an iteration is a rollout and an update.
 /// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
@@ -55,60 +53,30 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// A new agent for an environment; its weights depend on `seed` and the configuration only.
-    ///
-    /// # Errors
-    /// When the settings do not fit the environment: `network.squash` without finite action bounds, a
-    /// constraint on a cost that it does not have.
-    pub fn new(
-        config: &AgentConfig,
-        network: &NetworkConfig,
-        normalize_observations: bool,
-        spec: &Spec,
-        seed: u64,
-        device: Device,
-    ) -> Result<Agent, AgentError> {
-        let mut rng = stream(seed, Stream::Initialization);
-        let mut agent = Agent::of(config, network, normalize_observations, spec, seed, device)?;
+    /// A new agent for an environment; its weights depend on the seed and the configuration only.
+    pub(crate) fn new(config: &TrainingConfig, spec: &Spec) -> Result<Agent, AgentError> {
+        let mut rng = stream(config.seed, Stream::Initialization);
+        let mut agent = Agent::blank(config, spec)?;
         let learner = &mut agent.learner;
-        learner.actor.params = learner.actor.policy.init(network, &mut rng);
+        learner.actor.params = learner.actor.policy.init(&config.network, &mut rng);
         for critic in &mut learner.critics {
-            critic.state.params = critic.init(network, &mut rng);
+            critic.state.params = critic.init(&config.network, &mut rng);
         }
         Ok(agent)
     }
 
-    /// An agent without weights (all are 0), to be given a saved state: drawing them takes longer than
-    /// reading them.
-    ///
-    /// # Errors
-    /// As [`Agent::new`].
-    pub fn blank(
-        config: &AgentConfig,
-        network: &NetworkConfig,
-        normalize_observations: bool,
-        spec: &Spec,
-        device: Device,
-    ) -> Result<Agent, AgentError> {
-        Agent::of(config, network, normalize_observations, spec, 0, device)
-    }
-
-    fn of(
-        config: &AgentConfig,
-        network: &NetworkConfig,
-        normalize_observations: bool,
-        spec: &Spec,
-        seed: u64,
-        device: Device,
-    ) -> Result<Agent, AgentError> {
+    /// The same without weights: all are 0.
+    pub(crate) fn blank(config: &TrainingConfig, spec: &Spec) -> Result<Agent, AgentError> {
+        config.validate()?;
+        let TrainingConfig { agent, network, seed, .. } = config;
         let policy = Policy::new(&spec.observation_space, &spec.action_space, network)?;
-        let costs = cost_indices(config.constraints(), spec)?;
+        let costs = cost_indices(agent.constraints(), spec)?;
         let width = policy.observation_width();
-        let normalizer = normalize_observations.then(|| ObservationNormalizer::new(width));
-        let rollout = config.rollout();
+        let normalizer = config.normalize_observations.then(|| ObservationNormalizer::new(width));
+        let rollout = agent.rollout();
         let params = vec![0.0; policy.num_params()];
         let reward = Critic::new(None, width, network, rollout.gamma, rollout.gae_lambda);
-        let constraints = config.constraints().iter().zip(costs);
+        let constraints = agent.constraints().iter().zip(costs);
         let costs = constraints.map(|(constraint, cost)| {
             let (gamma, gae_lambda) = constraint.discounts(rollout);
             Critic::new(Some(cost), width, network, gamma, gae_lambda)
@@ -117,11 +85,11 @@ impl Agent {
         let learner = Learner {
             actor: Actor { policy, params, normalizer },
             critics,
-            device,
+            device: config.backend.open()?,
             threads: Arc::new(Threads::default()),
-            ranks: Arc::default(),
+            ranks: Arc::clone(&config.ranks),
         };
-        let algorithm = config.algorithm(&learner, stream(seed, Stream::Shuffling));
+        let algorithm = agent.algorithm(&learner, stream(*seed, Stream::Shuffling));
         Ok(Agent { learner, algorithm, rollout })
     }
 
@@ -149,7 +117,7 @@ impl Agent {
         Arc::clone(&self.learner.threads)
     }
 
-    /// Trains together with these processes from now on, instead of alone; all of them have the same agent.
+    /// Trains together with these processes from now on; all of them have the same agent.
     /// What comes of it is the same.
     pub fn set_ranks(&mut self, ranks: Arc<Ranks>) {
         self.learner.ranks = ranks;
@@ -281,23 +249,25 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::algorithm::AlgorithmConfig;
+    use crate::config::NetworkConfig;
     use crate::ops::{
         Family, LossTerms, Surrogate, ran, sum_of_squares, surrogate_loss, value_loss,
     };
     use crate::ppo::PpoConfig;
     use crate::rollout::Collector;
     use crate::trpo::TrpoConfig;
-    use burn::tensor::Tensor;
+    use burn::tensor::{Device, Tensor};
     use envs::{Environments, TaskConfig, VectorEnv};
     use std::collections::BTreeSet;
 
     /// What runs on this thread in an update of a Gaussian policy on `flex`.
-    fn bodies_of_an_update(config: &AgentConfig) -> BTreeSet<&'static str> {
+    fn bodies_of_an_update(config: impl AlgorithmConfig) -> BTreeSet<&'static str> {
         let entry = Environments::default().get("pendulum").unwrap();
         let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
         let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
-        let device = Device::flex();
-        let mut agent = Agent::new(config, &network, false, envs.spec(), 1, device).unwrap();
+        let config = TrainingConfig { network, ..TrainingConfig::new(config) };
+        let mut agent = config.agent(envs.spec()).unwrap();
         let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
         collector.collect(&mut agent).unwrap();
         let batch = collector.batch(&agent).unwrap();
@@ -309,15 +279,15 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_own_body_on_flex() {
-        let ppo = AgentConfig::new(PpoConfig { rollout_steps: 64, ..PpoConfig::default() });
-        let trpo = AgentConfig::new(TrpoConfig { rollout_steps: 64, ..TrpoConfig::default() });
+        let ppo = PpoConfig { rollout_steps: 64, ..PpoConfig::default() };
+        let trpo = TrpoConfig { rollout_steps: 64, ..TrpoConfig::default() };
         let names = |names: &[&'static str]| BTreeSet::from_iter(names.to_vec());
         let of_ppo = ["adam", "clip_scale", "policy_gradient", "together", "value_gradient"];
-        assert_eq!(bodies_of_an_update(&ppo), names(&of_ppo));
+        assert_eq!(bodies_of_an_update(ppo), names(&of_ppo));
         let of_trpo = ["adam", "mlp_backward", "mlp_forward", "mlp_jvp", "standardized"];
         let of_losses = ["policy_gradient", "policy_metrics", "value_gradient"];
         let of_trpo = [&of_trpo[..], &of_losses].concat();
-        assert_eq!(bodies_of_an_update(&trpo), names(&of_trpo));
+        assert_eq!(bodies_of_an_update(trpo), names(&of_trpo));
         // What only algorithms of other people use.
         let column = || Tensor::<2>::ones([3, 1], &Device::flex());
         let _ = value_loss(column(), &column(), &column(), None, 1.0);

@@ -239,6 +239,13 @@ impl AgentConfig {
         self.0.constraints()
     }
 
+    /// Whether an evaluation takes the policy's most probable actions. Where there is a constraint it
+    /// samples them: what keeps a limit may do so by chance alone, and its most probable actions break it.
+    #[must_use]
+    pub fn evaluates_greedily(&self) -> bool {
+        self.constraints().is_empty()
+    }
+
     /// The settings, where the algorithm is this one.
     #[must_use]
     pub fn settings<C: AlgorithmConfig>(&self) -> Option<&C> {
@@ -263,7 +270,7 @@ impl AgentConfig {
             check.fail("constraint", message)?;
         }
         constraint::validate(self.constraints(), &check)?;
-        self.0.validate(&check, num_envs * steps)
+        self.0.validate(&check, num_envs.saturating_mul(steps))
     }
 
     /// The algorithm for this learner, before its first update; `rng` is the stream of its shuffles.

@@ -1,7 +1,9 @@
 //! Backends by name, and opening one without a panic.
 
 use burn::tensor::Device;
+#[cfg(feature = "wgpu")]
 use burn::tensor::wgpu::WgpuBackend;
+#[cfg(feature = "wgpu")]
 use std::sync::OnceLock;
 
 /// Where the update runs.
@@ -38,7 +40,7 @@ pub struct BackendError {
 }
 
 impl Backend {
-    /// All backends that this build knows.
+    /// All backends; one that this build does not have, for want of the cargo feature of its name, has no device.
     pub const ALL: [Backend; 3] = [Backend::Flex, Backend::NdArray, Backend::Wgpu];
 
     /// Name as `--backend` takes it.
@@ -55,6 +57,7 @@ impl Backend {
     #[must_use]
     pub fn devices(self) -> Vec<String> {
         match self {
+            Backend::NdArray if cfg!(not(feature = "ndarray")) => Vec::new(),
             Backend::Flex | Backend::NdArray => vec!["CPU".into()],
             Backend::Wgpu => gpu()
                 .iter()
@@ -82,8 +85,11 @@ impl Backend {
     pub fn open(self) -> Result<Device, BackendError> {
         let reason = match self {
             Backend::Flex => return Ok(Device::flex()),
+            #[cfg(feature = "ndarray")]
             #[allow(deprecated)] // kept because users know it
             Backend::NdArray => return Ok(Device::ndarray()),
+            #[cfg(not(feature = "ndarray"))]
+            Backend::NdArray => not_built_in(self),
             Backend::Wgpu => match gpu() {
                 Ok(device) => return Ok(device),
                 Err(reason) => reason,
@@ -105,8 +111,21 @@ impl std::fmt::Display for Backend {
     }
 }
 
+/// Why a backend is not there.
+#[cfg(not(all(feature = "ndarray", feature = "wgpu")))]
+fn not_built_in(backend: Backend) -> String {
+    format!("this program was built without the cargo feature `{backend}`")
+}
+
+/// Without the feature there is none.
+#[cfg(not(feature = "wgpu"))]
+fn gpu() -> Result<Device, String> {
+    Err(not_built_in(Backend::Wgpu))
+}
+
 /// The system's first GPU, opened once a process, through one graphics interface: the automatic choice
 /// tries OpenGL too, which complains on a machine without a display.
+#[cfg(feature = "wgpu")]
 fn gpu() -> Result<Device, String> {
     static DEVICE: OnceLock<Result<Device, String>> = OnceLock::new();
     let interface = if cfg!(target_vendor = "apple") {

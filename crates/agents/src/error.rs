@@ -1,5 +1,6 @@
 //! What can go wrong while an agent works.
 
+use crate::backend::BackendError;
 use crate::config::ConfigError;
 
 /// Why an agent could not go on.
@@ -17,9 +18,12 @@ pub enum AgentError {
     /// Saved state that no agent can have had.
     #[error("the saved {0} has numbers that it can't have")]
     Impossible(String),
-    /// A setting that this environment does not allow.
+    /// A setting that is out of its range, or that this environment does not allow.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A backend without a device.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),

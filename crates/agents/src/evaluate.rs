@@ -136,12 +136,11 @@ pub struct MeanCost {
 /// finite or below 0.
 ///
 /// ```
-/// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
+/// # use agents::{PpoConfig, TrainingConfig};
 /// # use envs::{Environments, TaskConfig};
 /// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
-/// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// # let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
-/// # let agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
+/// # let ppo = PpoConfig { rollout_steps: 32, ..PpoConfig::default() };
+/// # let agent = TrainingConfig::new(ppo).agent(task.spec())?;
 /// let evaluation = agents::evaluate(agent.actor(), &task, 3, 1, true)?;
 /// assert_eq!(evaluation.episodes().len(), 3);
 /// // A cart that balances gets 1 a step, and nothing in it counts as success.
@@ -304,12 +303,11 @@ pub struct Recording {
 /// When an observation, a reward or an action is not finite, or a cost is not finite or below 0.
 ///
 /// ```
-/// # use agents::{Agent, AgentConfig, Backend, NetworkConfig, PpoConfig};
+/// # use agents::{PpoConfig, TrainingConfig};
 /// # use envs::{Environments, TaskConfig};
 /// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
-/// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// # let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
-/// # let agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
+/// # let ppo = PpoConfig { rollout_steps: 32, ..PpoConfig::default() };
+/// # let agent = TrainingConfig::new(ppo).agent(task.spec())?;
 /// let recording = agents::record(agent.actor(), &task, 1, 0, true, 1000)?;
 /// let evaluation = agents::evaluate(agent.actor(), &task, 1, 1, true)?;
 /// assert_eq!(recording.end, Some(evaluation.episodes()[0]));

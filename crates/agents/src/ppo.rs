@@ -160,11 +160,11 @@ impl Algorithm for Ppo {
             epochs += 1;
             last_epoch = reports.len();
             for indices in samples.shuffled(&mut shuffling).chunks(config.minibatch_size) {
-                let (policy, critics) = ranks.join(
-                    || policy_gradients.at(actor_adam.params(), indices),
-                    || -> Vec<Gradient> {
+                let (policy, critics) = ranks.pair(
+                    |sums| policy_gradients.summed(actor_adam.params(), indices, sums),
+                    |sums| -> Vec<Gradient> {
                         let critics = value_gradients.iter().zip(&mut critic_adams);
-                        critics.map(|(of, adam)| of.at(adam.params(), indices)).collect()
+                        critics.map(|(of, adam)| of.summed(adam.params(), indices, sums)).collect()
                     },
                 );
                 // The rewards' critic comes first. All parameters of actor and critic are clipped together.

@@ -7,6 +7,12 @@
 //!
 //! One process is a rank among one: there the shares are the whole, and nothing is sent.
 
+mod pair;
+mod sums;
+
+pub use pair::Summing;
+pub(crate) use sums::Sums;
+
 use crate::ops::chunks::{CHUNK, halves_at};
 use crate::threads;
 use serde::Serialize;
@@ -60,15 +66,6 @@ pub struct Traffic {
     pub bytes: u64,
     /// Seconds in which this rank did nothing else.
     pub seconds: f64,
-}
-
-/// Sums over some samples.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sums {
-    /// The gradient of a network.
-    pub gradient: Vec<f32>,
-    /// Figures.
-    pub figures: Vec<f64>,
 }
 
 impl Ranks {
@@ -186,22 +183,24 @@ impl Ranks {
         own.into_iter().map(rows).collect()
     }
 
-    /// Sums over so many samples; `work` gives those of a range of them.
-    pub(crate) fn sum(&self, samples: usize, mut work: impl FnMut(Range<usize>) -> Sums) -> Sums {
-        if self.size() == 1 {
-            return work(0..samples);
-        }
-        let own: Vec<Sums> = self.branches(samples).into_iter().map(&mut work).collect();
+    /// What this rank has to add to sums over so many samples, by its branches; `work` gives the sums of a range
+    /// of samples.
+    fn own(&self, samples: usize, work: &mut dyn FnMut(Range<usize>) -> Sums) -> Vec<Sums> {
+        self.branches(samples).into_iter().map(work).collect()
+    }
+
+    /// Sums over so many samples, several at once: `own` is what this rank has to add to them, by its branches.
+    fn put_together(&self, samples: usize, own: Vec<Vec<Sums>>) -> Vec<Sums> {
         let tree = Tree::new(samples, self.size());
         let (rank, size, workers) = (self.rank(), self.size(), tree.workers);
         if rank >= workers {
-            return Sums::from_bytes(&self.exchange(&[], &[rank % workers]).concat());
+            return sums::from_bytes(&self.exchange(&[], &[rank % workers]).concat());
         }
         let sums = self.complete(&tree, 0..tree.chunks, &mut own.into_iter());
         if let Some(sums) = &sums
             && workers < size
         {
-            let message = sums.to_bytes();
+            let message = sums::to_bytes(sums);
             let idle = (workers..size).filter(|idle| idle % workers == rank);
             self.exchange(&idle.map(|idle| (idle, &message[..])).collect::<Vec<_>>(), &[]);
         }
@@ -214,8 +213,8 @@ impl Ranks {
         &self,
         tree: &Tree,
         node: Range<usize>,
-        own: &mut impl Iterator<Item = Sums>,
-    ) -> Option<Sums> {
+        own: &mut impl Iterator<Item = Vec<Sums>>,
+    ) -> Option<Vec<Sums>> {
         let rank = self.rank();
         let (first, last) = tree.owners(&node);
         if !(first..=last).contains(&rank) {
@@ -235,7 +234,7 @@ impl Ranks {
         // The one of the other side who tells the `index`-th who lacks it.
         let teller =
             |side: usize, index: usize| [left_first, right_first][side] + index % sides[side].len();
-        let messages = known.each_ref().map(|sums| sums.as_ref().map(Sums::to_bytes));
+        let messages = known.each_ref().map(|sums| sums.as_deref().map(sums::to_bytes));
         let (mut to, mut from) = (Vec::new(), Vec::new());
         for (side, lacking) in [1, 0].into_iter().zip(lacking) {
             for (index, other) in lacking.enumerate() {
@@ -250,8 +249,8 @@ impl Ranks {
         }
         let told = self.exchange(&to, &from);
         match known {
-            [Some(left), Some(right)] => Some(left.plus(&right)),
-            [Some(one), None] | [None, Some(one)] => Some(one.plus_bytes(told.first()?)),
+            [Some(left), Some(right)] => Some(sums::plus(left, &right)),
+            [Some(one), None] | [None, Some(one)] => Some(sums::plus_bytes(one, told.first()?)),
             [None, None] => None,
         }
     }
@@ -268,54 +267,6 @@ impl Ranks {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.nanoseconds.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
         received
-    }
-}
-
-impl Sums {
-    fn plus(mut self, other: &Sums) -> Sums {
-        self.gradient.iter_mut().zip(&other.gradient).for_each(|(sum, other)| *sum += other);
-        self.figures.iter_mut().zip(&other.figures).for_each(|(sum, other)| *sum += other);
-        self
-    }
-
-    /// The number of figures, the figures, the gradient.
-    fn to_bytes(&self) -> Vec<u8> {
-        let Sums { gradient, figures } = self;
-        let mut bytes = Vec::with_capacity(8 * (1 + figures.len()) + 4 * gradient.len());
-        bytes.extend((figures.len() as u64).to_le_bytes());
-        bytes.extend(figures.iter().flat_map(|number| number.to_le_bytes()));
-        let start = bytes.len();
-        bytes.resize(start + 4 * gradient.len(), 0);
-        let rows = bytes[start..].as_chunks_mut().0;
-        rows.iter_mut().zip(gradient).for_each(|(row, number)| *row = number.to_le_bytes());
-        bytes
-    }
-
-    /// What [`Sums::to_bytes`] gave: figures and gradient.
-    fn read(bytes: &[u8]) -> (&[[u8; 8]], &[[u8; 4]]) {
-        let (words, _) = bytes.as_chunks::<8>();
-        let count = words.first().map_or(0, |word| u64::from_le_bytes(*word) as usize);
-        (&words[1..=count], bytes[8 * (1 + count)..].as_chunks().0)
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Sums {
-        let (figures, gradient) = Sums::read(bytes);
-        Sums {
-            gradient: gradient.iter().map(|number| f32::from_le_bytes(*number)).collect(),
-            figures: figures.iter().map(|number| f64::from_le_bytes(*number)).collect(),
-        }
-    }
-
-    /// [`Sums::plus`] what was received.
-    fn plus_bytes(mut self, bytes: &[u8]) -> Sums {
-        let (figures, gradient) = Sums::read(bytes);
-        for (sum, other) in self.gradient.iter_mut().zip(gradient) {
-            *sum += f32::from_le_bytes(*other);
-        }
-        for (sum, other) in self.figures.iter_mut().zip(figures) {
-            *sum += f64::from_le_bytes(*other);
-        }
-        self
     }
 }
 
@@ -446,18 +397,20 @@ pub(crate) mod tests {
                 let mut level: Vec<Sums> = chunks.collect();
                 while level.len() > 1 {
                     let pair = |pair: &[Sums]| match pair {
-                        [one, other] => one.clone().plus(other),
+                        [one, other] => {
+                            sums::plus(vec![one.clone()], std::slice::from_ref(other)).remove(0)
+                        }
                         rest => rest[0].clone(),
                     };
                     level = level.chunks(2).map(pair).collect();
                 }
                 level.remove(0)
             };
-            let alone = Ranks::default().sum(samples, work);
+            let alone = Ranks::default().sum(samples, &mut { work });
             assert_eq!(alone.gradient[0], -alone.gradient[1]);
             for size in [2, 3, 4, 5, 7, 8, 16] {
                 for (rank, found) in
-                    among(size, |ranks| ranks.sum(samples, work)).into_iter().enumerate()
+                    among(size, |ranks| ranks.sum(samples, &mut { work })).into_iter().enumerate()
                 {
                     assert_eq!(found, alone, "{samples} samples, rank {rank} of {size}");
                 }

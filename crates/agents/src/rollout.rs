@@ -39,12 +39,11 @@ impl CollectorState {
 /// each acts in environments of its own, and what happened in all of them is gathered after the last step.
 ///
 /// ```
-/// # use agents::{Agent, AgentConfig, Backend, Collector, NetworkConfig, PpoConfig};
+/// # use agents::{Collector, PpoConfig, TrainingConfig};
 /// # use envs::{Environments, TaskConfig, VectorEnv};
 /// # let task = Environments::default().get("cartpole").unwrap().task(&TaskConfig::default())?;
-/// # let config = AgentConfig::new(PpoConfig { rollout_steps: 32, ..PpoConfig::default() });
-/// # let (network, device) = (NetworkConfig::default(), Backend::Flex.open()?);
-/// # let mut agent = Agent::new(&config, &network, false, task.spec(), 1, device)?;
+/// # let ppo = PpoConfig { rollout_steps: 32, ..PpoConfig::default() };
+/// # let mut agent = TrainingConfig::new(ppo).agent(task.spec())?;
 /// let mut collector = Collector::new(VectorEnv::new(&task, 1, 0, 4), &mut agent, false, 1)?;
 /// let episodes = collector.collect(&mut agent)?.len();
 /// let batch = collector.batch(&agent)?;

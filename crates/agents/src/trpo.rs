@@ -26,7 +26,7 @@ use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::{Minibatch, indices_of, parts};
 use crate::ops::{Gradient, PolicyGradients, Surrogate, ValueGradients, standardized};
 use crate::policy::{Actor, Fisher, LOG_STD_METRIC, Policy};
-use crate::ranks::{Ranks, Sums};
+use crate::ranks::{Ranks, Summing, Sums};
 use crate::stakes::Stakes;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
@@ -149,7 +149,7 @@ impl<'a> TrustRegion<'a> {
         numbers: &[f32],
     ) -> Result<Vec<f32>, AgentError> {
         let (of, mut kept, mut failed) = (part.len(), self.fishers.iter().flatten(), None);
-        let Sums { gradient: mut product, .. } = self.ranks.sum(of, |rows| {
+        let Sums { gradient: mut product, .. } = self.ranks.sum(of, &mut |rows| {
             let rows = part.start + rows.start..part.start + rows.end;
             let fisher = kept.next().cloned().unwrap_or_else(|| self.fisher(rows));
             let product = read([fisher.product_by_network(direction, of)]);

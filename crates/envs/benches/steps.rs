@@ -1,6 +1,6 @@
 //! Steps per second of each environment alone, and of a vector of eight with their resets.
 //!
-//! `cargo bench -p envs`
+//! `cargo bench -p backburn-envs`
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -86,6 +86,27 @@ fn arm(bencher: Bencher<'_, '_>, kind: &str) {
     let there = [0.9, -0.4, 0.7, 0.5, -0.8, 0.6, 0.3];
     let back = if kind == "limits" { there } else { there.map(|number: f32| -number) };
     alone(bencher, arm, [Action::Continuous(&there), Action::Continuous(&back)]);
+}
+
+/// Resets of a Panda whose masses, payload, friction and motors each episode draws, as
+/// configs/ppo_panda_torque_random.toml has it, or of one that stays as it is.
+#[divan::bench(args = ["drawn", "fixed"])]
+fn arm_reset(bencher: Bencher<'_, '_>, kind: &str) {
+    let mut parameters =
+        serde_json::json!({ "control": "torque", "gravity_compensation": false, "object": "box" });
+    if kind == "drawn" {
+        parameters["link_mass_scale"] = serde_json::json!({ "uniform": [0.8, 1.2] });
+        parameters["payload"] = serde_json::json!({ "uniform": [0.0, 1.0] });
+        parameters["friction"] = serde_json::json!({ "uniform": [0.0, 2.0] });
+        parameters["motor_strength"] = serde_json::json!({ "uniform": [0.9, 1.0] });
+    }
+    let parameters = parameters.as_object().cloned().unwrap_or_default();
+    let config = TaskConfig { parameters, ..TaskConfig::default() };
+    let Some(Ok(task)) = Environments::default().get("arm").map(|entry| entry.task(&config)) else {
+        return;
+    };
+    let (mut env, mut rng) = (task.make(), envs::stream(1, Stream::Environment(0)));
+    bencher.bench_local(|| env.reset(black_box(&mut rng)));
 }
 
 /// Environment steps through [`VectorEnv`], over all its copies.

@@ -28,8 +28,14 @@ use geometry::{Vector, dot, norm, sub};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The robot where no file is given.
-const PANDA: &str = include_str!("../../../configs/robots/panda.urdf");
+/// Robots that come with the project, in `configs/robots/`: a file's name and what is in it. The first is the one
+/// where no file is given.
+pub const ROBOTS: [(&str, &str); 4] = [
+    ("panda.urdf", include_str!("arm/robots/panda.urdf")),
+    ("ur5.urdf", include_str!("arm/robots/ur5.urdf")),
+    ("xarm7.urdf", include_str!("arm/robots/xarm7.urdf")),
+    ("so101.urdf", include_str!("arm/robots/so101.urdf")),
+];
 
 /// An arm from a URDF file, driven by a motor at each joint, whose tip reaches for an object.
 ///
@@ -93,8 +99,8 @@ impl Arm {
         let is_limited = mechanism.physics().joints.iter().map(|joint| joint.limits.is_some());
         let mut arm = Arm {
             is_free: turns.zip(is_limited).map(|(turns, limited)| turns && !limited).collect(),
-            terms: Vec::new(),
-            costs: Vec::new(),
+            terms: vec![0.0; parameters.reward_terms().count()],
+            costs: vec![0.0; parameters.costs().count()],
             action: vec![0.0; joints],
             object: [0.0; 3],
             robot,
@@ -105,9 +111,6 @@ impl Arm {
             tip,
             home,
         };
-        let spec = arm.spec();
-        arm.terms = vec![0.0; spec.reward_terms.len()];
-        arm.costs = vec![0.0; spec.costs.len()];
         arm.object_must_be_found()?;
         Ok(arm)
     }
@@ -267,7 +270,7 @@ impl Parametric for Arm {
     fn new(parameters: ArmParameters) -> Result<Self, ParameterError> {
         let robot = match &parameters.urdf {
             Some(path) => Robot::read(Path::new(path)),
-            None => Robot::parse(PANDA, "panda.urdf"),
+            None => Robot::parse(ROBOTS[0].1, ROBOTS[0].0),
         };
         let robot =
             robot.map_err(|error| ParameterError::at("urdf", format!("can't be used: {error}")))?;
@@ -286,22 +289,12 @@ impl Parametric for Arm {
 impl Environment for Arm {
     fn spec(&self) -> Spec {
         let weights = &self.parameters;
-        let more = [
-            ("orientation", weights.orientation_weight),
-            ("speed", weights.speed_weight),
-            ("smoothness", weights.smoothness_weight),
-        ];
-        let more = more.iter().filter(|(_, weight)| weight.is_some()).map(|(name, _)| *name);
-        let zone = weights.zone().map(|_| "zone");
-        let speed = weights.joint_speed_limit.map(|_| "speed");
-        let torque = weights.joint_torque_limit.map(|_| "torque");
         let (observation_names, high) = self.observations();
         let low = high.iter().map(|bound| -bound).collect();
-        let own = ["distance", "effort", "grasp"].into_iter();
         Spec {
             reports_success: true,
-            reward_terms: own.chain(more).map(String::from).collect(),
-            costs: zone.into_iter().chain(speed).chain(torque).map(String::from).collect(),
+            reward_terms: weights.reward_terms().map(String::from).collect(),
+            costs: weights.costs().map(String::from).collect(),
             observation_names,
             action_names: self.action_names(),
             step_seconds: Some(f64::from(weights.substeps) * weights.time_step),

@@ -97,6 +97,9 @@ impl Parametric for Budget {
 impl Environment for Budget {
     fn spec(&self) -> Spec {
         Spec {
+            observation_names: ["position [m]", "velocity [m/s]"].map(String::from).to_vec(),
+            action_names: vec!["acceleration [m/s^2]".into()],
+            step_seconds: Some(self.parameters.time_step),
             reward_terms: ["position", "velocity"].map(String::from).to_vec(),
             costs: vec!["energy".into()],
             ..Spec::new(

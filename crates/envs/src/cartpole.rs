@@ -130,6 +130,16 @@ impl Environment for CartPole {
             high: vec![position, f32::INFINITY, angle, f32::INFINITY],
         };
         Spec {
+            observation_names: [
+                "cart position [m]",
+                "cart velocity [m/s]",
+                "pole angle [rad]",
+                "pole angular velocity [rad/s]",
+            ]
+            .map(String::from)
+            .to_vec(),
+            action_names: ["push left", "push right"].map(String::from).to_vec(),
+            step_seconds: Some(self.parameters.time_step),
             costs: self.parameters.track_limit.map(|_| "track".into()).into_iter().collect(),
             ..Spec::new(observation_space, Space::Discrete { n: 2 }, Self::MAX_EPISODE_STEPS)
         }

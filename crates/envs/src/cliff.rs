@@ -86,6 +86,18 @@ impl Cliff {
         }
     }
 
+    /// What each number of an observation is.
+    pub(crate) fn cell_names() -> Vec<String> {
+        let name =
+            |cell: usize| format!("row {} column {}", cell / Self::COLUMNS, cell % Self::COLUMNS);
+        (0..Self::CELLS).map(name).collect()
+    }
+
+    /// What each action is.
+    pub(crate) fn move_names() -> Vec<String> {
+        ["up", "right", "down", "left"].map(String::from).to_vec()
+    }
+
     /// The cell that a move goes to, be it cliff or not; the edges of the grid are walls.
     pub(crate) fn neighbor(cell: usize, action: usize) -> usize {
         let (row, column) = (cell / Self::COLUMNS, cell % Self::COLUMNS);
@@ -167,7 +179,11 @@ impl Environment for Cliff {
     fn spec(&self) -> Spec {
         let observation_space =
             Space::Box { low: vec![0.0; Self::CELLS], high: vec![1.0; Self::CELLS] };
-        Spec::new(observation_space, Space::Discrete { n: 4 }, Self::MAX_EPISODE_STEPS)
+        Spec {
+            observation_names: Self::cell_names(),
+            action_names: Self::move_names(),
+            ..Spec::new(observation_space, Space::Discrete { n: 4 }, Self::MAX_EPISODE_STEPS)
+        }
     }
 
     fn reset(&mut self, _rng: &mut Rng) {

@@ -42,9 +42,10 @@ pub struct Spec {
     /// [`Environment::begin_step`] before the first answer is waited for, and it can fail
     /// ([`Environment::failure`]).
     pub is_elsewhere: bool,
-    /// What each number of an observation is, with its unit; empty where it is not said.
+    /// What each number of an observation is, with its unit in brackets where it has one, as in `velocity [m/s]`;
+    /// empty where it is not said.
     pub observation_names: Vec<String>,
-    /// What each number of a continuous action is, with the unit of 1; empty where it is not said.
+    /// What each number of a continuous action is, with the unit of 1, or each choice; empty where it is not said.
     pub action_names: Vec<String>,
     /// How long a step lasts, s, where time is a notion.
     pub step_seconds: Option<f64>,

@@ -13,10 +13,8 @@ use crate::pendulum::Pendulum;
 use crate::process::{self, ProcessParameters};
 use crate::randomized::Randomized;
 use crate::reach::Reach;
-use crate::task::Maker;
-use crate::task::{Task, TaskConfig};
+use crate::task::{Maker, Task, TaskConfig, maker};
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
 /// One registered environment.
 ///
@@ -139,11 +137,6 @@ impl Entry {
         let (maker, spec) = (self.build)(resolved).map_err(inside)?;
         Task::new(self.name, (table, self.files()), maker, spec, config)
     }
-}
-
-/// Makes copies one by one.
-fn maker(make: impl Fn() -> Box<dyn Environment> + Send + Sync + 'static) -> Maker {
-    Arc::new(move |copies| (0..copies).map(|_| make()).collect())
 }
 
 /// Makes copies of an environment.

@@ -85,6 +85,8 @@ impl Environment for Gusty {
         let observation_space =
             Space::Box { low: vec![0.0; Cliff::CELLS], high: vec![1.0; Cliff::CELLS] };
         Spec {
+            observation_names: Cliff::cell_names(),
+            action_names: Cliff::move_names(),
             costs: vec!["fall".into()],
             ..Spec::new(observation_space, Space::Discrete { n: 4 }, Self::MAX_EPISODE_STEPS)
         }

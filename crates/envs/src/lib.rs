@@ -1,4 +1,5 @@
-//! The environments that Backburn trains on, and the trait to add one.
+#![doc = include_str!("../README.md")]
+//! # Inside
 //!
 //! No tensor library in here: states are `f64`, observations `f32`, randomness an explicit stream.
 //! [`Environment`] is one copy of a task, and its [`Spec`] says what it is. [`Environments`] finds an

@@ -167,6 +167,11 @@ impl Environment for Pendulum {
     fn spec(&self) -> Spec {
         let speed = self.parameters.max_speed as f32;
         Spec {
+            observation_names: ["cos angle", "sin angle", "angular velocity [rad/s]"]
+                .map(String::from)
+                .to_vec(),
+            action_names: vec!["torque [N m]".into()],
+            step_seconds: Some(self.parameters.time_step),
             reward_terms: ["angle", "velocity", "torque"].map(String::from).to_vec(),
             ..Spec::new(
                 Space::Box { low: vec![-1.0, -1.0, -speed], high: vec![1.0, 1.0, speed] },

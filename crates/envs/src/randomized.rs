@@ -262,6 +262,10 @@ impl<E: Parametric> Randomized<E> {
         let merged = Spec {
             observation_space: wider(&self.spec.observation_space, &spec.observation_space),
             action_space: wider(&self.spec.action_space, &spec.action_space),
+            step_seconds: self
+                .spec
+                .step_seconds
+                .filter(|_| self.spec.step_seconds == spec.step_seconds),
             ..self.spec.clone()
         };
         // Names say what the first one is.

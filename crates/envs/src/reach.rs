@@ -407,6 +407,24 @@ impl Environment for Reach {
         let zone = self.parameters.zone().map(|_| "zone".into());
         let speed = self.parameters.joint_speed_limit.map(|_| "speed".into());
         Spec {
+            observation_names: [
+                "cos joint1",
+                "sin joint1",
+                "cos joint2",
+                "sin joint2",
+                "velocity joint1 [rad/s]",
+                "velocity joint2 [rad/s]",
+                "gripper x [m]",
+                "gripper y [m]",
+                "object x [m]",
+                "object y [m]",
+            ]
+            .map(String::from)
+            .to_vec(),
+            action_names: [1, 2]
+                .map(|joint| format!("torque joint{joint} [{} N m]", self.parameters.max_torque))
+                .to_vec(),
+            step_seconds: Some(Self::TIME_STEP * f64::from(Self::SUBSTEPS)),
             reports_success: true,
             costs: zone.into_iter().chain(speed).collect(),
             reward_terms: ["distance", "effort", "grasp"].map(String::from).to_vec(),

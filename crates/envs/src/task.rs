@@ -133,6 +133,11 @@ impl ActionDelay {
 /// Makes so many copies of an environment that was made and checked before.
 pub(crate) type Maker = Arc<dyn Fn(usize) -> Vec<Box<dyn Environment>> + Send + Sync>;
 
+/// Makes copies one by one.
+pub(crate) fn maker(make: impl Fn() -> Box<dyn Environment> + Send + Sync + 'static) -> Maker {
+    Arc::new(move |copies| (0..copies).map(|_| make()).collect())
+}
+
 /// An environment with its parameters and all that holds around it: what is trained on, evaluated and
 /// recorded. It is checked when an [`Entry`](crate::Entry) makes it; making copies can't fail.
 ///
@@ -186,6 +191,8 @@ impl Task {
             spec.max_episode_steps = steps;
         }
         whole("action_repeat", config.action_repeat, 1, MAX_ACTION_REPEAT)?;
+        spec.step_seconds =
+            spec.step_seconds.map(|seconds| seconds * f64::from(config.action_repeat));
         let noise = noise(config.observation_noise.as_ref(), spec.observation_space.width())?;
         let delay = delay(config.action_delay.as_ref())?;
         if let Space::Box { low, high } = &mut spec.observation_space {
@@ -198,6 +205,34 @@ impl Task {
         let is_wrapped = !noise.is_empty() || delay.is_some() || config.action_repeat > 1;
         let wrapping = Wrapping { noise, delay, repeat: config.action_repeat };
         Ok(Task { name, parameters, files, wrapping: is_wrapped.then_some(wrapping), spec, maker })
+    }
+
+    /// The task of environments that a function makes, all of them alike, without parameters and without an
+    /// [`Entry`](crate::Entry).
+    ///
+    /// ```
+    /// use envs::{CartPole, Task, VectorEnv};
+    ///
+    /// let task = Task::from_fn("pole", CartPole::default)?;
+    /// let envs = VectorEnv::new(&task, 1, 0, 8);
+    /// assert_eq!((envs.num_envs(), envs.spec().max_episode_steps), (8, 500));
+    /// # Ok::<(), envs::ParameterError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When a term of its reward or a cost has a name that is none. [`check`](crate::check) finds more.
+    pub fn from_fn<E: Environment + 'static>(
+        name: &'static str,
+        make: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Result<Task, ParameterError> {
+        let spec = make().spec();
+        Task::new(
+            name,
+            Default::default(),
+            maker(move || Box::new(make())),
+            spec,
+            &TaskConfig::default(),
+        )
     }
 
     /// The name of the environment.

@@ -3,17 +3,17 @@
 mod bench;
 pub mod commands;
 mod init;
+mod list;
 
 use crate::experiment::config;
 use crate::experiment::run_dir::Which;
 use crate::registry::Registry;
-use crate::results::export::ExportFormat;
 use crate::results::failures::Thresholds;
 use crate::results::plot::Axis;
 use crate::sweep::Shard;
 use crate::terminal::quoted;
-use agents::Backend;
 use agents::ops::kernel::Level;
+use agents::{Backend, ExportFormat};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
@@ -234,7 +234,7 @@ pub enum Command {
     /// environment's observation in, the environment's action out. The book shows how Python uses it.
     Export {
         /// What kind of file
-        #[arg(long)]
+        #[arg(long, value_parser = export_format())]
         format: ExportFormat,
         /// Write to this file; to policy.safetensors or policy.onnx in the run directory if not given
         #[arg(long, short, value_name = "FILE")]
@@ -552,6 +552,17 @@ pub struct SweepArgs {
     /// Stop with a checkpoint when stdin ends: how a sweep holds on to its runs
     #[arg(long, hide = true)]
     pub until_stdin_ends: bool,
+}
+
+fn export_format() -> impl TypedValueParser<Value = ExportFormat> {
+    let named = |name: String| name.parse::<ExportFormat>();
+    let value = |format: ExportFormat| {
+        PossibleValue::new(format.extension()).help(match format {
+            ExportFormat::Safetensors => "Named tensors, for a few lines of numpy",
+            ExportFormat::Onnx => "A graph that ONNX runtimes execute",
+        })
+    };
+    PossibleValuesParser::new(ExportFormat::ALL.map(value)).try_map(named)
 }
 
 fn backend() -> impl TypedValueParser<Value = Backend> {

@@ -1,8 +1,7 @@
 //! One error for the whole program, with the exit code it leads to.
 
-use crate::experiment::checkpoint::problem::CheckpointError;
 use crate::terminal::command;
-use agents::{AgentError, BackendError};
+use agents::{AgentError, BackendError, CheckpointError};
 use std::path::{Path, PathBuf};
 
 /// Why a command did not end well. `Display` is the whole message for the user.

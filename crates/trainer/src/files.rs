@@ -2,41 +2,16 @@
 
 use crate::error::Error;
 use crate::terminal::quoted;
-use std::fs::{self, File};
-use std::io::Write;
+use agents::files::{TEMPORARY, directory};
+use std::fs;
 use std::path::Path;
 
-/// What names of unfinished files begin with.
-const TEMPORARY: &str = ".tmp-";
-
-/// Writes a file under a temporary name in its directory, brings it to the disk, then renames it:
-/// whatever happens, the name stands for the old content or the new one, whole.
+/// Writes a file whole or not at all ([`agents::files::write_atomically`]).
 ///
 /// # Errors
 /// When the system refuses a step; the old content is still there then.
 pub fn write_atomically(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
-    let directory = directory(path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!("{TEMPORARY}{name}"));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        for part in parts {
-            file.write_all(part)?;
-        }
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        sync_directory(directory)
-    };
-    write().map_err(|error| {
-        // The error that is reported is the first one.
-        let _ = fs::remove_file(&temporary);
-        Error::io("can't be written", path)(error)
-    })
-}
-
-/// Where a file is; a bare name is in the working directory.
-fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+    agents::files::write_atomically(path, parts).map_err(Error::io("can't be written", path))
 }
 
 /// Which of these extensions the file has that a user wants written.
@@ -77,14 +52,6 @@ pub fn write_csv(path: &Path, lines: &[Vec<String>]) -> Result<(), Error> {
         .map_err(std::io::Error::from)
         .and_then(|()| writer.into_inner().map_err(|error| error.into_error()));
     write_atomically(path, &[&bytes.map_err(problem)?])
-}
-
-/// Brings renamed and removed names to the disk, where the system can.
-///
-/// # Errors
-/// When it refuses.
-pub fn sync_directory(directory: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 /// Removes what an ended process left unfinished.

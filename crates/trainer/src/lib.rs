@@ -18,15 +18,11 @@ mod terminal;
 
 pub use error::Error;
 pub use experiment::checkpoint::Checkpoint;
-pub use experiment::checkpoint::problem::{CheckpointError, Problem};
 pub use experiment::config::{
     CheckpointConfig, EnvConfig, EvalConfig, Experiment, Override, Source, init, schema,
 };
-pub use experiment::metrics::{Progress, RecentEpisodes};
 pub use experiment::session::{Session, Trained};
-pub use experiment::train::Iteration;
 pub use registry::Registry;
-pub use results::export::ExportFormat;
 pub use results::plot::front::exact as exact_front;
 pub use sweep::Sweep;
 

@@ -81,7 +81,7 @@ impl Processes {
         let Launched { launcher, size, .. } = launched;
         Err(Error::Usage(format!(
             "{launcher} has started {size} processes, but this program is built without MPI, so each would do the \
-             same; build it with `cargo build --release --features trainer/mpi`, or start it alone"
+             same; build it with `cargo build --release --features backburn-trainer/mpi`, or start it alone"
         )))
     }
 

@@ -102,7 +102,7 @@ fn submit_run(
 ) -> Result<(), Error> {
     if job.nodes.is_some() && !cfg!(feature = "mpi") {
         let message = "--nodes: this program is built without MPI; build it with `cargo build --release \
-                       --features trainer/mpi`";
+                       --features backburn-trainer/mpi`";
         return Err(Error::Usage(message.into()));
     }
     let experiment = Experiment::parse(source, registry)?;

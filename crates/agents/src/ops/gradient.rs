@@ -13,9 +13,9 @@ use crate::error::AgentError;
 use crate::metrics::PolicyMetrics;
 use crate::minibatch::{Minibatch, Target, indices_of, parts};
 use crate::network::Mlp;
-use crate::ranks::{Ranks, Sums};
+use crate::ranks::{Ranks, Summing, Sums};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Slice, Tensor, TensorData, read_sync};
 use flex::{Buffers, PolicyLoss, gather, with_buffers, with_report};
 use std::ops::Range;
@@ -76,6 +76,12 @@ impl PolicyGradients {
     /// The gradient at `params` on the samples with these indices.
     #[must_use]
     pub fn at(&self, params: &Handle, indices: &[i32]) -> Gradient {
+        self.summed(params, indices, &*self.ranks)
+    }
+
+    /// The same; who adds up may be told otherwise.
+    #[must_use]
+    pub fn summed(&self, params: &Handle, indices: &[i32], ranks: &dyn Summing) -> Gradient {
         let [observations, actions, log_probs, outputs, advantages] =
             self.columns.each_ref().map(Handle::read);
         let (gradient, report) = <Dispatch as GradientOps>::policy_gradient(
@@ -90,7 +96,7 @@ impl PolicyGradients {
             &self.network,
             self.terms,
             self.standardize,
-            &self.ranks,
+            ranks,
         );
         Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
     }
@@ -113,7 +119,7 @@ impl PolicyGradients {
             indices,
             &self.network,
             self.terms,
-            &self.ranks,
+            &*self.ranks,
         );
         PolicyMetrics::read(Tensor::from_dispatch(metrics))
     }
@@ -170,6 +176,12 @@ impl ValueGradients {
     /// The gradient at `params` on the samples with these indices.
     #[must_use]
     pub fn at(&self, params: &Handle, indices: &[i32]) -> Gradient {
+        self.summed(params, indices, &*self.ranks)
+    }
+
+    /// The same; who adds up may be told otherwise.
+    #[must_use]
+    pub fn summed(&self, params: &Handle, indices: &[i32], ranks: &dyn Summing) -> Gradient {
         let [observations, returns, values] = self.columns.each_ref().map(Handle::read);
         let (gradient, report) = <Dispatch as GradientOps>::value_gradient(
             params.read(),
@@ -180,7 +192,7 @@ impl ValueGradients {
             &self.network,
             self.clip_range,
             self.coef,
-            &self.ranks,
+            ranks,
         );
         Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
     }
@@ -194,7 +206,7 @@ pub fn together(report: &Handle, other: &Handle) -> Handle {
 }
 
 /// Gradients of minibatches. The default bodies serve every backend.
-#[backend_extension(Flex, NdArray, Cube)]
+#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Cube: cfg(feature = "wgpu"))]
 pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
     /// See [`PolicyGradients::at`].
     #[allow(clippy::too_many_arguments)]
@@ -210,7 +222,7 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: &Mlp,
         terms: LossTerms,
         standardize: bool,
-        ranks: &Ranks,
+        ranks: &dyn Summing,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [mut advantages] = rows_of::<Self, 1>([advantages], indices);
         if standardize && indices.len() > 1 {
@@ -262,7 +274,7 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         indices: &[i32],
         network: &Mlp,
         terms: LossTerms,
-        ranks: &Ranks,
+        ranks: &dyn Summing,
     ) -> FloatTensor<Self> {
         let device = params.device();
         let (_, metrics) = over_ranks::<Self>(ranks, indices.len(), &device, |rows| {
@@ -296,7 +308,7 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: &Mlp,
         clip_range: Option<f64>,
         coef: f64,
-        ranks: &Ranks,
+        ranks: &dyn Summing,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let device = params.device();
         let (gradient, loss) = over_ranks::<Self>(ranks, indices.len(), &device, |rows| {
@@ -339,15 +351,15 @@ fn rows_of<B: Backend, const N: usize>(
 /// A gradient and means over `samples` samples, of which `work` gives those of a range; each rank works on its own.
 /// How many ranks there are may show in the last bits.
 fn over_ranks<B: Backend>(
-    ranks: &Ranks,
+    ranks: &dyn Summing,
     samples: usize,
     device: &B::Device,
     work: impl Fn(Range<usize>) -> (FloatTensor<B>, FloatTensor<B>),
 ) -> (FloatTensor<B>, FloatTensor<B>) {
-    if ranks.size() == 1 {
+    if !ranks.is_shared() {
         return work(0..samples);
     }
-    let sums = ranks.sum(samples, |rows| {
+    let sums = ranks.sum(samples, &mut |rows| {
         let share = rows.len() as f64 / samples as f64;
         let (gradient, means) = work(rows);
         let [gradient, means] = [gradient, means].map(|vector| {
@@ -370,9 +382,11 @@ fn over_ranks<B: Backend>(
     (vector(sums.gradient), vector(figures.collect()))
 }
 
-impl GradientOps for NdArray {}
+#[cfg(feature = "ndarray")]
+impl GradientOps for burn::backend::NdArray {}
 
-impl GradientOps for Cube {}
+#[cfg(feature = "wgpu")]
+impl GradientOps for burn::backend::Cube {}
 
 impl GradientOps for Flex {
     fn policy_gradient(
@@ -387,7 +401,7 @@ impl GradientOps for Flex {
         network: &Mlp,
         terms: LossTerms,
         standardized: bool,
-        ranks: &Ranks,
+        ranks: &dyn Summing,
     ) -> (Array, Array) {
         flex_body!("policy_gradient");
         let loss = PolicyLoss {
@@ -414,7 +428,7 @@ impl GradientOps for Flex {
         indices: &[i32],
         network: &Mlp,
         terms: LossTerms,
-        ranks: &Ranks,
+        ranks: &dyn Summing,
     ) -> Array {
         flex_body!("policy_metrics");
         let loss = PolicyLoss {
@@ -438,11 +452,11 @@ impl GradientOps for Flex {
         network: &Mlp,
         clip_range: Option<f64>,
         coef: f64,
-        ranks: &Ranks,
+        ranks: &dyn Summing,
     ) -> (Array, Array) {
         flex_body!("value_gradient");
         let (params, of) = (numbers_of(params), indices.len());
-        let Sums { gradient, figures } = ranks.sum(of, |rows| {
+        let Sums { gradient, figures } = ranks.sum(of, &mut |rows| {
             with_buffers(|Buffers { columns, pass, .. }| {
                 let [observations, returns, old_values] =
                     gather([observations, returns, old_values], &indices[rows], columns);

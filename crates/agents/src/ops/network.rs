@@ -10,8 +10,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata,
-    backend_extension,
+    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
 };
 use burn::tensor::{Shape, Slice, Tensor};
 
@@ -72,7 +71,12 @@ pub fn jvp(
 }
 
 /// Operations of a network. The default bodies serve every backend.
-#[backend_extension(Flex, NdArray, Cube, Autodiff)]
+#[backend_extension(
+    Flex,
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "wgpu"),
+    Autodiff
+)]
 pub trait NetworkOps: Backend {
     /// See [`forward`].
     fn mlp_forward(
@@ -197,9 +201,11 @@ fn slope<B: Backend>(activation: Activation, results: FloatTensor<B>) -> FloatTe
     }
 }
 
-impl NetworkOps for NdArray {}
+#[cfg(feature = "ndarray")]
+impl NetworkOps for burn::backend::NdArray {}
 
-impl NetworkOps for Cube {}
+#[cfg(feature = "wgpu")]
+impl NetworkOps for burn::backend::Cube {}
 
 impl NetworkOps for Flex {
     fn mlp_forward(observations: Array, params: Array, network: Mlp) -> (Array, Array) {

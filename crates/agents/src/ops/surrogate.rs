@@ -5,7 +5,7 @@ pub(super) mod flex;
 use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use crate::distribution::LN_2PI;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 use flex::Columns;
 
@@ -131,7 +131,7 @@ pub fn surrogate_loss(
 }
 
 /// The loss of a policy. The default body serves every backend.
-#[backend_extension(Flex, NdArray, Cube)]
+#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Cube: cfg(feature = "wgpu"))]
 pub trait SurrogateOps: Backend {
     /// See [`surrogate_loss`].
     #[allow(clippy::too_many_arguments)]
@@ -309,9 +309,11 @@ fn gaussian<B: Backend>(
     (metrics, along_mean * scale, log_std)
 }
 
-impl SurrogateOps for NdArray {}
+#[cfg(feature = "ndarray")]
+impl SurrogateOps for burn::backend::NdArray {}
 
-impl SurrogateOps for Cube {}
+#[cfg(feature = "wgpu")]
+impl SurrogateOps for burn::backend::Cube {}
 
 impl SurrogateOps for Flex {
     fn surrogate_loss(

@@ -3,7 +3,7 @@
 use super::chunks::{Samples, sum};
 use super::tensors::{Array, Expr, contiguous, flex_body, slice_of, tensor_of};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, backend_extension};
+use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 /// What [`value_loss`] gives.
@@ -51,7 +51,7 @@ pub fn value_loss(
 }
 
 /// The loss of a value function. The default body serves every backend.
-#[backend_extension(Flex, NdArray, Cube)]
+#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Cube: cfg(feature = "wgpu"))]
 pub trait ValueOps: Backend {
     /// See [`value_loss`].
     fn value_loss(
@@ -81,9 +81,11 @@ pub trait ValueOps: Backend {
     }
 }
 
-impl ValueOps for NdArray {}
+#[cfg(feature = "ndarray")]
+impl ValueOps for burn::backend::NdArray {}
 
-impl ValueOps for Cube {}
+#[cfg(feature = "wgpu")]
+impl ValueOps for burn::backend::Cube {}
 
 impl ValueOps for Flex {
     fn value_loss(

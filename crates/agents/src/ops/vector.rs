@@ -6,7 +6,7 @@ use super::tensors::{
     Array, Expr, Handle, contiguous, flex_body, keep, numbers_of, slice_of, tensor_of,
 };
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Cube, Dispatch, Flex, NdArray, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Tensor;
 
 /// A column `[n, 1]` shifted to mean 0 and scaled to (sample) standard deviation 1; a single number
@@ -84,7 +84,7 @@ pub fn adam(
 }
 
 /// Operations on vectors and columns. The default bodies serve every backend.
-#[backend_extension(Flex, NdArray, Cube)]
+#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Cube: cfg(feature = "wgpu"))]
 pub trait VectorOps: Backend {
     /// See [`standardized`].
     fn standardized(column: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -134,9 +134,11 @@ pub trait VectorOps: Backend {
     }
 }
 
-impl VectorOps for NdArray {}
+#[cfg(feature = "ndarray")]
+impl VectorOps for burn::backend::NdArray {}
 
-impl VectorOps for Cube {}
+#[cfg(feature = "wgpu")]
+impl VectorOps for burn::backend::Cube {}
 
 impl VectorOps for Flex {
     fn standardized(column: Array) -> Array {

@@ -53,6 +53,14 @@ pub(super) fn home(
     Ok(home.clone())
 }
 
+/// What each joint has to move at home: of the arm as its file has it, for which servos are made.
+fn nominal_inertias(robot: &Robot, physics: &Physics, home: &[f64]) -> Vec<f64> {
+    let nominal = Physics { mass_scale: 1.0, payload: None, ..physics.clone() };
+    let mut nominal = Mechanism::new(robot, nominal);
+    nominal.put(home, &vec![0.0; home.len()]);
+    nominal.mass_matrix().into_iter().step_by(home.len() + 1).collect()
+}
+
 /// The motors, with all that does not depend on an action, and what an action of 1 is: N m, rad in a step
 /// of control, or rad/s, or what these are of joints that slide.
 pub(super) fn motors(
@@ -62,13 +70,7 @@ pub(super) fn motors(
     parameters: &ArmParameters,
 ) -> Result<(Motors, Vec<f64>), ParameterError> {
     let count = home.len();
-    // What the servos are made for: the arm as its file has it.
-    let nominal = Physics { mass_scale: 1.0, payload: None, ..physics.clone() };
-    let mut nominal = Mechanism::new(robot, nominal);
-    nominal.put(home, &vec![0.0; count]);
-    let mass = nominal.mass_matrix();
-    let joints: Vec<&Joint> =
-        nominal.joints().iter().filter_map(|&link| robot.links[link].joint.as_ref()).collect();
+    let joints: Vec<&Joint> = robot.motors().collect();
     let known = |key: &str, given: &Option<PerJoint>, what: &str, of: fn(&Joint) -> Option<f64>| {
         if let Some(given) = given {
             return given.each(key, count);
@@ -84,9 +86,15 @@ pub(super) fn motors(
         };
         joints.iter().map(of).collect()
     };
-    let gain = |key: &str, given: &Option<PerJoint>, factor: f64| match given {
-        Some(given) => given.each(key, count),
-        None => Ok((0..count).map(|joint| factor * mass[joint * (count + 1)]).collect()),
+    let mut inertias = Vec::new();
+    let mut gain = |key: &str, given: &Option<PerJoint>, factor: f64| {
+        if let Some(given) = given {
+            return given.each(key, count);
+        }
+        if inertias.is_empty() {
+            inertias = nominal_inertias(robot, physics, home);
+        }
+        Ok(inertias.iter().map(|inertia| factor * inertia).collect())
     };
 
     let mut motors = Motors::idle(count);

@@ -51,8 +51,6 @@ impl Physics {
     /// Of a robot as its file has it, on Earth.
     #[must_use]
     pub fn of(robot: &Robot, time_step: f64, integrator: Integrator) -> Physics {
-        let motors = robot.links.iter().filter_map(|link| link.joint.as_ref());
-        let motors = motors.filter(|joint| joint.motion != Motion::Fixed && joint.mimic.is_none());
         let of = |joint: &super::robot::Joint| JointPhysics {
             armature: 0.0,
             damping: joint.damping,
@@ -63,7 +61,7 @@ impl Physics {
             gravity: [0.0, 0.0, -9.81],
             time_step,
             integrator,
-            joints: motors.map(of).collect(),
+            joints: robot.motors().map(of).collect(),
             mass_scale: 1.0,
             payload: None,
         }

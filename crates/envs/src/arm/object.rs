@@ -58,6 +58,9 @@ impl Arm {
 
     /// Refuses a region of which every place that is drawn is too low.
     pub(super) fn object_must_be_found(&mut self) -> Result<(), ParameterError> {
+        if self.parameters.object == Region::Box {
+            return Ok(());
+        }
         let before = (self.mechanism.clone(), self.object);
         self.draw_object(&mut stream(0, Stream::Environment(0)));
         let is_found = self.is_high_enough();

@@ -153,6 +153,25 @@ impl ArmParameters {
         Some(([self.zone_x?, self.zone_y?, self.zone_z?], self.zone_radius?))
     }
 
+    /// Names of the reward's terms.
+    pub(super) fn reward_terms(&self) -> impl Iterator<Item = &'static str> {
+        let more = [
+            ("orientation", self.orientation_weight),
+            ("speed", self.speed_weight),
+            ("smoothness", self.smoothness_weight),
+        ];
+        let more = more.into_iter().filter(|(_, weight)| weight.is_some()).map(|(name, _)| name);
+        ["distance", "effort", "grasp"].into_iter().chain(more)
+    }
+
+    /// Names of the costs.
+    pub(super) fn costs(&self) -> impl Iterator<Item = &'static str> {
+        let zone = self.zone().map(|_| "zone");
+        let speed = self.joint_speed_limit.map(|_| "speed");
+        let torque = self.joint_torque_limit.map(|_| "torque");
+        zone.into_iter().chain(speed).chain(torque)
+    }
+
     /// Refuses numbers that do not go together.
     pub(super) fn must_go_together(&self) -> Result<(), ParameterError> {
         if self.orientation_weight.is_some() && norm(self.tip_direction) < 1e-6 {

@@ -19,6 +19,12 @@ impl Robot {
         self.links.iter().position(|link| link.name == name)
     }
 
+    /// The joints that have a motor, in the order of their links.
+    pub fn motors(&self) -> impl Iterator<Item = &Joint> {
+        let joints = self.links.iter().filter_map(|link| link.joint.as_ref());
+        joints.filter(|joint| joint.motion != Motion::Fixed && joint.mimic.is_none())
+    }
+
     /// Whether the link turns on what it hangs on.
     #[must_use]
     pub fn turns(&self, link: usize) -> bool {

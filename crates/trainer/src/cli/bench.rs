@@ -2,12 +2,10 @@
 
 use crate::error::Error;
 use crate::experiment::config::{Experiment, Source};
-use crate::experiment::metrics::Progress;
-use crate::experiment::session::{self, Session};
-use crate::experiment::train::Iteration;
+use crate::experiment::session;
 use crate::terminal::Output;
 use agents::ranks::Traffic;
-use agents::{Agent, Backend, Ranks, Threads};
+use agents::{Agent, Backend, Iteration, Progress, Ranks, Threads, Training, TrainingConfig};
 use envs::{Space, Task, VectorEnv};
 use serde::Serialize;
 use std::num::NonZeroUsize;
@@ -100,7 +98,8 @@ pub fn bench(
 ) -> Result<(), Error> {
     // Other ranks may have other devices.
     let only = only.or((ranks.size() > 1).then_some(experiment.backend));
-    let steps = experiment.steps_per_iteration() as f64;
+    let config = experiment.training(ranks);
+    let steps = config.steps_per_iteration() as f64;
     output.text(|| {
         format!(
             "{} on {}, {steps} steps in an iteration; environment steps a second, medians\n",
@@ -124,16 +123,15 @@ pub fn bench(
             backends.push(OnBackend { name, acting, update, training, talk: None });
             continue;
         }
-        let mut agent = session::agent(experiment, task, source, backend)?;
-        agent.set_threads(Threads::new(threads));
-        agent.set_ranks(Arc::clone(ranks));
-        let mut session = Session::new(experiment.clone(), task.clone(), agent)?;
+        let config = TrainingConfig { backend, ..config.clone() };
+        let mut training = config.build(task).map_err(|error| session::unfit(error, source))?;
+        training.agent.set_threads(Threads::new(threads));
         let (mut acting, mut updates) = (Vec::new(), Vec::new());
         // The first iteration warms up: buffers, caches, a GPU's kernels.
-        iterate(&mut session)?;
+        iterate(&mut training)?;
         let (started, before) = (Instant::now(), ranks.traffic());
         while ranks.from_first(acting.len() < RUNS || started.elapsed() < TIME) {
-            let Iteration { acting_seconds, update_seconds, .. } = iterate(&mut session)?;
+            let Iteration { acting_seconds, update_seconds, .. } = iterate(&mut training)?;
             acting.push(acting_seconds);
             updates.push(update_seconds);
         }
@@ -150,7 +148,7 @@ pub fn bench(
     output.json(&Throughput {
         algorithm: experiment.agent.name(),
         environment: task.name(),
-        steps_per_iteration: experiment.steps_per_iteration(),
+        steps_per_iteration: config.steps_per_iteration(),
         environments,
         backends,
     });
@@ -161,7 +159,7 @@ pub fn bench(
 /// no other is to be had.
 #[must_use]
 pub fn hint(experiment: &Experiment, agent: &Agent) -> Option<String> {
-    let batch = experiment.steps_per_iteration() as usize;
+    let batch = (experiment.env.num_envs * experiment.agent.rollout().steps) as usize;
     let samples = experiment.agent.gradient_samples(batch) as f64;
     // Forward once, backward twice; a multiplication and an addition for each weight.
     let is_large = 6.0 * agent.num_params() as f64 * samples >= WORTH_A_GPU;
@@ -192,9 +190,9 @@ fn is_software(device: &str) -> bool {
 }
 
 /// An iteration with the settings of the first one, however many there have been.
-fn iterate(session: &mut Session) -> Result<Iteration, Error> {
-    session.progress = Progress::default();
-    session.iterate().map_err(Error::Agent)
+fn iterate(training: &mut Training) -> Result<Iteration, Error> {
+    training.progress = Progress::default();
+    training.iterate().map_err(Error::Agent)
 }
 
 /// Steps per second of the environments alone, always with the same action.

@@ -2,6 +2,7 @@
 
 use crate::cli::bench::{bench, hint};
 use crate::cli::init;
+use crate::cli::list::list;
 use crate::cli::{Command, ConfigArgs, CurveArgs, PlayArgs, ResultArgs, SweepArgs};
 use crate::error::Error;
 use crate::experiment::config::{Experiment, Override, Source, did_you_mean};
@@ -24,11 +25,10 @@ use crate::submit::submit;
 use crate::sweep::{self, Cores, Sweep};
 use crate::terminal::{self, Output, say};
 use agents::Backend;
-use envs::{Effort, Finding, Space, Stream, Task, TaskConfig, stream};
+use envs::{Effort, Finding, TaskConfig};
 use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// Does what the command line asks for.
 ///
@@ -198,9 +198,14 @@ fn run(
     }
     let session = Session::begin_among(processes.ranks(), experiment, source, registry)?;
     // One in another process is started by the training, and is checked when that is asked for.
-    if processes.is_first() && !session.task.spec().is_elsewhere {
-        for Finding { problem, cure, .. } in envs::check(&session.task, Effort::Short, None) {
-            terminal::warn(&format!("env.name: {}: {problem}; {cure}", session.task.name()));
+    if processes.is_first() && !session.training.task.spec().is_elsewhere {
+        for Finding { problem, cure, .. } in
+            envs::check(&session.training.task, Effort::Short, None)
+        {
+            terminal::warn(&format!(
+                "env.name: {}: {problem}; {cure}",
+                session.training.task.name()
+            ));
         }
     }
     let eval = &session.experiment.eval;
@@ -211,7 +216,7 @@ fn run(
         terminal::warn("eval.stop_at: there is no evaluation on the way; give eval.every_steps");
     }
     if !control.output.quiet
-        && let Some(hint) = hint(&session.experiment, &session.agent)
+        && let Some(hint) = hint(&session.experiment, &session.training.agent)
     {
         terminal::hint(&hint);
     }
@@ -243,7 +248,7 @@ fn eval(
         Trained::load_among(ranks, &RunDir::at(policy.run), policy.checkpoint, registry)?;
     processes.must_agree(&experiment.to_toml()?)?;
     let seed = seed.unwrap_or(experiment.seed);
-    let greedy = actions.are_greedy().unwrap_or(experiment.evaluates_greedily());
+    let greedy = actions.are_greedy().unwrap_or(experiment.agent.evaluates_greedily());
     let episodes = episodes.map_or(experiment.eval.episodes, |episodes| episodes as usize);
     let evaluation = agents::evaluate_among(ranks, agent.actor(), &task, episodes, seed, greedy);
     let evaluation = evaluation.map_err(Error::Agent)?;
@@ -270,7 +275,7 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
     let experiment = Experiment::parse(source, registry)?;
     let task = session::task(&experiment, registry)?;
     // Whether settings fit the environment does not depend on the backend.
-    let mut agent = session::blank_agent(&experiment, &task, source, Backend::Flex)?;
+    let mut agent = session::actor(&experiment, &task, source)?;
     session::warm_start(&mut agent, &experiment, &task, source)?;
     let toml = experiment.to_toml()?;
     output.result(&experiment, || toml);
@@ -399,138 +404,5 @@ fn draw(
             say(&format!("wrote {}\n", written.join(", ")));
             Ok(())
         }
-    }
-}
-
-/// What can be chosen, for scripts.
-#[derive(Serialize)]
-struct List {
-    environments: Vec<EnvironmentChoice>,
-    algorithms: Vec<Choice>,
-    backends: Vec<Devices>,
-}
-
-/// An environment, and what it is with its defaults.
-#[derive(Serialize)]
-struct EnvironmentChoice {
-    name: &'static str,
-    description: &'static str,
-    /// `null` where a parameter must be given.
-    #[serde(flatten)]
-    defaults: Option<EnvironmentDefaults>,
-}
-
-#[derive(Serialize)]
-struct EnvironmentDefaults {
-    /// Numbers.
-    observation: usize,
-    /// Numbers, or how many choices there are.
-    action: String,
-    max_episode_steps: u32,
-    /// Of a random step.
-    nanoseconds_per_step: f64,
-    parameters: serde_json::Map<String, serde_json::Value>,
-}
-
-#[derive(Serialize)]
-struct Choice {
-    name: &'static str,
-    description: &'static str,
-}
-
-#[derive(Serialize)]
-struct Devices {
-    name: &'static str,
-    devices: Vec<String>,
-}
-
-fn list(registry: &Registry, output: Output) {
-    let choice = |(name, description)| Choice { name, description };
-    let environments = registry.environments.entries().iter().map(|entry| {
-        let task = entry.task(&TaskConfig::default()).ok();
-        let defaults = task.map(|task| EnvironmentDefaults {
-            observation: task.spec().observation_space.width(),
-            action: match &task.spec().action_space {
-                Space::Discrete { n } => format!("one of {n}"),
-                Space::Box { low, .. } => terminal::count(low.len(), "number"),
-            },
-            max_episode_steps: task.spec().max_episode_steps,
-            nanoseconds_per_step: nanoseconds_per_step(&task),
-            parameters: task.parameters().clone(),
-        });
-        EnvironmentChoice { name: entry.name, description: entry.description, defaults }
-    });
-    let algorithms = registry.algorithms.all().iter().map(|one| (one.name, one.description));
-    let backends = Backend::ALL.into_iter();
-    let list = List {
-        environments: environments.collect(),
-        algorithms: algorithms.map(choice).collect(),
-        backends: backends
-            .map(|backend| Devices { name: backend.name(), devices: backend.devices() })
-            .collect(),
-    };
-    output.result(&list, || list.table());
-}
-
-/// Nanoseconds that a step with a random action takes here, resets and the observation included.
-fn nanoseconds_per_step(task: &Task) -> f64 {
-    /// Enough to be measured: some milliseconds.
-    const TIME: Duration = Duration::from_millis(5);
-    let spec = task.spec();
-    let mut environment = task.make();
-    let mut rng = stream(1, Stream::Environment(0));
-    let mut observation = vec![0.0; spec.observation_space.width()];
-    let mut numbers = vec![0.0; spec.action_space.width()];
-    let (begun, mut steps) = (Instant::now(), 0_u32);
-    while begun.elapsed() < TIME {
-        environment.reset(&mut rng);
-        for _ in 0..spec.max_episode_steps.min(100) {
-            spec.action_space.sample(&mut rng, &mut numbers);
-            let step = environment.step(spec.action_space.action(&numbers), &mut rng);
-            environment.observe(&mut observation);
-            steps += 1;
-            if step.terminated || step.truncated {
-                break;
-            }
-        }
-    }
-    begun.elapsed().as_nanos() as f64 / f64::from(steps)
-}
-
-impl List {
-    fn table(&self) -> String {
-        let choices = |choices: &[Choice]| -> String {
-            let line = |one: &Choice| format!("  {:<10} {}\n", one.name, one.description);
-            choices.iter().map(line).collect()
-        };
-        let backends = self.backends.iter().map(|Devices { name, devices }| {
-            let devices =
-                if devices.is_empty() { "no device found".to_owned() } else { devices.join("; ") };
-            format!("  {name:<10} {devices}\n")
-        });
-        let environments = self.environments.iter().map(|one| {
-            let name = format!("  {:<10} {}\n", one.name, one.description);
-            let Some(has) = &one.defaults else { return name };
-            let parameters = has.parameters.iter().map(|(name, value)| format!("{name} {value}"));
-            let parameters: Vec<String> = parameters.collect();
-            let parameters = match parameters.is_empty() {
-                true => String::new(),
-                false => format!("             {}\n", parameters.join(", ")),
-            };
-            format!(
-                "{name}             observation: {}; action: {}; {} steps an episode, {:.0} ns a step\n\
-                 {parameters}",
-                terminal::count(has.observation, "number"),
-                has.action,
-                has.max_episode_steps,
-                has.nanoseconds_per_step
-            )
-        });
-        let environments: String = environments.collect();
-        format!(
-            "environments\n{environments}algorithms\n{}backends\n{}",
-            choices(&self.algorithms),
-            backends.collect::<String>()
-        )
     }
 }

@@ -12,20 +12,20 @@ use std::path::{Path, PathBuf};
 
 /// The tuned configurations of the built-in environments, by algorithm and environment.
 const TUNED: [(&str, &str, &str); 14] = [
-    ("ppo", "cartpole", include_str!("../../../../configs/ppo_cartpole.toml")),
-    ("ppo", "pendulum", include_str!("../../../../configs/ppo_pendulum.toml")),
-    ("ppo", "reach", include_str!("../../../../configs/ppo_reach.toml")),
-    ("ppo", "cliff", include_str!("../../../../configs/ppo_cliff.toml")),
-    ("ppo", "gusty", include_str!("../../../../configs/ppo_gusty.toml")),
-    ("ppo", "budget", include_str!("../../../../configs/ppo_budget.toml")),
-    ("trpo", "cartpole", include_str!("../../../../configs/trpo_cartpole.toml")),
-    ("trpo", "pendulum", include_str!("../../../../configs/trpo_pendulum.toml")),
-    ("trpo", "reach", include_str!("../../../../configs/trpo_reach.toml")),
-    ("trpo", "cliff", include_str!("../../../../configs/trpo_cliff.toml")),
-    ("trpo", "gusty", include_str!("../../../../configs/trpo_gusty.toml")),
-    ("trpo", "budget", include_str!("../../../../configs/trpo_budget.toml")),
-    ("cpo", "gusty", include_str!("../../../../configs/cpo_gusty.toml")),
-    ("cpo", "budget", include_str!("../../../../configs/cpo_budget.toml")),
+    ("ppo", "cartpole", include_str!("../../configs/ppo_cartpole.toml")),
+    ("ppo", "pendulum", include_str!("../../configs/ppo_pendulum.toml")),
+    ("ppo", "reach", include_str!("../../configs/ppo_reach.toml")),
+    ("ppo", "cliff", include_str!("../../configs/ppo_cliff.toml")),
+    ("ppo", "gusty", include_str!("../../configs/ppo_gusty.toml")),
+    ("ppo", "budget", include_str!("../../configs/ppo_budget.toml")),
+    ("trpo", "cartpole", include_str!("../../configs/trpo_cartpole.toml")),
+    ("trpo", "pendulum", include_str!("../../configs/trpo_pendulum.toml")),
+    ("trpo", "reach", include_str!("../../configs/trpo_reach.toml")),
+    ("trpo", "cliff", include_str!("../../configs/trpo_cliff.toml")),
+    ("trpo", "gusty", include_str!("../../configs/trpo_gusty.toml")),
+    ("trpo", "budget", include_str!("../../configs/trpo_budget.toml")),
+    ("cpo", "gusty", include_str!("../../configs/cpo_gusty.toml")),
+    ("cpo", "budget", include_str!("../../configs/cpo_budget.toml")),
 ];
 
 /// Writes a configuration to start from.

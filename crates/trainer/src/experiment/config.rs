@@ -204,7 +204,7 @@ mod tests {
         assert_eq!((experiment.seed, experiment.total_steps), (1, 100_000));
         assert_eq!((experiment.eval.episodes, experiment.eval.every_steps), (100, 0));
         assert_eq!((experiment.checkpoint.every_steps, experiment.checkpoint.keep), (10_000, 3));
-        assert_eq!(experiment.iterations(), 100_000 / (8 * 128));
+        assert_eq!(experiment.whole_steps(), 100_000 / (8 * 128) * 8 * 128);
     }
 
     #[test]

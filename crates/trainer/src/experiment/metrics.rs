@@ -5,28 +5,9 @@ pub mod progress;
 pub mod tensorboard;
 
 use crate::error::Error;
-use agents::{Evaluation, Metrics, cost_metric};
-use envs::{Episode, Spec};
+use agents::{Evaluation, Metrics, Training, cost_metric};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::VecDeque;
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Finished iterations; `metrics.csv` has a row for each.
-    pub iterations: u64,
-    /// Environment steps.
-    pub steps: u64,
-    /// Seconds spent in rollouts and updates.
-    pub training_seconds: f64,
-    /// Seconds spent altogether, in all processes that worked on the run.
-    pub elapsed_seconds: f64,
-    /// Best mean return of an evaluation so far.
-    pub best_return: Option<f64>,
-    /// What ended it before its last step.
-    pub ended_by: Option<EndedBy>,
-}
 
 /// What ends a run before its last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,71 +33,6 @@ impl EndedBy {
     }
 }
 
-/// Episodes that the rolling means look back on, as in Stable-Baselines3.
-const WINDOW: usize = 100;
-
-/// The last finished training episodes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RecentEpisodes {
-    episodes: VecDeque<Finished>,
-}
-
-/// What is remembered of an episode.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Finished {
-    episode_return: f64,
-    length: u32,
-    success: Option<bool>,
-    /// By the names of the environment's costs.
-    costs: Vec<f64>,
-}
-
-impl RecentEpisodes {
-    /// Adds finished episodes and what they cost, `[episode][cost]`; the oldest drop out.
-    pub fn extend(&mut self, episodes: &[Episode], costs: &[f64]) {
-        let width = costs.len() / episodes.len().max(1);
-        for (index, &Episode { episode_return, length, success }) in episodes.iter().enumerate() {
-            if self.episodes.len() == WINDOW {
-                self.episodes.pop_front();
-            }
-            let costs = costs[index * width..(index + 1) * width].to_vec();
-            self.episodes.push_back(Finished { episode_return, length, success, costs });
-        }
-    }
-
-    /// Whether a run can have had them: finite, and no more than are looked back on.
-    #[must_use]
-    pub fn is_possible(&self) -> bool {
-        let is_finite = |episode: &Finished| {
-            episode.costs.iter().chain([&episode.episode_return]).all(|number| number.is_finite())
-        };
-        self.episodes.len() <= WINDOW && self.episodes.iter().all(is_finite)
-    }
-
-    fn mean(&self, number: impl Fn(&Finished) -> f64) -> Option<f64> {
-        let count = self.episodes.len();
-        (count > 0).then(|| self.episodes.iter().map(number).sum::<f64>() / count as f64)
-    }
-
-    /// Mean undiscounted return; `None` before the first episode has ended.
-    #[must_use]
-    pub fn mean_return(&self) -> Option<f64> {
-        self.mean(|episode| episode.episode_return)
-    }
-
-    fn mean_length(&self) -> Option<f64> {
-        self.mean(|episode| f64::from(episode.length))
-    }
-
-    fn success_rate(&self) -> Option<f64> {
-        self.mean(|episode| if episode.success == Some(true) { 1.0 } else { 0.0 })
-    }
-
-    fn mean_cost(&self, index: usize) -> Option<f64> {
-        self.mean(|episode| episode.costs[index])
-    }
-}
-
 /// An iteration's metrics by the names that TensorBoard users know from Stable-Baselines3.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -127,17 +43,17 @@ pub struct Record {
 }
 
 impl Record {
-    /// Puts together what one iteration brought: `reward_terms` in its rollout, `update` in its update.
+    /// Puts together what one iteration brought, after so many seconds altogether.
     #[must_use]
-    pub fn new<'a>(
-        progress: &Progress,
-        recent: &RecentEpisodes,
-        spec: &Spec,
-        reward_terms: impl Iterator<Item = (&'a str, f64)>,
+    pub fn new(
+        training: &Training,
+        elapsed_seconds: f64,
         update: &Metrics,
         evaluation: Option<&Evaluation>,
     ) -> Record {
-        let fps = progress.steps as f64 / progress.training_seconds;
+        let Training { progress, recent, .. } = training;
+        let (spec, reward_terms) = (training.task.spec(), training.collector.reward_terms());
+        let fps = progress.steps as f64 / progress.seconds;
         let success = |rate| spec.reports_success.then_some(rate);
         let costs = |metric: &'static str| {
             let name = move |cost: &String| cost_metric(metric, cost, spec.costs.len());
@@ -146,7 +62,7 @@ impl Record {
         let time = [
             ("time/total_timesteps", Some(progress.steps as f64)),
             ("time/iterations", Some(progress.iterations as f64)),
-            ("time/time_elapsed", Some(progress.elapsed_seconds)),
+            ("time/time_elapsed", Some(elapsed_seconds)),
             ("time/fps", Some(fps)),
         ];
         let rollout = [

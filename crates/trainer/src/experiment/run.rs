@@ -59,8 +59,8 @@ pub fn start(
     control: Control,
 ) -> Result<(), Error> {
     let run = RunDir::at(directory);
-    let is_first = session.agent.ranks().rank() == 0;
-    let create = || run.create(&session.experiment, &session.task, overwrite);
+    let is_first = session.training.agent.ranks().rank() == 0;
+    let create = || run.create(&session.experiment, &session.training.task, overwrite);
     let _lock = is_first.then(create).transpose()?;
     finish(session, &run, control)
 }
@@ -112,12 +112,12 @@ pub fn resume(
     let (experiment, source) = session::configuration(ranks, &run, changes, registry)?;
     processes.must_agree(&experiment.to_toml()?)?;
     let mut session = Session::resume(ranks, &run, &before, experiment, &source, registry)?;
-    let steps = session.progress.steps;
+    let steps = session.training.progress.steps;
     let record = || run.record_changes(&before, &session.experiment, steps);
     let is_changed = is_first.then(record).transpose()?;
     if ranks.from_first(is_changed) == Some(true) {
         // What has ended it may no longer hold.
-        session.progress.ended_by = None;
+        session.ended_by = None;
     }
     if is_first {
         run.remove_old(steps, session.experiment.checkpoint.keep)?;
@@ -144,8 +144,8 @@ pub fn resume(
 
 /// Trains to the end and writes the summary.
 fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Error> {
-    session.agent.set_threads(Threads::new(control.threads));
-    if session.agent.ranks().rank() > 0 {
+    session.training.agent.set_threads(Threads::new(control.threads));
+    if session.training.agent.ranks().rank() > 0 {
         // Rank 0 has the files, and says what is to be said.
         return train(&mut session, None, &mut [], &Interrupt::listen_silently()).map(drop);
     }
@@ -154,7 +154,7 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
         interrupt.listen_to_stdin();
     }
     run.remove_summary()?;
-    let progress = session.progress;
+    let progress = session.training.progress;
     let mut sinks: Vec<Box<dyn Sink>> =
         vec![Box::new(CsvSink::open(&run.metrics(), progress.iterations)?)];
     if !session.is_finished() {

@@ -3,13 +3,14 @@
 use crate::error::Error;
 use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
-use crate::experiment::checkpoint::problem::Problem;
 use crate::experiment::config::Experiment;
 use crate::experiment::lock::Lock;
 use crate::experiment::metrics::tensorboard;
 use crate::files;
 use crate::submit;
 use crate::terminal::{command, warn};
+use agents::ExportFormat;
+use agents::checkpoint::Problem;
 use envs::Task;
 use std::fs;
 use std::io::ErrorKind;
@@ -41,9 +42,6 @@ impl FromStr for Which {
         }
     }
 }
-
-/// What names of exported policies end in.
-pub const POLICIES: [&str; 2] = ["safetensors", "onnx"];
 
 /// A run directory. Names in it are fixed: other tools read it.
 #[derive(Clone, Debug)]
@@ -270,14 +268,14 @@ impl RunDir {
             return Ok(());
         }
         fs::remove_file(&path)
-            .and_then(|()| files::sync_directory(&self.path))
+            .and_then(|()| agents::files::sync_directory(&self.path))
             .map_err(Error::io("can't be removed", &path))
     }
 
     /// Whether a run leaves a file or directory of this name.
     fn is_own(&self, name: &str) -> bool {
         let fixed = [self.config(), self.changes(), self.metrics(), self.summary()];
-        let policies = POLICIES.map(|extension| self.policy(extension));
+        let policies = ExportFormat::ALL.map(|format| self.policy(format.extension()));
         let path = self.path.join(name);
         fixed.contains(&path)
             || policies.contains(&path)
@@ -311,7 +309,7 @@ impl RunDir {
     /// # Errors
     /// When it can't be written.
     pub fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf, Error> {
-        let steps = checkpoint.progress.steps;
+        let steps = checkpoint.training.progress.steps;
         let saved = self.step(steps);
         checkpoint.write(&saved)?;
         self.remove_old(steps, keep)?;

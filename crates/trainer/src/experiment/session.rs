@@ -3,18 +3,18 @@
 use crate::error::Error;
 use crate::experiment::changes;
 use crate::experiment::checkpoint::Checkpoint;
-use crate::experiment::checkpoint::problem::{CheckpointError, Problem};
 use crate::experiment::config::{Experiment, Override, Source, WarmStart};
 use crate::experiment::fingerprint::Fingerprint;
-use crate::experiment::metrics::{EndedBy, Progress, RecentEpisodes};
+use crate::experiment::metrics::EndedBy;
 use crate::experiment::run_dir::{RunDir, Which};
 use crate::registry::Registry;
 use crate::terminal::{self, command, warn};
+use agents::checkpoint::{CheckpointError, Problem};
 use agents::policy::Policy;
 use agents::{
-    Agent, AgentError, Backend, Collector, Evaluation, Ranks, cost_indices, evaluate_among,
+    Agent, AgentError, Backend, Evaluation, Ranks, Training, TrainingConfig, cost_indices,
 };
-use envs::{RunningMeanStd, Spec, Task, VectorEnv};
+use envs::{RunningMeanStd, Spec, Task};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,16 +22,14 @@ use std::sync::Arc;
 pub struct Session {
     /// What is to be done.
     pub experiment: Experiment,
-    /// The environment with all that holds around it.
-    pub task: Task,
-    /// Actor and critic.
-    pub agent: Agent,
-    /// The training environments.
-    pub collector: Collector,
-    /// How far the run is.
-    pub progress: Progress,
-    /// The last finished episodes.
-    pub recent: RecentEpisodes,
+    /// Agent and environments, and how far they are.
+    pub training: Training,
+    /// Seconds spent altogether, in all processes that worked on the run.
+    pub elapsed_seconds: f64,
+    /// Best score of an evaluation so far.
+    pub best_return: Option<f64>,
+    /// What ended the run before its last step.
+    pub ended_by: Option<EndedBy>,
     /// The last checkpoint known to be good.
     pub saved: Option<PathBuf>,
     fingerprint: Fingerprint,
@@ -60,12 +58,13 @@ impl Session {
         registry: &Registry,
     ) -> Result<Session, Error> {
         let task = task(&experiment, registry)?;
-        let mut agent = agent(&experiment, &task, source, experiment.backend)?;
-        agent.set_ranks(Arc::clone(ranks));
+        let config = experiment.training(ranks);
+        let mut agent = config.agent(task.spec()).map_err(|error| unfit(error, source))?;
         let rewards = warm_start(&mut agent, &experiment, &task, source)?;
-        let mut session = Session::new(experiment, task, agent)?;
+        let training = Training::new(config, task, agent).map_err(Error::Agent)?;
+        let mut session = Session::new(experiment, training)?;
         if let Some(rewards) = rewards {
-            session.collector.set_reward_statistics(rewards);
+            session.training.collector.set_reward_statistics(rewards);
         }
         Ok(session)
     }
@@ -89,7 +88,7 @@ impl Session {
         };
         let task = task(&experiment, registry)?;
         must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
-        let steps = checkpoint.progress.steps;
+        let steps = checkpoint.training.progress.steps;
         let changes = match ranks.rank() {
             0 => changes::read(&run.changes())?,
             _ => Vec::new(),
@@ -106,76 +105,34 @@ impl Session {
                 command("resume", run.path())
             )));
         }
-        let mut agent = blank_agent(&experiment, &task, source, experiment.backend)?;
-        agent.set_ranks(Arc::clone(ranks));
-        let mut session = Session::new(experiment, task, agent)?;
-        session.restore(path, checkpoint)?;
-        Ok(session)
-    }
-
-    /// A run at its beginning with an agent of [`agent`].
-    ///
-    /// # Errors
-    /// When there are more ranks than environments, or an environment's first observation is not finite.
-    pub(crate) fn new(
-        experiment: Experiment,
-        task: Task,
-        mut agent: Agent,
-    ) -> Result<Session, Error> {
-        let Experiment { seed, env, .. } = &experiment;
-        let ranks = agent.ranks();
-        if ranks.size() > env.num_envs {
-            return Err(Error::Usage(format!(
-                "env.num_envs: {} environments are too few for {} ranks, which each act in some of their own; start \
-                 fewer, or raise it",
-                env.num_envs,
-                ranks.size()
-            )));
-        }
-        let own = ranks.share(env.num_envs);
-        let envs = VectorEnv::new(&task, *seed, own.start as u32, own.len());
-        let collector =
-            Collector::new(envs, &mut agent, env.normalize_rewards, *seed).map_err(Error::Agent)?;
-        Ok(Session {
-            fingerprint: Fingerprint::new(&experiment, &task)?,
-            experiment,
-            task,
-            agent,
-            collector,
-            progress: Progress::default(),
-            recent: RecentEpisodes::default(),
-            saved: None,
-        })
-    }
-
-    /// Goes on from a checkpoint of this run.
-    ///
-    /// # Errors
-    /// When its numbers don't fit.
-    fn restore(&mut self, path: PathBuf, checkpoint: Checkpoint) -> Result<(), Error> {
-        let progress = checkpoint.progress;
-        let steps = self.experiment.steps_per_iteration();
-        if progress.iterations.checked_mul(steps) != Some(progress.steps) {
-            let message = format!(
-                "it counts {} steps in {} iterations, which are not of {steps} steps each \
-                 (env.num_envs x agent.rollout_steps)",
-                progress.steps, progress.iterations
-            );
-            return Err(Problem::Mismatch(message).of(&path).into());
-        }
-        self.agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
-        self.collector.set_state(checkpoint.collector).map_err(|error| foreign(error, &path))?;
-        if !self.task.spec().saves_state {
-            self.collector.take_new_episodes(&self.agent);
+        let Checkpoint { training, elapsed_seconds, best_return, ended_by, .. } = checkpoint;
+        let config = experiment.training(ranks);
+        let training = config.resume(&task, training).map_err(|error| match error {
+            AgentError::Mismatch(_) | AgentError::Impossible(_) => {
+                Problem::from(error).of(&path).into()
+            }
+            other => unfit(other, source),
+        })?;
+        if !task.spec().saves_state {
             terminal::hint(
                 "the environment's state can't be saved: the run goes on with new episodes, and not \
                  as if it had not stopped",
             );
         }
-        self.progress = progress;
-        self.recent = checkpoint.recent;
-        self.saved = Some(path);
-        Ok(())
+        let session = Session::new(experiment, training)?;
+        Ok(Session { elapsed_seconds, best_return, ended_by, saved: Some(path), ..session })
+    }
+
+    fn new(experiment: Experiment, training: Training) -> Result<Session, Error> {
+        Ok(Session {
+            fingerprint: Fingerprint::new(&experiment, &training.task)?,
+            experiment,
+            training,
+            elapsed_seconds: 0.0,
+            best_return: None,
+            ended_by: None,
+            saved: None,
+        })
     }
 
     /// A copy of everything that goes on changing, of which ranks that train together have parts: all of them ask
@@ -184,20 +141,19 @@ impl Session {
     /// # Errors
     /// When the algorithm's state can't be written down, or the environments' can't be had.
     pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        let checkpoint = Checkpoint {
+        Ok(Checkpoint {
             fingerprint: self.fingerprint.clone(),
-            agent: self.agent.state().map_err(Error::Agent)?,
-            collector: self.collector.state(),
-            progress: self.progress,
-            recent: self.recent.clone(),
-        };
-        self.collector.failure().map_or(Ok(checkpoint), |failure| Err(Error::Agent(failure)))
+            training: self.training.state().map_err(Error::Agent)?,
+            elapsed_seconds: self.elapsed_seconds,
+            best_return: self.best_return,
+            ended_by: self.ended_by,
+        })
     }
 
     /// Whether the last iteration is done.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.progress.iterations >= self.experiment.iterations() || self.progress.ended_by.is_some()
+        self.training.is_finished() || self.ended_by.is_some()
     }
 
     /// What this evaluation ends the run by, if it does.
@@ -217,21 +173,17 @@ impl Session {
     /// every 0 steps, comes only at the end.
     #[must_use]
     pub fn is_due(&self, every_steps: u64) -> bool {
-        let now = self.progress.steps;
-        let before = now.saturating_sub(self.experiment.steps_per_iteration());
+        let now = self.training.progress.steps;
+        let before = now.saturating_sub(self.training.config.steps_per_iteration());
         self.is_finished() || (every_steps > 0 && now / every_steps > before / every_steps)
     }
 
-    /// Episodes with the policy as it is; training is as if it had not happened. Actions are greedy, or
-    /// sampled where there is a constraint ([`Experiment::evaluates_greedily`]).
+    /// The episodes of `[eval]` with the policy as it is.
     ///
     /// # Errors
-    /// When an observation, a reward or an action is not finite, or a cost is not finite or below 0.
+    /// As [`Training::evaluate`].
     pub fn evaluate(&self) -> Result<Evaluation, AgentError> {
-        let Experiment { seed, eval, .. } = &self.experiment;
-        let greedy = self.experiment.evaluates_greedily();
-        let ranks = self.agent.ranks();
-        evaluate_among(&ranks, self.agent.actor(), &self.task, eval.episodes, *seed, greedy)
+        self.training.evaluate(self.experiment.eval.episodes)
     }
 
     /// Whether any rank is to stop. Notices ranks whose parameters are not those of rank 0.
@@ -239,12 +191,13 @@ impl Session {
     /// # Errors
     /// When there is one.
     pub(crate) fn agree(&self, stop: bool) -> Result<bool, Error> {
-        let ranks = self.agent.ranks();
+        let Training { agent, progress, .. } = &self.training;
+        let ranks = agent.ranks();
         if ranks.size() == 1 {
             return Ok(stop);
         }
-        let vectors = self.agent.critics().iter().map(|critic| &critic.state.params[..]);
-        let numbers = [self.agent.actor().params()].into_iter().chain(vectors).flatten();
+        let vectors = agent.critics().iter().map(|critic| &critic.state.params[..]);
+        let numbers = [agent.actor().params()].into_iter().chain(vectors).flatten();
         let bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
         let all = ranks.gather(&(crc32c::crc32c(&bytes), stop));
         if let Some(rank) = all.iter().position(|(checksum, _)| *checksum != all[0].0) {
@@ -253,7 +206,7 @@ impl Session {
             return Err(Error::Failed(format!(
                 "iteration {}: {} has other parameters than {}, which the same program on sound machines can't have; \
                  no checkpoint of it is saved ({})",
-                self.progress.iterations,
+                progress.iterations,
                 ranks.name(rank),
                 ranks.name(0),
                 saved.unwrap_or_else(|| "there is none yet".into()),
@@ -289,42 +242,22 @@ pub fn task(experiment: &Experiment, registry: &Registry) -> Result<Task, Error>
     task.map_err(|error| Error::Usage(format!("env.{error}")))
 }
 
-/// A new agent for the experiment's environment.
-///
-/// # Errors
-/// When the backend has no device, or the settings do not fit the environment.
-pub fn agent(
-    experiment: &Experiment,
-    task: &Task,
-    source: &Source,
-    backend: Backend,
-) -> Result<Agent, Error> {
-    let Experiment { agent, network, env, seed, .. } = experiment;
-    Agent::new(agent, network, env.normalize_observations, task.spec(), *seed, backend.open()?)
-        .map_err(|error| unfit(error, source))
-}
-
-/// The same without weights, for those of a checkpoint.
-///
-/// # Errors
-/// As [`agent`].
-pub fn blank_agent(
-    experiment: &Experiment,
-    task: &Task,
-    source: &Source,
-    backend: Backend,
-) -> Result<Agent, Error> {
-    let Experiment { agent, network, env, .. } = experiment;
-    Agent::blank(agent, network, env.normalize_observations, task.spec(), backend.open()?)
-        .map_err(|error| unfit(error, source))
-}
-
 /// The error of settings that do not fit the environment.
-fn unfit(error: AgentError, source: &Source) -> Error {
+pub fn unfit(error: AgentError, source: &Source) -> Error {
     match error {
         AgentError::Config(error) => source.error(&error.key, &error.message),
+        AgentError::Backend(error) => error.into(),
         other => Error::Agent(other),
     }
+}
+
+/// An agent without weights on the CPU, for those of a checkpoint.
+///
+/// # Errors
+/// When the settings do not fit the environment.
+pub fn actor(experiment: &Experiment, task: &Task, source: &Source) -> Result<Agent, Error> {
+    let config = TrainingConfig { backend: Backend::Flex, ..experiment.training(&Arc::default()) };
+    config.blank_agent(task.spec()).map_err(|error| unfit(error, source))
 }
 
 /// Checks that the settings fit the environment; builds nothing, and asks no device.
@@ -379,7 +312,7 @@ pub fn warm_start(
             differences.join(", ")
         )));
     }
-    let rewards = checkpoint.collector.reward_statistics().cloned();
+    let rewards = checkpoint.training.collector.reward_statistics().cloned();
     if *critic && rewards.is_some() != experiment.env.normalize_rewards {
         return Err(wrong(format!(
             "{}: its critic can't be taken: env.normalize_rewards is {} there and {} here; give this run \
@@ -390,7 +323,7 @@ pub fn warm_start(
         )));
     }
     agent
-        .warm_start(&checkpoint.agent, *critic)
+        .warm_start(&checkpoint.training.agent, *critic)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     Ok(rewards.filter(|_| *critic))
 }
@@ -506,7 +439,7 @@ impl Trained {
         }
         let (experiment, source) = configuration(ranks, run, &[], registry)?;
         let task = task(&experiment, registry)?;
-        let mut agent = blank_agent(&experiment, &task, &source, Backend::Flex)?;
+        let mut agent = actor(&experiment, &task, &source)?;
         let Some((path, checkpoint)) = load(ranks, run, which)? else {
             return Err(Error::Usage(format!(
                 "{}: holds no checkpoint; one is saved every checkpoint.every_steps steps, and `{}` \
@@ -516,18 +449,11 @@ impl Trained {
             )));
         };
         must_act_in(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
-        agent.set_state(checkpoint.agent).map_err(|error| foreign(error, &path))?;
+        agent
+            .set_state(checkpoint.training.agent)
+            .map_err(|error| Problem::from(error).of(&path))?;
         Ok(Trained { experiment, task, agent, checkpoint: path })
     }
-}
-
-/// The error of a checkpoint whose state does not fit.
-fn foreign(error: AgentError, path: &Path) -> Error {
-    let problem = match error {
-        AgentError::Impossible(what) => Problem::Impossible(format!("the {what}")),
-        other => Problem::Mismatch(other.to_string()),
-    };
-    problem.of(path).into()
 }
 
 #[cfg(test)]
@@ -566,10 +492,10 @@ mod tests {
         let registry = Registry::default();
         let experiment = Experiment::parse(&source, &registry).unwrap();
         let mut session = Session::begin(experiment, &source, &registry).unwrap();
-        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: false })));
+        session.training.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: false })));
         assert!(!session.agree(false).unwrap());
         assert!(session.agree(true).unwrap());
-        session.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: true })));
+        session.training.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: true })));
         let error = session.agree(false).unwrap_err().to_string();
         assert!(error.contains("rank 1 has other parameters than rank 0"), "{error}");
     }

@@ -7,7 +7,7 @@ use crate::experiment::session::Session;
 use crate::experiment::verdict::Verdict;
 use crate::files;
 use crate::terminal::command;
-use agents::{Constraint, Evaluation, MeanCost};
+use agents::{Constraint, Evaluation, MeanCost, Training};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -102,22 +102,22 @@ impl Summary {
     #[must_use]
     pub fn new(session: &Session, evaluation: &Evaluation, verdict: Verdict) -> Summary {
         let Experiment { seed, backend, agent, env, .. } = &session.experiment;
-        let progress = &session.progress;
+        let Training { task, progress, .. } = &session.training;
         Summary {
             steps: progress.steps,
-            seconds: progress.elapsed_seconds,
-            steps_per_second: progress.steps as f64 / progress.training_seconds,
+            seconds: session.elapsed_seconds,
+            steps_per_second: progress.steps as f64 / progress.seconds,
             seed: *seed,
             backend: backend.name().into(),
             algorithm: agent.name().into(),
             environment: env.name.clone(),
-            task: serde_json::from_str(&session.task.fingerprint()).ok(),
+            task: serde_json::from_str(&task.fingerprint()).ok(),
             version: env!("CARGO_PKG_VERSION").into(),
-            ended_by: progress.ended_by,
+            ended_by: session.ended_by,
             verdict: Some(verdict),
             eval: EvalSummary::new(
                 evaluation,
-                session.experiment.evaluates_greedily(),
+                session.experiment.agent.evaluates_greedily(),
                 agent.constraints(),
             ),
         }

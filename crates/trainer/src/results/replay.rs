@@ -59,7 +59,7 @@ pub fn replay(
     }
     let Trained { experiment, task, agent, .. } = Trained::load(run, which, registry)?;
     let seed = seed.unwrap_or(experiment.seed);
-    let greedy = greedy.unwrap_or(experiment.evaluates_greedily());
+    let greedy = greedy.unwrap_or(experiment.agent.evaluates_greedily());
     let record = |index| {
         agents::record(agent.actor(), &task, seed, index, greedy, usize::MAX).map_err(Error::Agent)
     };

@@ -1,6 +1,6 @@
 //! Parts of a sweep from several machines, put together.
 
-use super::command::{FILE, entries, is_at, parsed};
+use super::command::{FILE, copies, entries, is_at, keep, parsed};
 use super::plan::Sweep;
 use super::ranking;
 use super::run::default_root;
@@ -23,9 +23,9 @@ pub fn collect(
     registry: &Registry,
     output: Output,
 ) -> Result<(), Error> {
-    let (sweep, text) = read(&parts[0], registry)?;
+    let (sweep, fingerprint) = read(&parts[0], registry)?;
     for part in &parts[1..] {
-        if read(part, registry)?.1 != text {
+        if read(part, registry)?.1 != fingerprint {
             return Err(another(part, &parts[0]));
         }
     }
@@ -34,8 +34,8 @@ pub fn collect(
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     let _lock = Lock::on(&root, "sweep")?;
     if !file.is_file() {
-        files::write_atomically(&file, &[text.as_bytes()])?;
-    } else if read(&root, registry)?.1 != text {
+        keep(&root, &copies(&sweep, registry)?)?;
+    } else if read(&root, registry)?.1 != fingerprint {
         return Err(another(&root, &parts[0]));
     }
     for part in parts {
@@ -76,7 +76,7 @@ pub fn collect(
     Ok(())
 }
 
-/// A part as the whole that it is a part of.
+/// A part as the whole that it is a part of, and that one's fingerprint.
 fn read(part: &Path, registry: &Registry) -> Result<(Sweep, String), Error> {
     if !is_at(part) {
         return Err(Error::Usage(format!(
@@ -86,8 +86,8 @@ fn read(part: &Path, registry: &Registry) -> Result<(Sweep, String), Error> {
     }
     let mut sweep = parsed(&Source::read(&part.join(FILE), &[])?)?;
     sweep.shard = None;
-    let text = sweep.to_toml(registry)?;
-    Ok((sweep, text))
+    let fingerprint = sweep.fingerprint(registry)?;
+    Ok((sweep, fingerprint))
 }
 
 fn another(part: &Path, first: &Path) -> Error {

@@ -3,7 +3,7 @@
 use super::plan::{Shard, Sweep, Trial};
 use super::progress::ProgressDisplay;
 use super::ranking;
-use super::run::{Runner, Share, default_root};
+use super::run::{LAG, Runner, Share, default_root};
 use super::trial::{Status, TrialRecord, TrialState};
 use crate::error::Error;
 use crate::experiment::config::keys::{differences, flattened};
@@ -15,6 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::registry::Registry;
 use crate::terminal::{Output, command};
 use serde::Serialize;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -65,29 +66,20 @@ pub fn start(
     run(&sweep, trials, registry, &root, cores, output, &lock)
 }
 
-/// Makes the directory of a sweep whose trials others will run. Returns it, and how many trials there are.
+/// Makes the directory of a sweep whose trials others will run. Returns it, and how many of them there can be at
+/// once.
 ///
 /// # Errors
-/// As [`start`]; and when trials are chosen by the results of others.
+/// As [`start`].
 pub fn prepare(
     source: &Source,
     registry: &Registry,
     out: Option<PathBuf>,
     overwrite: bool,
 ) -> Result<(PathBuf, usize), Error> {
-    must_not_learn(&parsed(source)?)?;
     let (sweep, _, root, _lock) = begin(source, registry, out, overwrite)?;
-    Ok((root, sweep.numbers().count()))
-}
-
-/// Refuses to share trials that are chosen by the results of others, or stopped because of them.
-fn must_not_learn(sweep: &Sweep) -> Result<(), Error> {
-    if sweep.space.learns() || sweep.pruner.is_some() {
-        let message = "[sweep]: a search by TPE and a pruner need one process that knows all results, and can't be \
-                       shared; take sampler = \"random\" and no pruner";
-        return Err(Error::Usage(message.into()));
-    }
-    Ok(())
+    let at_once = if sweep.space.learns() { LAG } else { usize::MAX };
+    Ok((root, sweep.numbers().count().min(at_once)))
 }
 
 /// A sweep at its beginning, in a directory of its own.
@@ -107,8 +99,10 @@ fn begin(
     if root.exists() && !root.is_dir() {
         return Err(Error::Usage(format!("{path}: is a file; a sweep needs a directory")));
     }
+    let copies = copies(&sweep, registry)?;
     files::must_hold_nothing_else(&root, "a sweep", |name| {
-        is_at(&root) || PARTS.contains(&name) || TABLES.contains(&name)
+        let is_copy = copies.1.iter().any(|(_, copy)| copy == name);
+        is_at(&root) || is_copy || PARTS.contains(&name) || TABLES.contains(&name)
     })?;
     std::fs::create_dir_all(&root).map_err(Error::io("can't be created", &root))?;
     // Before anything is looked at or written: of two that begin here only one goes on.
@@ -124,14 +118,49 @@ fn begin(
         }
         remove(&root)?;
     }
-    files::write_atomically(&file, &[sweep.to_toml(registry)?.as_bytes()])?;
-    if !sweep.files(registry).is_empty() {
-        // Paths that are relative to another directory are absolute in there.
+    keep(&root, &copies)?;
+    if !copies.1.is_empty() {
+        // From now on the sweep is that of its own copies.
         let sweep = parsed(&Source::read(&file, &[])?)?;
         let trials = sweep.trials(registry)?;
         return Ok((sweep, trials, root, lock));
     }
     Ok((sweep, trials, root, lock))
+}
+
+/// The text of a sweep that has its files beside it, and these files, each with the name of its copy.
+type Copies = (String, Vec<(PathBuf, String)>);
+
+pub(super) fn copies(sweep: &Sweep, registry: &Registry) -> Result<Copies, Error> {
+    let mut copies: Vec<(PathBuf, String)> = Vec::new();
+    let text = sweep.to_toml_with(registry, &mut |path| {
+        if let Some((_, copy)) = copies.iter().find(|(known, _)| known == path) {
+            return Ok(copy.clone());
+        }
+        let part = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        let mut copy = part(path.file_name());
+        let is_taken =
+            |copy: &str| TABLES.contains(&copy) || copies.iter().any(|(_, other)| other == copy);
+        // Files in several directories may have one name.
+        for number in 2.. {
+            if !is_taken(&copy) {
+                break;
+            }
+            copy = format!("{}-{number}.{}", part(path.file_stem()), part(path.extension()));
+        }
+        copies.push((path.to_owned(), copy.clone()));
+        Ok(copy)
+    })?;
+    Ok((text, copies))
+}
+
+/// Writes a sweep into its directory, with the files that it names, so that it depends on nothing elsewhere.
+pub(super) fn keep(root: &Path, (text, copies): &Copies) -> Result<(), Error> {
+    for (path, copy) in copies {
+        let content = std::fs::read(path).map_err(Error::io("can't be read", path))?;
+        files::write_atomically(&root.join(copy), &[&content])?;
+    }
+    files::write_atomically(&root.join(FILE), &[text.as_bytes()])
 }
 
 /// Goes on with a sweep: runs that are not finished are resumed, trials that failed are tried again.
@@ -147,8 +176,9 @@ pub fn resume(root: &Path, registry: &Registry, cores: Cores, output: Output) ->
 /// Refuses a sweep that was begun with another configuration than this one.
 fn must_have_begun_with(sweep: &Sweep, root: &Path, registry: &Registry) -> Result<(), Error> {
     let begun = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    let table =
-        |of: &Sweep| Ok::<_, Error>(flattened(&of.to_toml(registry)?.parse().unwrap_or_default()));
+    let table = |of: &Sweep| {
+        Ok::<_, Error>(flattened(&of.fingerprint(registry)?.parse().unwrap_or_default()))
+    };
     let differences = differences(&table(&begun)?, &table(sweep)?, |_| true);
     if differences.is_empty() {
         return Ok(());
@@ -169,7 +199,6 @@ fn must_have_begun_with(sweep: &Sweep, root: &Path, registry: &Registry) -> Resu
 pub fn share(root: &Path, registry: &Registry, cores: Cores, output: Output) -> Result<(), Error> {
     let _lock = Lock::shared(root)?;
     let sweep = parsed(&Source::read(&root.join(FILE), &[])?)?;
-    must_not_learn(&sweep)?;
     let interrupt = Interrupt::listen();
     let trials = sweep.trials(registry)?;
     let mut runner = Runner {

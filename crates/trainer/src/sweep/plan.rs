@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::Display;
 use std::ops::Range;
+use std::path::Path;
 use std::str::FromStr;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
@@ -333,6 +334,30 @@ impl Sweep {
     /// # Errors
     /// When a value can't be written in TOML, which validation rules out.
     pub fn to_toml(&self, registry: &Registry) -> Result<String, Error> {
+        self.to_toml_with(registry, &mut |path| Ok(path.to_string_lossy().into_owned()))
+    }
+
+    /// The same with files by what is in them: a text that two sweeps share exactly when they are the same,
+    /// wherever their files are.
+    ///
+    /// # Errors
+    /// As [`Sweep::to_toml`], and when a file can't be read.
+    pub fn fingerprint(&self, registry: &Registry) -> Result<String, Error> {
+        self.to_toml_with(registry, &mut |path| {
+            let content = std::fs::read(path).map_err(Error::io("can't be read", path))?;
+            Ok(format!("a file with the checksum {:08x}", crc32c::crc32c(&content)))
+        })
+    }
+
+    /// [`Sweep::to_toml`]; `named` says what stands for a file, whose path is absolute.
+    ///
+    /// # Errors
+    /// As [`Sweep::to_toml`], and those of `named`.
+    pub fn to_toml_with(
+        &self,
+        registry: &Registry,
+        named: &mut dyn FnMut(&Path) -> Result<String, Error>,
+    ) -> Result<String, Error> {
         let problem = |error: &dyn Display| {
             Error::Failed(format!("the sweep can't be written as TOML: {error}"))
         };
@@ -341,7 +366,9 @@ impl Sweep {
             toml::Table::deserialize(toml::Deserializer::from(root)).map_err(|e| problem(&e))?;
         root.insert("name".into(), Value::String(self.name.clone()));
         let files = self.files(registry);
-        self.make_absolute(&mut root, "", &files)?;
+        for (key, value) in &mut root {
+            self.name_files(value, key, false, &files, named)?;
+        }
         if let Some(Value::Table(sweep)) = root.get_mut("sweep") {
             let seeds = self.seeds.iter().map(|&seed| Value::Integer(seed as i64)).collect();
             if self.shard.is_none() {
@@ -364,7 +391,7 @@ impl Sweep {
 
 impl Sweep {
     /// The dotted keys of the environment's parameters that are paths of files.
-    pub fn files(&self, registry: &Registry) -> Vec<String> {
+    fn files(&self, registry: &Registry) -> Vec<String> {
         let Ok(table) = self.source.table() else { return Vec::new() };
         let name = table
             .get_ref()
@@ -375,32 +402,34 @@ impl Sweep {
         keys.into_iter().map(|key| format!("env.parameters.{key}")).collect()
     }
 
-    /// Makes the paths at these dotted keys absolute, in the tables and in what is swept.
-    fn make_absolute(
+    /// Puts what `named` says in the place of each path in a value, which stands at a dotted key: `files` are
+    /// the keys of paths, in the tables and in what is swept.
+    fn name_files(
         &self,
-        table: &mut toml::Table,
-        place: &str,
+        value: &mut Value,
+        dotted: &str,
+        is_file: bool,
         files: &[String],
+        named: &mut dyn FnMut(&Path) -> Result<String, Error>,
     ) -> Result<(), Error> {
-        for (key, value) in table {
-            let dotted = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-            let is_file = files.iter().any(|file| *file == dotted || file == key);
-            let absolute = |path: &mut String| -> Result<(), Error> {
-                *path = self.source.path_at(&dotted, path)?.to_string_lossy().into_owned();
-                Ok(())
-            };
-            match value {
-                Value::Table(inside) => self.make_absolute(inside, &dotted, files)?,
-                Value::String(path) if is_file => absolute(path)?,
-                Value::Array(paths) if is_file => {
-                    for path in paths {
-                        if let Value::String(path) = path {
-                            absolute(path)?;
-                        }
-                    }
-                }
-                _ => {}
+        match value {
+            Value::String(path) if is_file => {
+                *path = named(&self.source.path_at(dotted, path)?)?;
             }
+            Value::Array(values) => {
+                for value in values {
+                    self.name_files(value, dotted, is_file, files, named)?;
+                }
+            }
+            Value::Table(table) => {
+                for (key, value) in table {
+                    let dotted = format!("{dotted}.{key}");
+                    let is_file =
+                        is_file || files.iter().any(|file| *file == dotted || file == key);
+                    self.name_files(value, &dotted, is_file, files, named)?;
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -22,9 +22,11 @@ const LOOK: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Time between two looks at what they have written.
 const READ: Duration = Duration::from_millis(100);
+/// Time between two looks at what other processes that work on the sweep have written.
+const READ_OTHERS: Duration = Duration::from_secs(1);
 /// A trial that learns from others is chosen when all trials this many numbers before it are done:
 /// so many trials can run at once, and which results a choice is made from depends on nothing else.
-const LAG: usize = 4;
+pub(super) const LAG: usize = 4;
 
 /// Runs trials until there is none left.
 pub struct Runner<'a> {
@@ -71,9 +73,13 @@ impl Runner<'_> {
     /// # Errors
     /// When a process can't be started, or a file not be written.
     pub fn drive(&mut self) -> Result<bool, Error> {
-        let mut read = Instant::now();
+        let (mut read, mut read_others) = (Instant::now(), Instant::now());
         loop {
             self.reap()?;
+            if self.learns_from_others() && read_others.elapsed() >= READ_OTHERS {
+                read_others = Instant::now();
+                self.read_others()?;
+            }
             if self.interrupt.is_requested() {
                 self.workers.iter_mut().for_each(|worker| worker.stdin = None);
             } else {
@@ -83,7 +89,7 @@ impl Runner<'_> {
                     self.start(entry, run)?;
                 }
             }
-            if self.workers.is_empty() {
+            if self.workers.is_empty() && (self.interrupt.is_requested() || !self.waits()) {
                 self.progress.end();
                 return Ok(self.interrupt.is_requested());
             }
@@ -91,15 +97,34 @@ impl Runner<'_> {
                 read = Instant::now();
                 self.look()?;
             }
-            std::thread::sleep(LOOK);
+            // Where there is nothing to do, nothing is in a hurry.
+            std::thread::sleep(if self.workers.is_empty() { READ } else { LOOK });
         }
+    }
+
+    /// Whether these are trials of the sweep, and not its winner once more.
+    fn is_of_sweep(&self) -> bool {
+        self.is_sweep || self.shared.is_some()
+    }
+
+    /// Whether what other processes have come to has a part in what is done here.
+    fn learns_from_others(&self) -> bool {
+        self.shared.is_some() && (self.sweep.space.learns() || self.sweep.pruner.is_some())
+    }
+
+    /// Whether there are trials that can't be chosen before others, elsewhere, are done.
+    fn waits(&self) -> bool {
+        self.shared.is_some()
+            && self.sweep.space.learns()
+            && self.entries.len() < self.sweep.space.trials()
     }
 
     /// Runs of the sweep, those of trials that are not chosen yet included.
     #[must_use]
     pub fn runs(&self) -> usize {
         let seeds = self.entries.first().map_or(self.sweep.seeds.len(), |entry| entry.runs.len());
-        let trials = if self.is_sweep { self.sweep.numbers().count() } else { self.entries.len() };
+        let trials =
+            if self.is_of_sweep() { self.sweep.numbers().count() } else { self.entries.len() };
         trials * seeds
     }
 
@@ -128,7 +153,7 @@ impl Runner<'_> {
                     return Ok(Some((index, run)));
                 }
             }
-            if !self.is_sweep || !self.sweep.space.learns() || !self.propose()? {
+            if !self.is_of_sweep() || !self.sweep.space.learns() || !self.propose()? {
                 return Ok(None);
             }
         }
@@ -145,15 +170,33 @@ impl Runner<'_> {
         std::fs::create_dir_all(&directory).map_err(Error::io("can't be created", &directory))?;
         let Some(lock) = Lock::if_free(&directory)? else { return Ok(false) };
         taken.push((index, lock));
-        let seeds: Vec<u64> = self.entries[index].runs.iter().map(|(seed, _)| *seed).collect();
-        let trial = self.entries[index].trial.clone();
-        let record = TrialRecord::read(&directory)?;
-        let mut entry = TrialState::load(self.sweep, trial, directory, &seeds)?;
+        self.read(index)?;
+        Ok(true)
+    }
+
+    /// Reads what others have made of a trial.
+    fn read(&mut self, index: usize) -> Result<(), Error> {
+        let TrialState { trial, directory, runs, .. } = &self.entries[index];
+        let seeds: Vec<u64> = runs.iter().map(|(seed, _)| *seed).collect();
+        let record = TrialRecord::read(directory)?;
+        let mut entry = TrialState::load(self.sweep, trial.clone(), directory.clone(), &seeds)?;
         if let Some(TrialRecord { status: Some(Status::Failed), reason, .. }) = record {
             entry.verdict = Some((Status::Failed, reason));
         }
         self.entries[index] = entry;
-        Ok(true)
+        Ok(())
+    }
+
+    /// The same of all trials that others work on.
+    fn read_others(&mut self) -> Result<(), Error> {
+        let taken = self.shared.iter().flatten();
+        let taken: Vec<usize> = taken.map(|(index, _)| *index).collect();
+        for index in 0..self.entries.len() {
+            if self.entries[index].verdict.is_none() && !taken.contains(&index) {
+                self.read(index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Chooses the next trial from the results of those before it; `false` when it is too early, or
@@ -327,7 +370,7 @@ impl Runner<'_> {
         }
         let (done, all) = (self.finished(), self.runs());
         self.progress.all(done, all);
-        if self.sweep.pruner.is_none() || !self.is_sweep {
+        if self.sweep.pruner.is_none() || !self.is_of_sweep() {
             return Ok(());
         }
         let curves: Vec<_> = self

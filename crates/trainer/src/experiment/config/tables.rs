@@ -2,13 +2,14 @@
 
 use super::sweep::SweepTable;
 use crate::error::Error;
-use agents::{AgentConfig, Backend, NetworkConfig};
+use agents::{AgentConfig, Backend, NetworkConfig, Ranks, TrainingConfig};
 use envs::{ActionDelay, ObservationNoise, TaskConfig};
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Steps of a run: beyond what any machine gets through, within what TOML can write.
 pub const MAX_STEPS: u64 = 1_000_000_000_000_000;
@@ -305,29 +306,28 @@ impl Experiment {
         toml::Table::try_from(self).map_err(unwritable)
     }
 
-    /// Whether an evaluation takes the policy's most probable actions. Where there is a constraint it
-    /// samples them: what keeps a limit may do so by chance alone, and its most probable actions break it.
+    /// What is trained, and how, together with these ranks.
     #[must_use]
-    pub fn evaluates_greedily(&self) -> bool {
-        self.agent.constraints().is_empty()
-    }
-
-    /// Environment steps in an iteration.
-    #[must_use]
-    pub fn steps_per_iteration(&self) -> u64 {
-        self.env.num_envs as u64 * self.agent.rollout().steps as u64
+    pub fn training(&self, ranks: &Arc<Ranks>) -> TrainingConfig {
+        TrainingConfig {
+            agent: self.agent.clone(),
+            network: self.network.clone(),
+            seed: self.seed,
+            total_steps: self.total_steps,
+            num_envs: self.env.num_envs,
+            normalize_observations: self.env.normalize_observations,
+            normalize_rewards: self.env.normalize_rewards,
+            critic_warmup: self.warm_start.as_ref().map_or(0, |start| start.critic_warmup),
+            backend: self.backend,
+            ranks: Arc::clone(ranks),
+        }
     }
 
     /// Environment steps of the whole run, in whole iterations.
     #[must_use]
     pub fn whole_steps(&self) -> u64 {
-        self.iterations() * self.steps_per_iteration()
-    }
-
-    /// Iterations of the run: as many as fit into `total_steps`.
-    #[must_use]
-    pub fn iterations(&self) -> u64 {
-        self.total_steps / self.steps_per_iteration()
+        let training = self.training(&Arc::default());
+        training.iterations() * training.steps_per_iteration()
     }
 }
 

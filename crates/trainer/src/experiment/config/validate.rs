@@ -3,11 +3,7 @@
 use super::source::Source;
 use super::tables::{Experiment, MAX_SECONDS, MAX_SEED, MAX_STEPS, MAX_WARMUP};
 use crate::error::Error;
-
-/// Samples of an iteration; they are all held in memory.
-const MAX_BATCH: u64 = 1 << 24;
-/// Weights between hidden layers; they are held several times in memory.
-const MAX_WEIGHTS: u64 = 100_000_000;
+use std::sync::Arc;
 
 impl Experiment {
     pub(super) fn validate(&self, source: &Source) -> Result<(), Error> {
@@ -24,7 +20,6 @@ impl Experiment {
         range("total_steps", self.total_steps, 1, MAX_STEPS)?;
         let warmup = self.warm_start.as_ref().map_or(0, |start| start.critic_warmup);
         range("warm_start.critic_warmup", warmup, 0, MAX_WARMUP)?;
-        range("env.num_envs", self.env.num_envs as u64, 1, 65_536)?;
         range("eval.episodes", self.eval.episodes as u64, 1, 100_000)?;
         range("eval.every_steps", self.eval.every_steps, 0, MAX_STEPS)?;
         let number = |key: &str, value: Option<f64>, low: f64, high: f64| {
@@ -38,27 +33,8 @@ impl Experiment {
         range("checkpoint.every_steps", self.checkpoint.every_steps, 1, MAX_STEPS)?;
         range("checkpoint.keep", self.checkpoint.keep as u64, 2, 1_000_000)?;
 
-        let config = |error: agents::ConfigError| source.error(&error.key, &error.message);
-        self.network.validate().map_err(config)?;
-        for (key, layers) in self.network.layers() {
-            let weights: u64 = layers.windows(2).map(|pair| pair[0] as u64 * pair[1] as u64).sum();
-            let too_many = (weights > MAX_WEIGHTS)
-                .then(|| format!("makes {weights} weights; at most {MAX_WEIGHTS} are allowed"));
-            check(&format!("network.{key}"), too_many)?;
-        }
-        self.agent.validate(self.env.num_envs).map_err(config)?;
-
-        let batch = self.steps_per_iteration();
-        let product = format!(
-            "{} env.num_envs x {} agent.rollout_steps = {batch} samples an iteration",
-            self.env.num_envs,
-            self.agent.rollout().steps
-        );
-        let too_large = (batch > MAX_BATCH).then(|| format!("{product}; at most {MAX_BATCH}"));
-        check("agent.rollout_steps", too_large)?;
-        let too_short = (self.total_steps < batch)
-            .then(|| format!("is {}, less than one iteration: {product}", self.total_steps));
-        check("total_steps", too_short)
+        let training = self.training(&Arc::default()).validate();
+        training.map_err(|error| source.error(&error.key, &error.message))
     }
 }
 

@@ -134,7 +134,7 @@ fn best(runs: &[Run]) -> Option<&Run> {
 
 fn replay(group: &Group, run: &Run, registry: &Registry) -> Result<Replay, Error> {
     let Trained { experiment, task, agent, .. } = Trained::read(&run.path, registry)?;
-    let greedy = experiment.evaluates_greedily();
+    let greedy = experiment.agent.evaluates_greedily();
     let mut episodes = Vec::new();
     let mut left = MAX_STEPS;
     for index in 0..MAX_EPISODES {

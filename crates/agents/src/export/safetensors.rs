@@ -1,6 +1,7 @@
 //! Safetensors: a header in JSON, then the numbers. `docs/export.md` has the function that they belong to.
 
-use agents::{Activation, Decision, GreedyPolicy};
+use crate::config::Activation;
+use crate::greedy::{Decision, GreedyPolicy};
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Map, Value};
 use std::borrow::Cow;

@@ -2,8 +2,9 @@
 //!
 //! The messages are the part of `onnx.proto` that such a graph needs, field by field as it is there.
 
-use super::{INPUT, OUTPUT};
-use agents::{Activation, Decision, GreedyPolicy, Normalization};
+use super::ExportFormat;
+use crate::config::Activation;
+use crate::greedy::{Decision, GreedyPolicy, Normalization};
 use prost::Message;
 
 /// Version of the operators: that of ONNX 1.12 (2022), old enough for every runtime in use.
@@ -22,7 +23,7 @@ const INT: i32 = 2;
 /// The file: observations `[batch, n]` in, actions out.
 pub fn encode(policy: &GreedyPolicy<'_>, known: &[(&str, String)]) -> Vec<u8> {
     let mut graph = GraphBuilder::default();
-    let mut x = INPUT.to_owned();
+    let mut x = ExportFormat::INPUT.to_owned();
     if let Some(normalization) = &policy.normalization {
         x = normalize(&mut graph, x, normalization);
     }
@@ -42,7 +43,7 @@ pub fn encode(policy: &GreedyPolicy<'_>, known: &[(&str, String)]) -> Vec<u8> {
     }
     let output = decide(&mut graph, x, &policy.decision);
     if let Some(last) = graph.nodes.last_mut() {
-        last.output = vec![OUTPUT.to_owned()];
+        last.output = vec![ExportFormat::OUTPUT.to_owned()];
     }
     let entry =
         |(key, value): &(&str, String)| StringEntry { key: (*key).into(), value: value.clone() };
@@ -54,7 +55,11 @@ pub fn encode(policy: &GreedyPolicy<'_>, known: &[(&str, String)]) -> Vec<u8> {
             node: graph.nodes,
             name: "policy".into(),
             initializer: graph.tensors,
-            input: vec![ValueInfo::new(INPUT, FLOAT, Some(policy.observation_width()))],
+            input: vec![ValueInfo::new(
+                ExportFormat::INPUT,
+                FLOAT,
+                Some(policy.observation_width()),
+            )],
             output: vec![output],
         }),
         opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
@@ -85,7 +90,7 @@ fn decide(graph: &mut GraphBuilder, mut x: String, decision: &Decision<'_>) -> V
         Decision::Discrete => {
             // Of equal ones it takes the first, as the trainer does.
             graph.node("ArgMax", &[x], &[("axis", 1), ("keepdims", 0)]);
-            ValueInfo::new(OUTPUT, INT64, None)
+            ValueInfo::new(ExportFormat::OUTPUT, INT64, None)
         }
         Decision::Continuous { squash, low, high } => {
             let width = low.len();
@@ -101,7 +106,7 @@ fn decide(graph: &mut GraphBuilder, mut x: String, decision: &Decision<'_>) -> V
             // Not `Clip`, which has one bound for all numbers.
             x = graph.node("Max", &[x, low], &[]);
             graph.node("Min", &[x, high], &[]);
-            ValueInfo::new(OUTPUT, FLOAT, Some(width))
+            ValueInfo::new(ExportFormat::OUTPUT, FLOAT, Some(width))
         }
     }
 }
