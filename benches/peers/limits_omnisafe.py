@@ -6,6 +6,11 @@ ALGORITHM is one of OmniSafe's, such as PPOLag. Without `tuned` every setting is
 limit and the discount, which is our configuration's; with `tuned` batches, copies, networks and learning rates are those
 of our own configuration, too. Return and cost are means over
 sampled episodes of the final policy, undiscounted, with the cost's standard error.
+
+What installs beside PyTorch, without all of what OmniSafe's own package asks for:
+
+    pip install --no-deps omnisafe==0.5.0 gymnasium==0.28.1 jax-jumpy farama-notifications
+    pip install "numpy<2" cloudpickle tensorboard rich typer moviepy==1.0.3 imageio==2.31.1 seaborn matplotlib gdown joblib pandas pyyaml xmltodict
 """
 
 import argparse
