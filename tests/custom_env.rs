@@ -230,8 +230,8 @@ mod tests {
         let drawn = serde_json::json!({ "mass": { "uniform": [0.5, 2.0] }, "friction": 0.2 });
         let parameters = drawn.as_object().expect("a table").clone();
         let task = entry.task(&TaskConfig { parameters, ..TaskConfig::default() }).expect("a task");
-        let mut envs = VectorEnv::new(&task, 3, 0, 4);
-        let mut copy = VectorEnv::new(&task, 4, 0, 4);
+        let mut envs = envs::VectorEnv::new(&task, 3, 0, 4);
+        let mut copy = envs::VectorEnv::new(&task, 4, 0, 4);
         let Space::Box { low, high } = envs.observation_space().clone() else {
             panic!("observations are a box")
         };

@@ -89,9 +89,10 @@ fn a_changed_reward_costs_the_drone_less_than_3_percent_of_its_return() {
     }
     old.checkpoint().expect("a state").write(&path).expect("it is written");
     let run = path.display();
-    let (lost, _) =
+    let (lost, kl) =
         falls(&format!("warm_start = {{ run = '{run}', critic = true, critic_warmup = 10 }}"));
-    let (lost_without, _) = falls(&format!("warm_start = '{run}'"));
+    let (_, kl_without) = falls(&format!("warm_start = '{run}'"));
     assert!(lost <= 0.03, "{lost} with the critic");
-    assert!(lost < lost_without, "{lost} with the critic, {lost_without} without");
+    // A critic that begins anew tells the policy nonsense at first.
+    assert!(kl < 0.25 * kl_without, "KL {kl} with the critic, {kl_without} without");
 }

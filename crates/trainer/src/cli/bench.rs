@@ -159,7 +159,7 @@ pub fn bench(
 /// no other is to be had.
 #[must_use]
 pub fn hint(experiment: &Experiment, agent: &Agent) -> Option<String> {
-    let batch = (experiment.env.num_envs * experiment.agent.rollout().steps) as usize;
+    let batch = experiment.env.num_envs * experiment.agent.rollout().steps;
     let samples = experiment.agent.gradient_samples(batch) as f64;
     // Forward once, backward twice; a multiplication and an addition for each weight.
     let is_large = 6.0 * agent.num_params() as f64 * samples >= WORTH_A_GPU;
