@@ -475,10 +475,10 @@ fn checkpoint(
     assert_eq!(resumed.stderr.matches("goes on with new episodes").count(), hints, "{resumed:?}");
     let path = place.path(&format!("{name}/checkpoints/step-{steps:012}.ckpt"));
     let mut checkpoint = trainer::Checkpoint::read(&path).expect("a whole checkpoint");
-    checkpoint.progress.training_seconds = 0.0;
-    checkpoint.progress.elapsed_seconds = 0.0;
+    checkpoint.training.progress.training_seconds = 0.0;
+    checkpoint.elapsed_seconds = 0.0;
     // A run that ended once has been evaluated once more.
-    checkpoint.progress.best_return = None;
+    checkpoint.best_return = None;
     checkpoint
 }
 
@@ -505,7 +505,7 @@ fn a_resumed_run_without_a_state_says_so_once_and_goes_on_with_new_episodes() {
     let normalized = "[env]\nnormalize_observations = true\nnormalize_rewards = true";
     place.write("config.toml", config(&command, "").replace("[env]", normalized));
     let end = checkpoint(&place, "resumed", 256, 640, 1);
-    assert_eq!(end.progress.steps, 640);
+    assert_eq!(end.training.progress.steps, 640);
 }
 
 #[test]
