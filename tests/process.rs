@@ -475,7 +475,7 @@ fn checkpoint(
     assert_eq!(resumed.stderr.matches("goes on with new episodes").count(), hints, "{resumed:?}");
     let path = place.path(&format!("{name}/checkpoints/step-{steps:012}.ckpt"));
     let mut checkpoint = trainer::Checkpoint::read(&path).expect("a whole checkpoint");
-    checkpoint.training.progress.training_seconds = 0.0;
+    checkpoint.training.progress.seconds = 0.0;
     checkpoint.elapsed_seconds = 0.0;
     // A run that ended once has been evaluated once more.
     checkpoint.best_return = None;
