@@ -98,7 +98,7 @@ impl Run {
     /// What its curves say of it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        verdict::of(&self.columns)
+        verdict::of(&self.columns, self.summary.as_ref())
     }
 
     /// The environment's name.

@@ -10,7 +10,6 @@ use super::run_dir::RunDir;
 use super::session::{self, Session};
 use super::summary::Summary;
 use super::train::train;
-use super::verdict;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::processes::Processes;
@@ -166,8 +165,7 @@ fn finish(mut session: Session, run: &RunDir, control: Control) -> Result<(), Er
     }
     let evaluation = train(&mut session, Some(run), &mut sinks, &interrupt)?;
     drop(sinks);
-    let verdict = verdict::of(&csv::read(&run.metrics())?);
-    let summary = Summary::new(&session, &evaluation, verdict);
+    let summary = Summary::new(&session, &evaluation, &csv::read(&run.metrics())?);
     summary.write(&run.summary())?;
     control.output.result(&summary.of(run.path()), || summary.table(run.path()));
     Ok(())

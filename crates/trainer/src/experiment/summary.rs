@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::experiment::config::Experiment;
 use crate::experiment::metrics::EndedBy;
+use crate::experiment::metrics::csv::Column;
 use crate::experiment::session::Session;
-use crate::experiment::verdict::Verdict;
+use crate::experiment::verdict::{self, Verdict};
 use crate::files;
 use crate::terminal::command;
 use agents::{Constraint, Evaluation, MeanCost, Training};
@@ -98,12 +99,12 @@ pub struct CostSummary {
 }
 
 impl Summary {
-    /// The summary of a finished session.
+    /// The summary of a finished session, whose `metrics.csv` has these columns.
     #[must_use]
-    pub fn new(session: &Session, evaluation: &Evaluation, verdict: Verdict) -> Summary {
+    pub fn new(session: &Session, evaluation: &Evaluation, columns: &[Column]) -> Summary {
         let Experiment { seed, backend, agent, env, .. } = &session.experiment;
         let Training { task, progress, .. } = &session.training;
-        Summary {
+        let mut summary = Summary {
             steps: progress.steps,
             seconds: session.elapsed_seconds,
             steps_per_second: progress.steps as f64 / progress.seconds,
@@ -114,13 +115,15 @@ impl Summary {
             task: serde_json::from_str(&task.fingerprint()).ok(),
             version: env!("CARGO_PKG_VERSION").into(),
             ended_by: session.ended_by,
-            verdict: Some(verdict),
+            verdict: None,
             eval: EvalSummary::new(
                 evaluation,
                 session.experiment.agent.evaluates_greedily(),
                 agent.constraints(),
             ),
-        }
+        };
+        summary.verdict = Some(verdict::of(columns, Some(&summary)));
+        summary
     }
 
     /// Reads what [`Summary::write`] wrote.

@@ -4,6 +4,7 @@
 //! blocks of as many rows, whose means are nearly independent of each other, while its rows are not.
 
 use crate::experiment::metrics::csv::Column;
+use crate::experiment::summary::Summary;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -57,6 +58,9 @@ pub struct Verdict {
     pub slope: Option<f64>,
     /// Its 95 % interval.
     pub slope_interval: Option<[f64; 2]>,
+    /// What every episode of the evaluation at the end returned, where that is the task's best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<f64>,
     /// Metrics out of their usual ranges.
     pub signs: Vec<Sign>,
     /// What to try.
@@ -74,8 +78,9 @@ pub struct Sign {
     pub meaning: String,
 }
 
-/// Judges a run by its curves: `curve` gives the values of a column of `metrics.csv`, where there are some.
-fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
+/// Judges a run by its curves: `curve` gives the values of a column of `metrics.csv`, where there are some;
+/// `reached` is the return of [`reached`].
+fn judge(curve: impl Fn(&str) -> Vec<f64>, reached: Option<f64>) -> Verdict {
     let mut returns = curve("rollout/ep_rew_mean");
     let (lengths, steps) = (curve("rollout/ep_len_mean"), curve("time/total_timesteps"));
     let steps = &steps[steps.len().saturating_sub(lengths.len())..];
@@ -92,6 +97,7 @@ fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
             last: returns.last().copied(),
             slope: None,
             slope_interval: None,
+            reached: None,
             signs: Vec::new(),
             advice: vec![advice],
         };
@@ -109,11 +115,14 @@ fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
     let (slope, interval) = slope(&blocks(last_quarter(&returns), LAST));
     // A curve that only falls has gained nothing, either.
     let gained = best - low;
+    // A mean over 100 episodes still rises when the policy has long had the best there is. A task whose episodes
+    // are better the sooner they end has no rise that ends at its time limit.
+    let reached = reached.filter(|&reached| reached >= best && last > low);
     let outcome = if gained <= DEVIATIONS * deviation(&means) {
         Outcome::NeverLearned
     } else if best - last > LOST * gained {
         Outcome::Collapsed
-    } else if interval[0] > 0.0 && slope > WORTH * gained {
+    } else if reached.is_none() && interval[0] > 0.0 && slope > WORTH * gained {
         Outcome::StillRising
     } else {
         Outcome::Settled
@@ -122,6 +131,7 @@ fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
     let mut advice = advice(outcome, interval);
     if let (Some(length), Some(steps)) = (lengths.last(), steps.last())
         && WINDOW * length > steps / 4.0
+        && reached.is_none()
     {
         let lags = format!(
             "the curve lags: its mean is over the last 100 episodes, {:.0} of {steps:.0} steps; the evaluation \
@@ -141,6 +151,7 @@ fn judge(curve: impl Fn(&str) -> Vec<f64>) -> Verdict {
         last: Some(last),
         slope: Some(slope),
         slope_interval: Some(interval),
+        reached,
         advice,
         signs,
     }
@@ -327,13 +338,23 @@ fn shown(number: f64) -> String {
     }
 }
 
-/// The same of the columns of a `metrics.csv`.
+/// The same of the columns of a `metrics.csv` and of the summary, where there is one.
 #[must_use]
-pub fn of(columns: &[Column]) -> Verdict {
-    judge(|name| {
+pub fn of(columns: &[Column], summary: Option<&Summary>) -> Verdict {
+    let curve = |name: &str| {
         let column = columns.iter().find(|(known, _)| known == name);
         column.iter().flat_map(|(_, cells)| cells.iter().flatten().copied()).collect()
-    })
+    };
+    judge(curve, summary.and_then(reached))
+}
+
+/// What every episode of the evaluation at the end returned, where all lasted to the time limit and returned the
+/// same: where returns rise with the length of episodes, no policy has more.
+fn reached(summary: &Summary) -> Option<f64> {
+    let limit = summary.task.as_ref()?["max_episode_steps"].as_f64()?;
+    let eval = &summary.eval;
+    let is_all = eval.mean_length == limit && eval.min_return == eval.max_return;
+    is_all.then_some(eval.max_return)
 }
 
 impl Outcome {
@@ -371,6 +392,13 @@ impl fmt::Display for Verdict {
             let [low, high] = interval.map(shown);
             write!(formatter, "; the last quarter gains {} [{low}, {high}]", shown(slope))?;
         }
+        if let Some(reached) = self.reached {
+            write!(
+                formatter,
+                "; every episode of the evaluation lasts to the time limit and returns {}",
+                shown(reached)
+            )?;
+        }
         Ok(())
     }
 }
@@ -392,7 +420,7 @@ mod tests {
     /// The verdict on a curve that a run of this program has left.
     fn recorded(name: &str) -> Verdict {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference/verdicts");
-        of(&read(&Path::new(folder).join(name).with_extension("csv")).unwrap())
+        of(&read(&Path::new(folder).join(name).with_extension("csv")).unwrap(), None)
     }
 
     #[test]
@@ -431,6 +459,37 @@ mod tests {
     }
 
     #[test]
+    fn what_the_task_gives_at_most_is_not_still_rising() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference/verdicts");
+        let columns = read(&Path::new(folder).join("lagging_cartpole.csv")).unwrap();
+        let with = |min_return: f64, max_return: f64, mean_length: f64| {
+            let summary = serde_json::json!({
+                "steps": 1, "seconds": 1.0, "steps_per_second": 1.0, "seed": 1, "backend": "flex",
+                "algorithm": "ppo", "environment": "cartpole", "version": "0.1.0",
+                "task": { "max_episode_steps": 500 },
+                "eval": {
+                    "episodes": 100, "greedy": true, "mean_return": max_return, "std_return": 0.0,
+                    "min_return": min_return, "max_return": max_return,
+                    "mean_length": mean_length, "success_rate": null,
+                },
+            });
+            of(&columns, Some(&serde_json::from_value(summary).unwrap()))
+        };
+        let verdict = with(500.0, 500.0, 500.0);
+        assert_eq!(verdict.outcome, Outcome::Settled, "{verdict}");
+        assert!(verdict.advice.is_empty(), "{verdict:?}");
+        assert!(
+            verdict.to_string().ends_with("lasts to the time limit and returns 500.0"),
+            "{verdict}"
+        );
+        // Episodes that differ or end before, and ones that are worse than those of training, say nothing.
+        for other in [with(499.0, 500.0, 500.0), with(450.0, 450.0, 450.0), with(10.0, 10.0, 500.0)]
+        {
+            assert_eq!((other.outcome, other.reached), (Outcome::StillRising, None), "{other}");
+        }
+    }
+
+    #[test]
     fn a_line_has_its_slope_and_noise_has_none() {
         let line: Vec<f64> = (0..8).map(f64::from).collect();
         assert_eq!(slope(&line), (7.0, [7.0, 7.0]));
@@ -443,7 +502,7 @@ mod tests {
 
     #[test]
     fn few_rows_are_not_judged() {
-        let verdict = judge(|_| vec![1.0, 2.0, 3.0]);
+        let verdict = judge(|_| vec![1.0, 2.0, 3.0], None);
         assert_eq!((verdict.outcome, verdict.best), (Outcome::TooShort, Some(3.0)));
     }
 }
