@@ -28,6 +28,9 @@ fn wrong(message: &str) -> ReadError {
     ReadError(message.into())
 }
 
+/// A tensor's numbers, and its shape.
+type Shaped<T> = (T, Vec<usize>);
+
 /// The tensors of a file.
 struct Tensors<'a> {
     header: Json,
@@ -35,8 +38,8 @@ struct Tensors<'a> {
 }
 
 impl Tensors<'_> {
-    /// The numbers of a tensor of this type as bytes, and its shape; `None` where there is no such tensor.
-    fn bytes(&self, name: &str, dtype: &str) -> Result<Option<(&[u8], Vec<usize>)>, ReadError> {
+    /// The numbers of a tensor of this type as bytes; `None` where there is no such tensor.
+    fn bytes(&self, name: &str, dtype: &str) -> Result<Option<Shaped<&[u8]>>, ReadError> {
         let Some(tensor) = self.header.get(name) else { return Ok(None) };
         let shape = tensor.get("shape").and_then(Json::sizes);
         let offsets = tensor.get("data_offsets").and_then(Json::sizes);
@@ -55,7 +58,7 @@ impl Tensors<'_> {
         }
     }
 
-    fn f32(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>, ReadError> {
+    fn f32(&self, name: &str) -> Result<Option<Shaped<Vec<f32>>>, ReadError> {
         let found = self.bytes(name, "F32")?;
         Ok(found.map(|(bytes, shape)| {
             let (numbers, _) = bytes.as_chunks();

@@ -93,13 +93,16 @@ impl Layer {
 
 /// Hyperbolic tangent of each number within 5e-7: the trainer's own ratio of polynomials in `x^2`, which is that
 /// close on the interval outside of which `tanh` is 1 to that precision.
+#[expect(
+    clippy::manual_clamp,
+    reason = "`clamp` keeps what is not a number, and is compiled to branches"
+)]
 pub fn tanh(numbers: &mut [f32]) {
     const NUMERATOR: [f32; 5] = [0.017_959_895, 25.597_372, 4_158.112_3, 156_262.44, 1_161_744.6];
     // The first one is 1.
     const DENOMINATOR: [f32; 4] = [397.812_23, 30_429.148, 543_510.56, 1_161_744.8];
     const LIMIT: f32 = 7.8;
     for number in numbers {
-        // Not `clamp`, which keeps what is not a number and is compiled to branches.
         let x = number.max(-LIMIT).min(LIMIT);
         let square = x * x;
         let mut numerator = NUMERATOR[0];
