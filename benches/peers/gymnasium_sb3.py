@@ -20,7 +20,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3 import schedule
+from sb3 import components, schedule
 
 
 def main():
@@ -51,7 +51,7 @@ def main():
         model = TRPO(
             learning_rate=agent["critic_learning_rate"], n_critic_updates=agent["critic_epochs"],
             batch_size=agent["critic_minibatch_size"], cg_max_steps=agent["cg_iterations"],
-            cg_damping=agent["damping"], target_kl=agent["max_kl"], **common,
+            cg_damping=agent["damping"] / components(envs), target_kl=agent["max_kl"] / components(envs), **common,
         )
     steps = config["total_steps"]
     # Whole iterations only, as ours.

@@ -9,6 +9,7 @@ iteration goes before the timed ones. The networks are separate for actor and cr
 
 import argparse
 import functools
+import math
 import time
 import tomllib
 
@@ -31,6 +32,12 @@ def schedule(value):
         start, end = value["start"], value["end"]
         return lambda left: end + (start - end) * left
     return value
+
+
+def components(env):
+    """Numbers in an action, 1 for a choice. sb3-contrib's TRPO takes the mean of the KL over them, where the KL of a
+    policy is their sum: its `target_kl` and `cg_damping` are ours divided by this."""
+    return max(1, math.prod(env.action_space.shape))
 
 
 def main():
@@ -80,14 +87,14 @@ def main():
             **common,
         )
     else:
-        max_kl = schedule(agent.get("max_kl", 0.01))
+        max_kl, count = schedule(agent.get("max_kl", 0.01)), components(env)
         model = TRPO(
             learning_rate=schedule(agent["critic_learning_rate"]),
             n_critic_updates=agent["critic_epochs"],
             batch_size=agent["critic_minibatch_size"],
             cg_max_steps=agent.get("cg_iterations", 10),
-            cg_damping=agent.get("damping", 0.1),
-            target_kl=max_kl(1.0) if callable(max_kl) else max_kl,
+            cg_damping=agent.get("damping", 0.1) / count,
+            target_kl=(max_kl(1.0) if callable(max_kl) else max_kl) / count,
             **common,
         )
     if not arguments.success:
@@ -96,7 +103,7 @@ def main():
     if agent["algorithm"] == "trpo" and callable(max_kl):
         # It takes no schedule, but a callback can follow one.
         def callback(*_):
-            model.target_kl = max_kl(model._current_progress_remaining)
+            model.target_kl = max_kl(model._current_progress_remaining) / count
             return True
 
     started = time.perf_counter()
