@@ -59,13 +59,7 @@ impl Backend {
         match self {
             Backend::NdArray if cfg!(not(feature = "ndarray")) => Vec::new(),
             Backend::Flex | Backend::NdArray => vec!["CPU".into()],
-            Backend::Wgpu => gpu()
-                .iter()
-                .map(|device| match device.identity() {
-                    Some(identity) => identity.name,
-                    None => format!("{device:?}"),
-                })
-                .collect(),
+            Backend::Wgpu => gpu().iter().map(description).collect(),
         }
     }
 
@@ -103,6 +97,15 @@ impl Backend {
         let reason = format!("{reason}; available here: {}", available.join(", "));
         Err(BackendError { backend: self, reason })
     }
+}
+
+/// What a GPU calls itself.
+fn description(device: &Device) -> String {
+    #[cfg(feature = "wgpu")]
+    if let Some(identity) = device.identity() {
+        return identity.name;
+    }
+    format!("{device:?}")
 }
 
 impl std::fmt::Display for Backend {
