@@ -4,8 +4,8 @@ mod support;
 
 use backburn_tests::allocations::{Counting, allocations};
 use envs::{
-    Action, Effort, Entry, Environment, Environments, Rng, Space, Spec, StateError, Step,
-    TaskConfig, check,
+    Action, ActionDelay, Effort, Entry, Environment, Environments, Rng, Space, Spec, StateError,
+    Step, TaskConfig, check,
 };
 use rand::RngExt;
 use support::Place;
@@ -206,12 +206,17 @@ fn every_fault_is_found_and_nothing_else() {
 
 #[test]
 fn nothing_is_wrong_with_the_built_in_environments() {
-    for entry in Environments::default().entries() {
+    let delayed = TaskConfig { action_delay: Some(ActionDelay::Steps(2)), ..TaskConfig::default() };
+    let environments = Environments::default();
+    let entries = environments.entries().iter();
+    for (entry, config) in
+        entries.flat_map(|entry| [(entry, TaskConfig::default()), (entry, delayed.clone())])
+    {
         // Some need a file or a program, which is somebody's own.
-        let Ok(task) = entry.task(&TaskConfig::default()) else { continue };
+        let Ok(task) = entry.task(&config) else { continue };
         let found = check(&task, Effort::Full, None);
         let found: Vec<_> = found.into_iter().filter(|one| !one.rule.starts_with("slow")).collect();
-        assert_eq!(found, [], "{}", entry.name);
+        assert_eq!(found, [], "{} {config:?}", entry.name);
     }
 }
 

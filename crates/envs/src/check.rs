@@ -85,6 +85,7 @@ struct Checker<'a> {
 /// What a step shows, to the last bit.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
+    state: Vec<u64>,
     numbers: Vec<u64>,
     flags: (bool, bool, Option<bool>),
 }
@@ -365,8 +366,9 @@ impl<'a> Checker<'a> {
             environment.observe(&mut observation);
             let state = environment.state().into_iter().map(f64::to_bits);
             let shown = observation.iter().map(|number| u64::from(number.to_bits()));
-            let numbers = state.chain(shown).chain([step.reward.to_bits()]).collect();
-            seen.push(Seen { numbers, flags: (step.terminated, step.truncated, step.success) });
+            let numbers = shown.chain([step.reward.to_bits()]).collect();
+            let flags = (step.terminated, step.truncated, step.success);
+            seen.push(Seen { state: state.collect(), numbers, flags });
             if step.terminated || step.truncated {
                 break;
             }
@@ -463,7 +465,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether an action beyond its bounds does something else than the bound.
+    /// Whether an action beyond its bounds does something else than the bound, in its own step or later. The
+    /// state may differ: one that is on its way is kept as it was sent.
     fn beyond_the_bounds(&mut self, number: u32) {
         let Space::Box { low, high } = &self.task.spec().action_space else { return };
         if low.iter().chain(high).any(|bound| !bound.is_finite()) {
@@ -477,8 +480,15 @@ impl<'a> Checker<'a> {
             return;
         }
         let mut same = rng.clone();
-        let one = self.along(&mut *environment, &mut rng, std::slice::from_ref(high));
-        let other = self.along(&mut *copy, &mut same, &[beyond]);
+        let high = high.clone();
+        let mut actions = self.random_actions(9);
+        actions.insert(0, high);
+        let mut one = self.along(&mut *environment, &mut rng, &actions);
+        actions[0] = beyond;
+        let mut other = self.along(&mut *copy, &mut same, &actions);
+        for seen in one.iter_mut().chain(&mut other) {
+            seen.state.clear();
+        }
         if one != other && !self.findings.iter().any(|found| found.rule == "state") {
             let problem =
                 "an action beyond the bounds does something else than the bound".to_owned();
