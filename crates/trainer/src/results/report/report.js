@@ -95,7 +95,7 @@ function drawChart(place, chart, number) {
     element(svg, "line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" });
     element(svg, "text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, labels[index]);
   });
-  for (const value of ticks(first, last, width / 110)) {
+  for (const value of ticks(first, last, width / 60)) {
     element(svg, "line", { x1: x(value), x2: x(value), y1: bottom, y2: bottom + 4, class: "grid" });
     element(svg, "text", { x: Math.min(x(value), right - 12), y: bottom + 18, "text-anchor": "middle" }, steps(value));
   }
