@@ -29,6 +29,7 @@ pub use sweep::Sweep;
 use clap::FromArgMatches;
 use processes::{Launched, Processes};
 use std::process::ExitCode;
+use std::time::Duration;
 #[cfg(target_os = "linux")]
 use std::{path::Path, process::Command};
 
@@ -54,7 +55,7 @@ pub fn main(registry: impl Into<Registry>) -> ExitCode {
             }
             return ExitCode::from(error.exit_code() as u8);
         }
-        Err(error) => return ExitCode::from(error.exit_code() as u8),
+        Err(error) => return leave_silently(error.exit_code() as u8),
     };
     #[cfg(target_os = "linux")]
     say_there_is_no_display();
@@ -63,7 +64,7 @@ pub fn main(registry: impl Into<Registry>) -> ExitCode {
         Some(launched) if cli.command.is_shared() => match Processes::connect(launched) {
             Ok(processes) => processes,
             Err(error) if is_first => return Processes::alone().leave(Err(error)),
-            Err(error) => return ExitCode::from(error.exit_code()),
+            Err(error) => return leave_silently(error.exit_code()),
         },
         Some(_) if is_first => Processes::alone(),
         // One of them is enough for what is no training.
@@ -71,6 +72,13 @@ pub fn main(registry: impl Into<Registry>) -> ExitCode {
     };
     let result = cli::commands::execute(cli.command, &registry, &processes);
     processes.leave(result)
+}
+
+/// The end of a rank whose first one says what is wrong. `mpirun` stops all of them when one has failed, so that
+/// the first must have had the time to say it.
+fn leave_silently(code: u8) -> ExitCode {
+    std::thread::sleep(Duration::from_secs(1));
+    ExitCode::from(code)
 }
 
 /// Starts the program anew, in the same process, with a Wayland display that is nowhere, unless a session
