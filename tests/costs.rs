@@ -247,13 +247,9 @@ fn a_restored_agent_goes_on_bit_for_bit() {
         let agent = format!("{agent}{LIMIT}");
         let [mut one, mut other] = [1, 2].map(|seed| session(&agent, seed).expect("a session"));
         (0..20).for_each(|_| drop(one.training.iterate().expect("finite numbers")));
-        other
-            .training
-            .agent
-            .set_state(one.training.agent.state().expect("a state"))
-            .expect("it fits");
-        other.training.collector.set_state(one.training.collector.state()).expect("it fits");
-        other.training.progress = one.training.progress;
+        let state = one.training.state().expect("a state");
+        let resumed = other.training.config.resume(&other.training.task, state);
+        other.training = resumed.expect("it fits");
         for _ in 0..20 {
             let [found, expected] = [&mut other, &mut one].map(|session| {
                 let update = session.training.iterate().expect("finite numbers").update;

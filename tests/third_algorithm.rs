@@ -243,13 +243,9 @@ mod tests {
     fn a_restored_agent_goes_on_bit_for_bit() {
         let (mut session, mut other) = (session(1), self::session(2));
         (0..5).for_each(|_| drop(session.training.iterate().expect("finite numbers")));
-        other
-            .training
-            .agent
-            .set_state(session.training.agent.state().expect("a state"))
-            .expect("it fits");
-        other.training.collector.set_state(session.training.collector.state()).expect("it fits");
-        other.training.progress = session.training.progress;
+        let state = session.training.state().expect("a state");
+        let resumed = other.training.config.resume(&other.training.task, state);
+        other.training = resumed.expect("it fits");
         for _ in 0..5 {
             let found = other.training.iterate().expect("finite numbers").update;
             assert_eq!(found, session.training.iterate().expect("finite numbers").update);

@@ -61,7 +61,10 @@ impl AgentError {
     }
 
     /// Fails unless what a saved quantity must fulfil holds.
-    pub(crate) fn check_saved(name: &str, holds: bool) -> Result<(), AgentError> {
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check_saved(name: &str, holds: bool) -> Result<(), AgentError> {
         if holds {
             return Ok(());
         }

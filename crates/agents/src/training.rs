@@ -4,7 +4,7 @@ use crate::agent::{Agent, AgentState};
 use crate::algorithm::{AgentConfig, AlgorithmConfig};
 use crate::backend::Backend;
 use crate::checkpoint::{self, CheckpointError, Problem};
-use crate::config::{ConfigError, NetworkConfig};
+use crate::config::{Check, ConfigError, NetworkConfig};
 use crate::error::AgentError;
 use crate::evaluate::{Evaluation, evaluate_among};
 use crate::export::{ExportFormat, known_of_task};
@@ -113,39 +113,41 @@ impl TrainingConfig {
     /// # Errors
     /// The first value out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |key: &str, holds: bool, message: &dyn Fn() -> String| match holds {
-            true => Ok(()),
-            false => Err(ConfigError { key: key.to_owned(), message: message() }),
-        };
+        let [env, network, agent] = ["env", "network", "agent"].map(Check::table);
         let num_envs = self.num_envs;
-        check("env.num_envs", (1..=65_536).contains(&num_envs), &|| {
-            format!("is {num_envs}; must be a whole number from 1 to 65536")
-        })?;
-        check("env.num_envs", num_envs >= self.ranks.size(), &|| {
-            format!(
-                "{num_envs} environments are too few for {} ranks, which each act in some of their own; start \
-                 fewer, or raise it",
-                self.ranks.size()
-            )
-        })?;
+        let is_possible = (1..=65_536).contains(&num_envs);
+        env.that("num_envs", is_possible, num_envs, "a whole number from 1 to 65536")?;
+        let ranks = self.ranks.size();
+        if num_envs < ranks {
+            env.fail(
+                "num_envs",
+                format!(
+                    "{num_envs} environments are too few for {ranks} ranks, which each act in some of their own; \
+                     start fewer, or raise it"
+                ),
+            )?;
+        }
         self.network.validate()?;
         for (key, layers) in self.network.layers() {
             let weights: u64 = layers.windows(2).map(|pair| pair[0] as u64 * pair[1] as u64).sum();
-            check(&format!("network.{key}"), weights <= MAX_WEIGHTS, &|| {
-                format!("makes {weights} weights; at most {MAX_WEIGHTS} are allowed")
-            })?;
+            if weights > MAX_WEIGHTS {
+                let message = format!("makes {weights} weights; at most {MAX_WEIGHTS} are allowed");
+                network.fail(key, message)?;
+            }
         }
         self.agent.validate(num_envs)?;
         let (batch, steps) = (self.steps_per_iteration(), self.agent.rollout().steps);
         let product = format!(
             "{num_envs} env.num_envs x {steps} agent.rollout_steps = {batch} samples an iteration"
         );
-        check("agent.rollout_steps", batch <= MAX_BATCH, &|| {
-            format!("{product}; at most {MAX_BATCH}")
-        })?;
-        check("total_steps", self.total_steps >= batch, &|| {
-            format!("is {}, less than one iteration: {product}", self.total_steps)
-        })
+        if batch > MAX_BATCH {
+            agent.fail("rollout_steps", format!("{product}; at most {MAX_BATCH}"))?;
+        }
+        if self.total_steps < batch {
+            let message = format!("is {}, less than one iteration: {product}", self.total_steps);
+            return Err(ConfigError { key: "total_steps".into(), message });
+        }
+        Ok(())
     }
 
     /// A new agent for an environment; its weights depend on the seed and the configuration only.

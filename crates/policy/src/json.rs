@@ -89,48 +89,45 @@ impl Reader<'_> {
         found
     }
 
+    /// Items with commas between them, from the bracket that opens to the one that closes.
+    fn listed<T>(
+        &mut self,
+        closing: u8,
+        mut item: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.at += 1;
+        let mut items = Vec::new();
+        if self.takes(closing) {
+            return Some(items);
+        }
+        loop {
+            items.push(item(self)?);
+            if self.takes(closing) {
+                return Some(items);
+            }
+            if !self.takes(b',') {
+                return None;
+            }
+        }
+    }
+
     fn value(&mut self, depth: usize) -> Option<Json> {
         let depth = depth.checked_sub(1)?;
         self.space();
         match self.peek()? {
             b'"' => self.string().map(Json::String),
             b'{' => {
-                self.at += 1;
-                let mut entries = Vec::new();
-                if self.takes(b'}') {
-                    return Some(Json::Object(entries));
-                }
-                loop {
-                    self.space();
-                    let key = self.string()?;
-                    if !self.takes(b':') {
+                let entries = self.listed(b'}', |reader| {
+                    reader.space();
+                    let key = reader.string()?;
+                    if !reader.takes(b':') {
                         return None;
                     }
-                    entries.push((key, self.value(depth)?));
-                    if self.takes(b'}') {
-                        return Some(Json::Object(entries));
-                    }
-                    if !self.takes(b',') {
-                        return None;
-                    }
-                }
+                    Some((key, reader.value(depth)?))
+                });
+                entries.map(Json::Object)
             }
-            b'[' => {
-                self.at += 1;
-                let mut items = Vec::new();
-                if self.takes(b']') {
-                    return Some(Json::Array(items));
-                }
-                loop {
-                    items.push(self.value(depth)?);
-                    if self.takes(b']') {
-                        return Some(Json::Array(items));
-                    }
-                    if !self.takes(b',') {
-                        return None;
-                    }
-                }
-            }
+            b'[' => self.listed(b']', |reader| reader.value(depth)).map(Json::Array),
             b'-' | b'0'..=b'9' => {
                 let is_part = |c: char| matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
                 let rest = &self.text[self.at..];

@@ -98,7 +98,7 @@ impl Run {
     /// What its curves say of it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        verdict::of(&self.columns, self.summary.as_ref())
+        verdict::of(&self.columns, self.summary.as_ref().and_then(Summary::reached))
     }
 
     /// The environment's name.

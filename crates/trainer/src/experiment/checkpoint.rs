@@ -41,12 +41,8 @@ impl Checkpoint {
         let (seconds, best) = (checkpoint.elapsed_seconds, checkpoint.best_return);
         let possible = || {
             checkpoint.training.check()?;
-            let right = |what: &str, holds| match holds {
-                true => Ok(()),
-                false => Err(AgentError::Impossible(what.to_owned())),
-            };
-            right("seconds it counts", seconds.is_finite() && seconds >= 0.0)?;
-            right("best return", best.is_none_or(f64::is_finite))
+            AgentError::check_saved("seconds it counts", seconds.is_finite() && seconds >= 0.0)?;
+            AgentError::check_saved("best return", best.is_none_or(f64::is_finite))
         };
         match possible() {
             Ok(()) => Ok(checkpoint),

@@ -122,8 +122,18 @@ impl Summary {
                 agent.constraints(),
             ),
         };
-        summary.verdict = Some(verdict::of(columns, Some(&summary)));
+        summary.verdict = Some(verdict::of(columns, summary.reached()));
         summary
+    }
+
+    /// What every episode of the evaluation at the end returned, where all lasted to the time limit and returned
+    /// the same: where returns rise with the length of episodes, no policy has more.
+    #[must_use]
+    pub fn reached(&self) -> Option<f64> {
+        let limit = self.task.as_ref()?["max_episode_steps"].as_f64()?;
+        let eval = &self.eval;
+        let is_all = eval.mean_length == limit && eval.min_return == eval.max_return;
+        is_all.then_some(eval.max_return)
     }
 
     /// Reads what [`Summary::write`] wrote.

@@ -4,7 +4,6 @@
 //! blocks of as many rows, whose means are nearly independent of each other, while its rows are not.
 
 use crate::experiment::metrics::csv::Column;
-use crate::experiment::summary::Summary;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -338,23 +337,14 @@ fn shown(number: f64) -> String {
     }
 }
 
-/// The same of the columns of a `metrics.csv` and of the summary, where there is one.
+/// The same of the columns of a `metrics.csv`, and of [`Summary::reached`](super::summary::Summary::reached).
 #[must_use]
-pub fn of(columns: &[Column], summary: Option<&Summary>) -> Verdict {
+pub fn of(columns: &[Column], reached: Option<f64>) -> Verdict {
     let curve = |name: &str| {
         let column = columns.iter().find(|(known, _)| known == name);
         column.iter().flat_map(|(_, cells)| cells.iter().flatten().copied()).collect()
     };
-    judge(curve, summary.and_then(reached))
-}
-
-/// What every episode of the evaluation at the end returned, where all lasted to the time limit and returned the
-/// same: where returns rise with the length of episodes, no policy has more.
-fn reached(summary: &Summary) -> Option<f64> {
-    let limit = summary.task.as_ref()?["max_episode_steps"].as_f64()?;
-    let eval = &summary.eval;
-    let is_all = eval.mean_length == limit && eval.min_return == eval.max_return;
-    is_all.then_some(eval.max_return)
+    judge(curve, reached)
 }
 
 impl Outcome {
@@ -415,6 +405,7 @@ mod tests {
 
     use super::*;
     use crate::experiment::metrics::csv::read;
+    use crate::experiment::summary::Summary;
     use std::path::Path;
 
     /// The verdict on a curve that a run of this program has left.
@@ -463,7 +454,7 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference/verdicts");
         let columns = read(&Path::new(folder).join("lagging_cartpole.csv")).unwrap();
         let with = |min_return: f64, max_return: f64, mean_length: f64| {
-            let summary = serde_json::json!({
+            let summary: Summary = serde_json::from_value(serde_json::json!({
                 "steps": 1, "seconds": 1.0, "steps_per_second": 1.0, "seed": 1, "backend": "flex",
                 "algorithm": "ppo", "environment": "cartpole", "version": "0.1.0",
                 "task": { "max_episode_steps": 500 },
@@ -472,8 +463,9 @@ mod tests {
                     "min_return": min_return, "max_return": max_return,
                     "mean_length": mean_length, "success_rate": null,
                 },
-            });
-            of(&columns, Some(&serde_json::from_value(summary).unwrap()))
+            }))
+            .unwrap();
+            of(&columns, summary.reached())
         };
         let verdict = with(500.0, 500.0, 500.0);
         assert_eq!(verdict.outcome, Outcome::Settled, "{verdict}");
