@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::environment::{Environment, Spec, StateError};
 use crate::rng::{Rng, Stream, stream};
-use crate::space::Space;
+use crate::space::{Action, Space};
 use crate::task::Task;
 
 /// What is known of an episode once it has ended.
@@ -248,7 +248,8 @@ impl VectorEnv {
         let mut part = self.part();
         // Episodes that ended are asked for new ones before the first one is waited for.
         for k in 0..part.num_envs() {
-            part.finish(k);
+            let choice = part.members[k].action[0] as usize;
+            part.finish(k, choice);
         }
         for k in 0..part.num_envs() {
             part.go_on(k);
@@ -397,10 +398,10 @@ impl<'a> Part<'a> {
         debug_assert_eq!(actions.len(), self.num_envs() * action_width, "an action for each copy");
         for (k, action) in actions.chunks_exact(action_width).enumerate() {
             let member = &mut self.members[k];
+            let choice = action[0] as usize;
             match self.spec.action_space {
                 Space::Discrete { n } => {
-                    let index = action[0] as usize;
-                    debug_assert!(index as f32 == action[0] && index < n, "action {}", action[0]);
+                    debug_assert!(choice as f32 == action[0] && choice < n, "action {}", action[0]);
                     member.action[0] = action[0];
                 }
                 Space::Box { .. } => {
@@ -414,19 +415,23 @@ impl<'a> Part<'a> {
             if self.spec.is_elsewhere {
                 member.environment.begin_step(self.spec.action_space.action(&member.action));
             } else {
-                self.finish(k);
+                self.finish(k, choice);
                 self.go_on(k);
             }
         }
     }
 
-    /// Steps copy `k` with its action and writes down what came of it.
+    /// Steps copy `k` with its action and writes down what came of it. `choice` is the action where it is
+    /// discrete: to read back what has just been written takes time.
     #[inline(always)] // a step of a small environment takes no longer than a call
-    fn finish(&mut self, k: usize) {
+    fn finish(&mut self, k: usize, choice: usize) {
         let width = self.spec.observation_space.width();
         let (terms, costs) = (self.spec.reward_terms.len(), self.spec.costs.len());
         let (member, transition) = (&mut self.members[k], &mut self.transitions[k]);
-        let action = self.spec.action_space.action(&member.action);
+        let action = match self.spec.action_space {
+            Space::Discrete { .. } => Action::Discrete(choice),
+            Space::Box { .. } => Action::Continuous(&member.action),
+        };
         let step = member.environment.step(action, &mut member.rng);
         member.length += 1;
         member.episode_return += step.reward;
@@ -553,9 +558,7 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
-    use crate::{
-        Action, ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig,
-    };
+    use crate::{ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig};
     use serde_json::{Map, Value, json};
 
     /// Counts its steps: from 0 or 1, up to 3, where it terminates if the action was 0, or 4, where
