@@ -10,7 +10,7 @@ use agents::{AgentState, AlgorithmState, Batch, Constraint, Evaluation, Signal, 
 use backburn_tests::exact::{Linear, Walk};
 use envs::{
     Action, Entry, Environment, ParameterError, Parametric, Rng, RunningMeanStd, Space, Spec,
-    StateError, Step,
+    StateError, Step, Task,
 };
 use rand::RngExt;
 use schemars::JsonSchema;
@@ -101,10 +101,11 @@ fn registry() -> Registry {
         .with_environment(Entry::with_parameters::<Offers>("offers", "take or leave"))
 }
 
-fn parse(text: &str) -> Result<(Experiment, Source), String> {
+fn parse(text: &str) -> Result<(Experiment, Task, Source), String> {
     let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
     let experiment = Experiment::parse(&source, &registry());
-    experiment.map(|experiment| (experiment, source)).map_err(|error| error.to_string())
+    let parsed = experiment.map(|(experiment, task)| (experiment, task, source));
+    parsed.map_err(|error| error.to_string())
 }
 
 /// A session of a task whose steps have nothing to do with one another, so that nothing is discounted.
@@ -113,8 +114,8 @@ fn session(agent: &str, seed: u64) -> Result<Session, String> {
         "seed = {seed}\ntotal_steps = 200_000\n[env]\nname = 'offers'\nnum_envs = 8\n[network]\n\
          hidden = []\n[agent]\nrollout_steps = 100\ngamma = 0.0\n{agent}"
     );
-    let (experiment, source) = parse(&text)?;
-    Session::begin(experiment, &source, &registry()).map_err(|error| error.to_string())
+    let (experiment, task, source) = parse(&text)?;
+    Session::begin(experiment, task, &source).map_err(|error| error.to_string())
 }
 
 const PPO: &str =
@@ -195,13 +196,13 @@ fn a_step_of_cpo_ends_at_the_limit() {
 fn a_multiplier_is_in_the_rewards_own_unit_however_they_are_normalised() {
     let text = format!("{PPO}{LIMIT}[env.parameters]\nheat = 2.0\n");
     let text = text.replace("limit = 3.0", "limit = 6.0");
-    let (mut experiment, source) = parse(&format!(
+    let (mut experiment, task, source) = parse(&format!(
         "total_steps = 200_000\n[env]\nname = 'offers'\nnormalize_rewards = true\n[network]\nhidden = \
          []\n[agent]\nrollout_steps = 100\ngamma = 0.0\n{text}"
     ))
     .expect("a configuration");
     experiment.env.num_envs = 8;
-    let mut session = Session::begin(experiment, &source, &registry()).expect("a session");
+    let mut session = Session::begin(experiment, task, &source).expect("a session");
     let multiplier = train(&mut session);
     let (_, heat) = exact(&session);
     // The same policy costs twice as much, so a unit of cost is worth half.
@@ -499,8 +500,8 @@ fn mistakes_in_a_constraint_are_explained() {
         assert!(error.starts_with("x.toml") && error.contains(expected), "{expected} {error}");
     }
     let cartpole = format!("[env]\nname = 'cliff'\n[agent]\n{PPO}{LIMIT}");
-    let (experiment, source) = parse(&cartpole).expect("the file by itself is good");
-    let error = Session::begin(experiment, &source, &registry()).map(drop).expect_err("no cost");
+    let (experiment, task, source) = parse(&cartpole).expect("the file by itself is good");
+    let error = Session::begin(experiment, task, &source).map(drop).expect_err("no cost");
     assert!(error.to_string().contains("it has no cost at all"), "{error}");
 }
 

@@ -257,12 +257,9 @@ mod tests {
 
     #[test]
     fn the_configuration_of_the_page_learns_to_stop_at_the_mark() {
-        let environments = environments();
         let source = Source::new(Path::new("ppo_trolley.toml"), CONFIG.to_owned(), &[]);
-        let experiment =
-            Experiment::parse(&source, &environments.clone().into()).expect("a configuration");
-        let entry = environments.get(&experiment.env.name).expect("it is registered");
-        let task = entry.task(&TaskConfig::default()).expect("a task");
+        let (experiment, task) =
+            Experiment::parse(&source, &environments().into()).expect("a configuration");
         let training = train(&experiment.training(&Arc::default()), &task).expect("nothing fails");
         let actor = training.agent.actor();
 

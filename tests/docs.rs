@@ -210,7 +210,7 @@ fn every_formula_of_the_theory_names_its_test() {
 
 fn parse(text: &str) -> Result<Experiment, trainer::Error> {
     let source = Source::new(Path::new("test.toml"), text.to_owned(), &[]);
-    Experiment::parse(&source, &Registry::default())
+    Experiment::parse(&source, &Registry::default()).map(|(experiment, _)| experiment)
 }
 
 /// The least configuration of an algorithm, with more lines at its end.
@@ -400,8 +400,8 @@ fn metrics_of_updates() -> BTreeSet<String> {
         let text =
             format!("env.name = 'gusty'\n[agent]\nrollout_steps = 32\n{constraint}\n{agent}");
         let source = Source::new(Path::new("metrics.toml"), text, &[]);
-        let experiment = Experiment::parse(&source, &registry).expect("a configuration");
-        let mut session = Session::begin(experiment, &source, &registry).expect("a session");
+        let (experiment, task) = Experiment::parse(&source, &registry).expect("a configuration");
+        let mut session = Session::begin(experiment, task, &source).expect("a session");
         let metrics = session.training.iterate().expect("a finite update").update;
         known.extend(metrics.entries().iter().map(|(name, _)| name.to_string()));
     }

@@ -113,8 +113,8 @@ pub fn begin(name: &str, seed: u64) -> Session {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.toml"));
     let registry = Registry::default();
     let overrides = [Override::flag("seed", seed)];
-    let (experiment, source) = Experiment::read(&path, &overrides, &registry).unwrap();
-    Session::begin(experiment, &source, &registry).unwrap()
+    let (experiment, task, source) = Experiment::read(&path, &overrides, &registry).unwrap();
+    Session::begin(experiment, task, &source).unwrap()
 }
 
 /// Trains to the end, and evaluates as `trainer run` does there.

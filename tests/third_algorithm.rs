@@ -209,20 +209,23 @@ learning_rate = { start = 1e-2, end = 0.0 }
 mod tests {
     use super::*;
     use agents::{AgentState, PpoConfig};
+    use envs::Task;
     use serde_json::Value;
     use std::path::Path;
     use trainer::{Experiment, Session, Source};
 
-    fn parse(text: &str) -> Result<(Experiment, Source), String> {
+    fn parse(text: &str) -> Result<(Experiment, Task, Source), String> {
         let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
         let experiment = Experiment::parse(&source, &registry());
-        experiment.map(|experiment| (experiment, source)).map_err(|error| error.to_string())
+        experiment
+            .map(|(experiment, task)| (experiment, task, source))
+            .map_err(|error| error.to_string())
     }
 
     fn session(seed: u64) -> Session {
-        let (mut experiment, source) = parse(CONFIG).expect("a configuration");
+        let (mut experiment, task, source) = parse(CONFIG).expect("a configuration");
         experiment.seed = seed;
-        Session::begin(experiment, &source, &registry()).expect("a session")
+        Session::begin(experiment, task, &source).expect("a session")
     }
 
     #[test]

@@ -61,8 +61,8 @@ fn session(environment: &str, lines: &str) -> Session {
         .with_environment(Entry::with_parameters::<Drone>("drone", "flies"))
         .with_environment(Entry::with_parameters::<Thrifty>("thrifty", "flies with little effort"));
     let source = Source::new(Path::new("warm.toml"), text, &[]);
-    let experiment = Experiment::parse(&source, &registry).expect("a configuration");
-    Session::begin(experiment, &source, &registry).expect("a session")
+    let (experiment, task) = Experiment::parse(&source, &registry).expect("a configuration");
+    Session::begin(experiment, task, &source).expect("a session")
 }
 
 /// The largest share of the return that is lost within 20 iterations, and the largest KL divergence of one.

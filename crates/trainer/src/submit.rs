@@ -105,7 +105,7 @@ fn submit_run(
                        --features backburn-trainer/mpi`";
         return Err(Error::Usage(message.into()));
     }
-    let experiment = Experiment::parse(source, registry)?;
+    let (experiment, _) = Experiment::parse(source, registry)?;
     let (name, seed) = (&experiment.name, experiment.seed.to_string());
     let root = out.unwrap_or_else(|| ["runs", name, &seed].iter().collect());
     if root.join("config.toml").exists() {

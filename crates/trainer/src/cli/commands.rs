@@ -109,8 +109,7 @@ pub fn execute(command: Command, registry: &Registry, processes: &Processes) -> 
         Command::Bench { config, threads, result } => {
             let only = config.backend;
             let source = source(&config)?;
-            let experiment = Experiment::parse(&source, registry)?;
-            let task = session::task(&experiment, registry)?;
+            let (experiment, task) = Experiment::parse(&source, registry)?;
             processes.must_agree(&experiment.to_toml()?)?;
             let (threads, output) = (threads.count(), hushed(false, result.json));
             bench(&experiment, &task, &source, only, threads, output, processes.ranks())
@@ -186,17 +185,19 @@ fn run(
     registry: &Registry,
     processes: &Processes,
 ) -> Result<(), Error> {
-    let experiment = Experiment::parse(source, registry)?;
+    let (experiment, task) = Experiment::parse(source, registry)?;
     processes.must_agree(&experiment.to_toml()?)?;
     let directory = out.unwrap_or_else(|| run::default_directory(&experiment));
     let there = RunDir::at(directory.clone());
     if resume && processes.ranks().from_first(there.is_begun()) {
         if processes.is_first() {
-            run::must_have_begun_with(&experiment, &there, registry)?;
+            run::must_have_begun_with(&experiment, &task, &there, registry)?;
         }
+        // Processes that have it would wait for the end of the run.
+        drop(task);
         return run::resume(directory, &[], control, registry, processes);
     }
-    let session = Session::begin_among(processes.ranks(), experiment, source, registry)?;
+    let session = Session::begin_among(processes.ranks(), experiment, task, source)?;
     // One in another process is started by the training, and is checked when that is asked for.
     if processes.is_first() && !session.training.task.spec().is_elsewhere {
         for Finding { problem, cure, .. } in
@@ -272,8 +273,7 @@ fn check(source: &Source, output: Output, registry: &Registry) -> Result<(), Err
     if Sweep::is_in(source)? {
         return sweep::check(source, output, registry);
     }
-    let experiment = Experiment::parse(source, registry)?;
-    let task = session::task(&experiment, registry)?;
+    let (experiment, task) = Experiment::parse(source, registry)?;
     // Whether settings fit the environment does not depend on the backend.
     let mut agent = session::actor(&experiment, &task, source)?;
     session::warm_start(&mut agent, &experiment, &task, source)?;
@@ -302,8 +302,7 @@ fn check_env(what: &str, output: Output, registry: &Registry) -> Result<(), Erro
             .task(&TaskConfig::default())
             .map_err(|error| Error::Usage(format!("{what}: {error}")))?,
         None if Path::new(what).extension().is_some_and(|end| end == "toml") => {
-            let (experiment, _) = Experiment::read(Path::new(what), &[], registry)?;
-            session::task(&experiment, registry)?
+            Experiment::read(Path::new(what), &[], registry)?.1
         }
         None => {
             let names: Vec<&str> =

@@ -26,8 +26,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 impl Experiment {
-    /// Reads and validates a configuration file; `overrides` replace its values. The source is
-    /// returned to point at the line of what turns out wrong later.
+    /// Reads and validates a configuration file; `overrides` replace its values. Returns the experiment,
+    /// its task, and the source to point at the line of what turns out wrong later.
     ///
     /// # Errors
     /// What is wrong, where it stands, and what would be right.
@@ -35,20 +35,20 @@ impl Experiment {
         path: &Path,
         overrides: &[Override],
         registry: &Registry,
-    ) -> Result<(Experiment, Source), Error> {
+    ) -> Result<(Experiment, Task, Source), Error> {
         let source = Source::read(path, overrides)?;
-        let experiment = Experiment::parse(&source, registry)?;
-        Ok((experiment, source))
+        let (experiment, task) = Experiment::parse(&source, registry)?;
+        Ok((experiment, task, source))
     }
 
-    /// Parses and validates a configuration.
+    /// Parses and validates a configuration, and makes its task.
     ///
     /// # Errors
     /// What is wrong, where it stands, and what would be right.
-    pub fn parse(source: &Source, registry: &Registry) -> Result<Experiment, Error> {
+    pub fn parse(source: &Source, registry: &Registry) -> Result<(Experiment, Task), Error> {
         let mut experiment = Experiment::parse_table(source, source.table()?, registry)?;
-        experiment.resolve(source, registry)?;
-        Ok(experiment)
+        let task = experiment.resolve(source, registry)?;
+        Ok((experiment, task))
     }
 
     /// The same of the source's table, less what is none of the experiment's business, and without a look
@@ -194,7 +194,7 @@ mod tests {
 
     fn parse(text: &str) -> Experiment {
         let source = Source::new(Path::new("experiment.toml"), text.to_owned(), &[]);
-        Experiment::parse(&source, &Registry::default()).unwrap()
+        Experiment::parse(&source, &Registry::default()).unwrap().0
     }
 
     #[test]

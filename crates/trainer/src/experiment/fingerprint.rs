@@ -159,15 +159,13 @@ mod tests {
 
     use super::*;
     use crate::experiment::config::Source;
-    use crate::experiment::session;
     use crate::registry::Registry;
     use std::path::Path;
 
     fn fingerprint(lines: &str) -> Fingerprint {
         let text = format!("env.name = 'pendulum'\nagent.algorithm = 'ppo'\n{lines}");
         let source = Source::new(Path::new("x.toml"), text, &[]);
-        let experiment = Experiment::parse(&source, &Registry::default()).unwrap();
-        let task = session::task(&experiment, &Registry::default()).unwrap();
+        let (experiment, task) = Experiment::parse(&source, &Registry::default()).unwrap();
         Fingerprint::new(&experiment, &task).unwrap()
     }
 
@@ -224,8 +222,7 @@ mod tests {
     fn a_policy_of_another_shape_names_both_environments() {
         let other = "env.name = 'cartpole'\nagent.algorithm = 'ppo'".to_owned();
         let source = Source::new(Path::new("x.toml"), other, &[]);
-        let experiment = Experiment::parse(&source, &Registry::default()).unwrap();
-        let task = session::task(&experiment, &Registry::default()).unwrap();
+        let (experiment, task) = Experiment::parse(&source, &Registry::default()).unwrap();
         let cartpole = Fingerprint::new(&experiment, &task).unwrap();
         let differences = [
             "the environment is cartpole there and pendulum here",

@@ -16,6 +16,7 @@ use crate::processes::Processes;
 use crate::registry::Registry;
 use crate::terminal::{Output, command};
 use agents::Threads;
+use envs::Task;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -70,13 +71,13 @@ pub fn start(
 /// What differs; or when the run's configuration can't be read.
 pub fn must_have_begun_with(
     experiment: &Experiment,
+    task: &Task,
     run: &RunDir,
     registry: &Registry,
 ) -> Result<(), Error> {
-    let (begun, _) = Experiment::read(&run.config(), &[], registry)?;
+    let (begun, ..) = Experiment::read(&run.config(), &[], registry)?;
     let table = |of: &Experiment| Ok::<_, Error>(flattened(&of.to_table()?));
     // The run has copies of the files that it names, which its checkpoints compare.
-    let task = session::task(experiment, registry)?;
     let files: Vec<String> = task.files().map(|(key, _)| format!("env.parameters.{key}")).collect();
     let differences = differences(&table(&begun)?, &table(experiment)?, |key| {
         !files.iter().any(|file| file == key)
@@ -107,10 +108,13 @@ pub fn resume(
     let (run, ranks) = (RunDir::at(path), processes.ranks());
     let is_first = processes.is_first();
     let _lock = is_first.then(|| run.open()).transpose()?;
-    let (before, _) = session::configuration(ranks, &run, &[], registry)?;
-    let (experiment, source) = session::configuration(ranks, &run, changes, registry)?;
+    let (experiment, task, source) = session::configuration(ranks, &run, changes, registry)?;
+    let before = match changes {
+        [] => experiment.clone(),
+        _ => session::configuration(ranks, &run, &[], registry)?.0,
+    };
     processes.must_agree(&experiment.to_toml()?)?;
-    let mut session = Session::resume(ranks, &run, &before, experiment, &source, registry)?;
+    let mut session = Session::resume(ranks, &run, &before, experiment, task, &source)?;
     let steps = session.training.progress.steps;
     let record = || run.record_changes(&before, &session.experiment, steps);
     let is_changed = is_first.then(record).transpose()?;

@@ -37,27 +37,22 @@ pub struct Session {
 
 impl Session {
     /// A run at its beginning, with the policy of the run that it starts from, if it names one. `source`
-    /// is what the experiment was read from.
+    /// is what the experiment and its task were read from.
     ///
     /// # Errors
-    /// When the registry does not know the environment, a setting does not fit it, there is no device, no
-    /// such policy, or a first observation is not finite.
-    pub fn begin(
-        experiment: Experiment,
-        source: &Source,
-        registry: &Registry,
-    ) -> Result<Session, Error> {
-        Session::begin_among(&Arc::default(), experiment, source, registry)
+    /// When a setting does not fit the task, there is no device, no such policy, or a first observation is not
+    /// finite.
+    pub fn begin(experiment: Experiment, task: Task, source: &Source) -> Result<Session, Error> {
+        Session::begin_among(&Arc::default(), experiment, task, source)
     }
 
     /// [`Session::begin`] together with other ranks.
     pub(crate) fn begin_among(
         ranks: &Arc<Ranks>,
         experiment: Experiment,
+        task: Task,
         source: &Source,
-        registry: &Registry,
     ) -> Result<Session, Error> {
-        let task = task(&experiment, registry)?;
         let config = experiment.training(ranks);
         let mut agent = config.agent(task.spec()).map_err(|error| unfit(error, source))?;
         let rewards = warm_start(&mut agent, &experiment, &task, source)?;
@@ -80,13 +75,12 @@ impl Session {
         run: &RunDir,
         before: &Experiment,
         experiment: Experiment,
+        task: Task,
         source: &Source,
-        registry: &Registry,
     ) -> Result<Session, Error> {
         let Some((path, checkpoint)) = load(ranks, run, Which::Latest)? else {
-            return Session::begin_among(ranks, experiment, source, registry);
+            return Session::begin_among(ranks, experiment, task, source);
         };
-        let task = task(&experiment, registry)?;
         must_be_of(&checkpoint, &Fingerprint::new(&experiment, &task)?, &path)?;
         let steps = checkpoint.training.progress.steps;
         let changes = match ranks.rank() {
@@ -230,18 +224,6 @@ impl Session {
     }
 }
 
-/// The environment that the experiment names, with its parameters and all that holds around it.
-///
-/// # Errors
-/// When the registry does not know it, or a parameter does not fit it.
-pub fn task(experiment: &Experiment, registry: &Registry) -> Result<Task, Error> {
-    let name = &experiment.env.name;
-    let entry = registry.environments.get(name);
-    let entry = entry.ok_or_else(|| Error::Usage(format!("env.name: there is no `{name}`")))?;
-    let task = entry.task(&experiment.env.task_config());
-    task.map_err(|error| Error::Usage(format!("env.{error}")))
-}
-
 /// The error of settings that do not fit the environment.
 pub fn unfit(error: AgentError, source: &Source) -> Error {
     match error {
@@ -344,7 +326,7 @@ pub(crate) fn configuration(
     run: &RunDir,
     overrides: &[Override],
     registry: &Registry,
-) -> Result<(Experiment, Source), Error> {
+) -> Result<(Experiment, Task, Source), Error> {
     let path = run.config();
     let is_first = ranks.rank() == 0;
     let first = is_first.then(|| Source::read(&path, &[])).transpose()?;
@@ -354,7 +336,8 @@ pub(crate) fn configuration(
     let changes = changes::parse(&run.changes(), &ranks.from_first(changes).unwrap_or_default())?;
     let changes = changes::overrides(&run.changes(), &changes)?;
     let source = source.with([changes, overrides.to_vec()].concat());
-    Ok((Experiment::parse(&source, registry)?, source))
+    let (experiment, task) = Experiment::parse(&source, registry)?;
+    Ok((experiment, task, source))
 }
 
 /// Refuses a checkpoint whose state has no meaning in this run, and warns where the code of the task is not
@@ -437,8 +420,7 @@ impl Trained {
         if ranks.rank() == 0 {
             run.must_hold_a_run()?;
         }
-        let (experiment, source) = configuration(ranks, run, &[], registry)?;
-        let task = task(&experiment, registry)?;
+        let (experiment, task, source) = configuration(ranks, run, &[], registry)?;
         let mut agent = actor(&experiment, &task, &source)?;
         let Some((path, checkpoint)) = load(ranks, run, which)? else {
             return Err(Error::Usage(format!(
@@ -489,9 +471,8 @@ mod tests {
     fn a_rank_with_other_parameters_is_named() {
         let text = "env.name = 'pendulum'\nagent.algorithm = 'ppo'";
         let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
-        let registry = Registry::default();
-        let experiment = Experiment::parse(&source, &registry).unwrap();
-        let mut session = Session::begin(experiment, &source, &registry).unwrap();
+        let (experiment, task) = Experiment::parse(&source, &Registry::default()).unwrap();
+        let mut session = Session::begin(experiment, task, &source).unwrap();
         session.training.agent.set_ranks(Arc::new(Ranks::new(Liar { lies: false })));
         assert!(!session.agree(false).unwrap());
         assert!(session.agree(true).unwrap());

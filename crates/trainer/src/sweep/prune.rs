@@ -133,7 +133,7 @@ mod tests {
         let text = "total_steps = 1000\nenv = { name = 'cliff', num_envs = 1 }\n\
                     agent = { algorithm = 'ppo', minibatch_size = 1 }";
         let source = Source::new(Path::new("x.toml"), text.into(), &[]);
-        let experiment = Experiment::parse(&source, &Registry::default()).unwrap();
+        let (experiment, _) = Experiment::parse(&source, &Registry::default()).unwrap();
         let entry = |(index, value): (usize, &f64)| TrialState {
             trial: Trial { number: index + 1, values: vec![], experiment: experiment.clone() },
             directory: PathBuf::new(),

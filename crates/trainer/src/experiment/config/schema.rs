@@ -438,7 +438,8 @@ mod tests {
     }
 
     fn parse(text: &str, registry: &Registry) -> Result<Experiment, Error> {
-        Experiment::parse(&Source::new(Path::new("x.toml"), text.to_owned(), &[]), registry)
+        let source = Source::new(Path::new("x.toml"), text.to_owned(), &[]);
+        Experiment::parse(&source, registry).map(|(experiment, _)| experiment)
     }
 
     #[test]
