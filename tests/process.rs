@@ -168,6 +168,7 @@ fn same_as_built_in(id: &str, name: &str, tolerance: f64) {
     assert_eq!(task.spec().observation_space, built_in.spec().observation_space);
     assert_eq!(task.spec().action_space, built_in.spec().action_space);
     assert_eq!(task.spec().max_episode_steps, built_in.spec().max_episode_steps);
+    assert_eq!(task.spec().step_seconds, built_in.spec().step_seconds);
     let width = task.spec().observation_space.width();
     let (mut theirs, mut ours) = (task.make(), built_in.make());
     let mut rng = stream(5, Stream::Environment(0));
@@ -218,14 +219,47 @@ fn pendulum_is_the_built_in_one() {
 }
 
 #[test]
-fn mujoco_goes_on_from_its_state_bit_for_bit() {
+fn a_time_limit_around_a_state_of_ones_own_goes_on() {
+    let Some(command) = script("process_env.py", "limited") else { return };
+    assert_eq!(task(&command, 1).spec().max_episode_steps, 2);
+    // The trainer's own limit is not what ends the episodes.
+    let config = TaskConfig { max_episode_steps: Some(50), ..TaskConfig::default() };
+    let task = task_of(json!({ "command": command }), config).expect("it works");
+    let mut one = VectorEnv::new(&task, 7, 0, 6);
+    play(&mut one, 0, 0);
+    // In the middle of an episode.
+    one.step(&[1.0; 12]);
+    let state = one.state();
+    let expected = play(&mut one, 0, 60);
+    let mut other = VectorEnv::new(&task, 8, 0, 6);
+    other.set_state(state).expect("it fits");
+    assert_eq!(play(&mut other, 0, 60), expected);
+}
+
+#[test]
+fn gymnasiums_own_go_on_from_their_state_bit_for_bit() {
     let Some(python) = python_if_any() else { return };
     let imports = Command::new(python).args(["-c", "import mujoco"]).stderr(Stdio::null()).status();
     if !imports.expect("Python starts").success() {
         support::skipped("MuJoCo's states: there is no mujoco in this Python");
         return;
     }
-    for id in ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"] {
+    for name in [
+        "HalfCheetah",
+        "Hopper",
+        "Walker2d",
+        "Swimmer",
+        "Ant",
+        "Humanoid",
+        "HumanoidStandup",
+        "Reacher",
+        "Pusher",
+        "InvertedPendulum",
+        "InvertedDoublePendulum",
+        "MountainCarContinuous",
+    ] {
+        let version = if name == "MountainCarContinuous" { 0 } else { 5 };
+        let id = &format!("{name}-v{version}");
         // MuJoCo leaves warnings in a file where it is run.
         let place = Place::new();
         let directory = place.path(".").display().to_string();
@@ -260,6 +294,7 @@ fn spaces_are_flattened_or_refused() {
     let Some(command) = script("process_env.py", "nested") else { return };
     let envs = VectorEnv::new(&task(&command, 1), 1, 0, 2);
     assert_eq!(envs.observations(), [0.0, 1.0, 0.0, 0.5, -0.5, 0.0, 1.0, 0.0, 0.5, -0.5]);
+    assert_eq!(envs.spec().observation_names, ["low", "middle", "high", "speed x", "speed y"]);
     let refused = |command: Option<Vec<String>>, expected: &str| {
         let parameters = json!({ "command": command.expect("Python is there") });
         let error = task_of(parameters, TaskConfig::default()).expect_err("no such environment");
@@ -267,13 +302,15 @@ fn spaces_are_flattened_or_refused() {
         assert!(error.message.contains(expected), "{expected}: {error}");
     };
     refused(script("process_env.py", "choices"), "the trainer knows Discrete and Box");
+    refused(script("process_env.py", "misnamed"), "`observation_names` are 1; Box(-inf, inf, (3,)");
     refused(gymnasium("NoSuch-v0"), "NoSuch-v0: Environment `NoSuch` doesn't exist");
     let wrapped =
         |more: &[&str]| with_package(&[&["-m", "backburn_env", "CartPole-v1"], more].concat());
     refused(wrapped(&["--wrapper", "Nothing"]), "'Nothing' is no wrapper");
     refused(wrapped(&["--arg", "gravity"]), "'gravity' is not key=value");
     let command = wrapped(&["--wrapper", "TimeAwareObservation(flatten=True)"]).expect("Python");
-    assert_eq!(task(&command, 1).spec().observation_space.width(), 5);
+    let aware = task(&command, 1).spec().clone();
+    assert_eq!((aware.observation_space.width(), aware.saves_state), (5, false));
     let command = wrapped(&["--arg", "max_episode_steps=7"]).expect("Python");
     assert_eq!(task(&command, 1).spec().max_episode_steps, 7);
     // An observation of another shape than its space says.
@@ -374,9 +411,13 @@ fn a_process_that_can_not_begin_is_a_mistake_of_the_configuration() {
     for (way, more, fragment) in [
         ("version", "", "speaks version 7 of the protocol, and this trainer version 1"),
         ("silent", "start_timeout = 0.5", "did not answer for 0.5 s"),
+        ("nowhere", "", "process 0 (`/nowhere/at/all`) can't be started: No such file"),
     ] {
         let place = Place::new();
-        let command = script("process_raw.py", way).expect("Python is there");
+        let command = match way {
+            "nowhere" => vec!["/nowhere/at/all".to_owned()],
+            way => script("process_raw.py", way).expect("Python is there"),
+        };
         place.write("config.toml", config(&command, more));
         for verb in ["check", "run"] {
             let ended = place.trainer(&[verb, "config.toml"]);
@@ -541,6 +582,41 @@ fn frames_are_seen_in_a_gif_in_the_terminal_and_on_a_page() {
 }
 
 #[test]
+fn where_nothing_can_be_rendered_it_is_tried_once_and_observations_are_drawn() {
+    let Some(command) = script("process_env.py", "blind") else { return };
+    let place = Place::new();
+    place.write("config.toml", config(&command, ""));
+    place.trainer(&["run", "config.toml", "--quiet", "--out", "run"]).expect(0, &[]);
+    let shown = place.trainer(&["replay", "run"]).expect(0, &[]);
+    assert!(shown.stdout.contains("observation 2"), "{}", shown.stdout);
+}
+
+#[test]
+fn what_numbers_are_stands_in_the_exported_policy_and_each_process_is_started_once() {
+    let Some(command) = script("process_env.py", "counter") else { return };
+    let place = Place::new();
+    let config = config(&command, "processes = 2").replace("[env]", "[env]\naction_repeat = 3");
+    place.write("config.toml", config);
+    place.trainer(&["run", "config.toml", "--quiet", "--out", "run"]).expect(0, &[]);
+    let entries = fs::read_dir(place.path(".")).expect("a directory");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("process-")).count(), 2);
+    place.trainer(&["export", "run", "--format", "safetensors"]).expect(0, &[]);
+    let file = fs::read(place.path("run/policy.safetensors")).expect("the policy");
+    let policy = policy::Policy::read(&file).expect("a policy");
+    for (name, value) in [
+        ("environment", "Remembered"),
+        ("observation_names", r#"["count","push [N]","pull [N]"]"#),
+        ("action_names", r#"["push [N]","pull [N]"]"#),
+    ] {
+        assert_eq!(policy.about(name), Some(value), "{name}");
+    }
+    let seconds: f64 =
+        policy.about("step_seconds").expect("it is known").parse().expect("a number");
+    assert!((seconds - 0.3).abs() < 1e-9, "{seconds}");
+}
+
+#[test]
 fn the_commands_of_the_book_run() {
     let Some(python) = python_if_any() else { return };
     let place = Place::new();
@@ -568,8 +644,13 @@ fn the_commands_of_the_book_run() {
     assert!(file.contains(found), "{file}");
     let command = r#"command = ["python3", "-m", "backburn_env", "CartPole-v1"]"#;
     assert!(file.contains(command), "{file}");
+    let named = "# PPO on CartPole-v1.\n";
+    assert!(file.starts_with(named) && file.contains("name = \"ppo_CartPole-v1\" "), "{file}");
+    let cure = "init process ppo --command \"python3 -m backburn_env HalfCheetah-v5\"";
     for (arguments, expected) in [
-        (&["init", "process", "ppo"][..], "say which program has the environment"),
+        (&["init", "HalfCheetah-v5", "ppo"][..], cure),
+        (&["init", "--env", "HalfCheetah-v5"], cure),
+        (&["init", "process", "ppo"], "say which program has the environment"),
         (
             &["init", "cartpole", "ppo", "--command", "x"],
             "--command is for the environment process",
@@ -581,6 +662,7 @@ fn the_commands_of_the_book_run() {
     }
     let list = place.trainer(&["list"]).expect(0, &[]).stdout;
     assert!(list.contains("process    any environment in another process"), "{list}");
+    assert!(list.contains("backburn_env CartPole-v1\" asks one what it is"), "{list}");
 }
 
 #[test]
@@ -600,6 +682,7 @@ fn the_double_pendulum_in_cpp_keeps_its_energy_and_is_trained() {
     assert!(status.success(), "it does not compile");
     let command = [place.path("double_pendulum").display().to_string()];
     let task = task(&command, 2);
+    assert_eq!((task.spec().step_seconds, task.spec().observation_names.len()), (Some(0.05), 6));
     let mut envs = VectorEnv::new(&task, 1, 0, 3);
     // Of the first copy, J: two masses of 1 kg on rods of 1 m.
     let energy = |envs: &VectorEnv| {

@@ -67,11 +67,11 @@ impl FromStr for ExportFormat {
 /// seconds between two actions.
 #[must_use]
 pub fn known_of_task(task: &Task) -> Vec<(&'static str, String)> {
+    let spec = task.spec();
     let mut known = vec![
-        ("environment", task.name().to_owned()),
+        ("environment", spec.title.clone().unwrap_or_else(|| task.name().to_owned())),
         ("backburn", env!("CARGO_PKG_VERSION").to_owned()),
     ];
-    let spec = task.spec();
     for (key, names) in
         [("observation_names", &spec.observation_names), ("action_names", &spec.action_names)]
     {

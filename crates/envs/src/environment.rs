@@ -42,6 +42,9 @@ pub struct Spec {
     /// [`Environment::begin_step`] before the first answer is waited for, and it can fail
     /// ([`Environment::failure`]).
     pub is_elsewhere: bool,
+    /// What the environment calls itself, where it is not the name that it is registered by that says what it
+    /// is.
+    pub title: Option<String>,
     /// What each number of an observation is, with its unit in brackets where it has one, as in `velocity [m/s]`;
     /// empty where it is not said.
     pub observation_names: Vec<String>,
@@ -52,6 +55,9 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// [`Spec::max_episode_steps`] of an environment whose episodes may take as long as they like.
+    pub const NO_LIMIT: u32 = 1_000_000_000;
+
     /// An environment in version 1 that reports no success, whose reward has one term, without costs and names.
     #[must_use]
     pub fn new(observation_space: Space, action_space: Space, max_episode_steps: u32) -> Spec {
@@ -65,6 +71,7 @@ impl Spec {
             costs: Vec::new(),
             saves_state: true,
             is_elsewhere: false,
+            title: None,
             observation_names: Vec::new(),
             action_names: Vec::new(),
             step_seconds: None,

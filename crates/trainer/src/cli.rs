@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::results::failures::Thresholds;
 use crate::results::plot::Axis;
 use crate::sweep::Shard;
-use crate::terminal::quoted;
+use crate::terminal::{program, quoted};
 use agents::ops::kernel::Level;
 use agents::{Backend, ExportFormat};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -70,6 +70,18 @@ pub fn command(registry: &Registry) -> clap::Command {
 #[must_use]
 pub fn hint(error: &clap::Error, arguments: &[String], registry: &Registry) -> Option<String> {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let is_gymnasiums = |word: &&String| {
+        word.rsplit_once("-v").is_some_and(|(_, version)| version.parse::<u32>().is_ok())
+    };
+    if ["<ENV>", "--env"].contains(&&**flag)
+        && let Some(id) = arguments.iter().find(is_gymnasiums)
+    {
+        return Some(format!(
+            "Gymnasium's environments are in another process: {} init process ppo --command \"python3 -m \
+             backburn_env {id}\"",
+            program()
+        ));
+    }
     let at = arguments.iter().position(|argument| argument.split('=').next() == Some(flag))?;
     let is_number = |text: &String| text.parse::<f64>().is_ok();
     if is_number(flag) && at > 0 && arguments[at - 1] == "--seed" {

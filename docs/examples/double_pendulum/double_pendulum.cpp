@@ -78,6 +78,9 @@ int main() {
         R"({"version": 1, "name": "double pendulum",
             "observation": {"low": [-1, -1, -1, -1, null, null], "high": [1, 1, 1, 1, null, null]},
             "action": {"low": [-1], "high": [1]},
-            "max_episode_steps": 200, "success": true, "state": true})",
+            "max_episode_steps": 200, "success": true, "state": true,
+            "step_seconds": 0.05, "action_names": ["torque [6 N m]"],
+            "observation_names": ["cos first", "sin first", "cos second", "sin second",
+                                  "first speed [5 rad/s]", "second speed [10 rad/s]"]})",
         6, 1);
 }

@@ -9,8 +9,6 @@ use serde_json::Value;
 const VERSION: u64 = 1;
 /// Numbers of an observation or an action, and choices, at most.
 const MAX_WIDTH: usize = 1 << 20;
-/// The time limit of an environment that has none, steps.
-const NO_LIMIT: u32 = 1_000_000_000;
 
 /// The first message of a process.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -36,6 +34,15 @@ pub(super) struct Hello {
     /// How long a frame is shown, s, where frames can be had.
     #[serde(default)]
     pub(super) frame_seconds: Option<f64>,
+    /// How long a step lasts, s, where time is a notion.
+    #[serde(default)]
+    step_seconds: Option<f64>,
+    /// One for each number of an observation, or none.
+    #[serde(default)]
+    observation_names: Vec<String>,
+    /// One for each number of an action or each choice, or none.
+    #[serde(default)]
+    action_names: Vec<String>,
 }
 
 /// Bounds, one for each number; null is none.
@@ -103,6 +110,23 @@ impl Hello {
         if self.frame_seconds.is_some_and(|seconds| !(1e-4..=10.0).contains(&seconds)) {
             return Err("`frame_seconds` must be from 0.0001 to 10".into());
         }
+        if self.step_seconds.is_some_and(|seconds| !(1e-9..=1e9).contains(&seconds)) {
+            return Err("`step_seconds` must be from 1e-9 to 1e9".into());
+        }
+        let of_action = match &self.action {
+            Actions::Box(action) => (action.low.len(), "numbers"),
+            Actions::Choices { n } => (*n, "choices"),
+        };
+        let of_observation = (self.observation.low.len(), "numbers");
+        for (what, names, (count, of)) in [
+            ("observation", &self.observation_names, of_observation),
+            ("action", &self.action_names, of_action),
+        ] {
+            if !names.is_empty() && names.len() != count {
+                let found = names.len();
+                return Err(format!("`{what}_names` are {found}; `{what}` has {count} {of}"));
+            }
+        }
         Ok(())
     }
 
@@ -116,13 +140,17 @@ impl Hello {
             Actions::Choices { n } => Space::Discrete { n: *n },
             Actions::Box(bounds) => space(bounds),
         };
-        let limit = self.max_episode_steps.unwrap_or(NO_LIMIT).min(NO_LIMIT);
+        let limit = self.max_episode_steps.unwrap_or(Spec::NO_LIMIT).min(Spec::NO_LIMIT);
         Spec {
             reports_success: self.success,
             reward_terms: self.reward_terms.clone(),
             costs: self.costs.clone(),
             saves_state: self.state,
             is_elsewhere: true,
+            title: Some(self.name.clone()),
+            observation_names: self.observation_names.clone(),
+            action_names: self.action_names.clone(),
+            step_seconds: self.step_seconds,
             ..Spec::new(space(&self.observation), action_space, limit)
         }
     }
@@ -141,8 +169,19 @@ mod tests {
     fn what_is_left_out_is_not_there() {
         let spec = Hello::read(HELLO.as_bytes()).unwrap().spec();
         let bounds = Space::Box { low: vec![f32::NEG_INFINITY], high: vec![2.0] };
-        let expected = Spec::new(bounds, Space::Discrete { n: 3 }, NO_LIMIT);
-        assert_eq!(spec, Spec { saves_state: false, is_elsewhere: true, ..expected });
+        let expected = Spec::new(bounds, Space::Discrete { n: 3 }, Spec::NO_LIMIT);
+        let title = Some("x".to_owned());
+        assert_eq!(spec, Spec { saves_state: false, is_elsewhere: true, title, ..expected });
+    }
+
+    #[test]
+    fn what_numbers_are_and_how_long_a_step_lasts_is_taken_over() {
+        let names = r#"{"step_seconds": 0.05, "observation_names": ["level [m]"],
+            "action_names": ["in", "out", "none"], "#;
+        let spec = Hello::read(HELLO.replacen('{', names, 1).as_bytes()).unwrap().spec();
+        assert_eq!(spec.step_seconds, Some(0.05));
+        assert_eq!(spec.observation_names, ["level [m]"]);
+        assert_eq!(spec.action_names, ["in", "out", "none"]);
     }
 
     #[test]
@@ -155,6 +194,17 @@ mod tests {
             ("[null]", "[null, 1]", "`observation` needs a `low`"),
             ("\"n\": 3", "\"m\": 3", "must be {\"n\": CHOICES}"),
             ("\"name\"", "\"cost\": [], \"name\"", "unknown field `cost`"),
+            ("\"name\"", "\"step_seconds\": 0, \"name\"", "`step_seconds` must be"),
+            (
+                "\"name\"",
+                "\"observation_names\": [\"a\", \"b\"], \"name\"",
+                "`observation_names` are 2; `observation` has 1 numbers",
+            ),
+            (
+                "\"name\"",
+                "\"action_names\": [\"a\"], \"name\"",
+                "`action_names` are 1; `action` has 3 choices",
+            ),
             ("}}", "}", "EOF"),
         ] {
             let error = Hello::read(HELLO.replacen(from, to, 1).as_bytes()).unwrap_err();

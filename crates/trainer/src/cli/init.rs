@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::experiment::config;
 use crate::files;
 use crate::registry::Registry;
-use crate::terminal::{command, program, say};
+use crate::terminal::{self, command, program, say};
 use clap_complete::Shell;
 use envs::{Entry, Space, Spec, TaskConfig};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,20 @@ pub fn init(
         .environments
         .get(env)
         .ok_or_else(|| Error::Usage(format!("there is no `{env}`")))?;
+    let program = match (entry.name, program) {
+        ("process", Some(program)) => Some(Program::ask(&entry, program)?),
+        ("process", None) => {
+            let message = "process: say which program has the environment, such as \
+                           --command \"python3 -m backburn_env CartPole-v1\"";
+            return Err(Error::Usage(message.into()));
+        }
+        (_, Some(_)) => {
+            let message = format!("--command is for the environment process, and not for {env}");
+            return Err(Error::Usage(message));
+        }
+        _ => None,
+    };
+    let env = program.as_ref().and_then(|program| program.spec.title.as_deref()).unwrap_or(env);
     // An environment may be called what a file can't.
     let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = format!("{algorithm}_{env}").chars().map(plain).collect();
@@ -61,18 +75,9 @@ pub fn init(
             config::init(&entry, algorithm, &name, registry)
         }
     };
-    let text = match (entry.name, program) {
-        ("process", Some(program)) => with_program(&text, &entry, program)?,
-        ("process", None) => {
-            let message = "process: say which program has the environment, such as \
-                           --command \"python3 -m backburn_env CartPole-v1\"";
-            return Err(Error::Usage(message.into()));
-        }
-        (_, Some(_)) => {
-            let message = format!("--command is for the environment process, and not for {env}");
-            return Err(Error::Usage(message));
-        }
-        _ => text,
+    let text = match &program {
+        Some(program) => program.put_into(&text, env, &entry),
+        None => text,
     };
     let path = output.unwrap_or_else(|| format!("{name}.toml").into());
     files::output(&path, &["toml"])?;
@@ -87,31 +92,59 @@ pub fn init(
     Ok(())
 }
 
-/// A configuration of the environment that a program has, with what it says of itself.
-fn with_program(text: &str, entry: &Entry, program: &str) -> Result<String, Error> {
-    let wrong = |message: String| Error::Usage(format!("--command {program:?}: {message}"));
-    let words = shlex::split(program).ok_or_else(|| wrong("a quote is not closed".into()))?;
-    let parameters = [("command".to_owned(), words.clone().into())].into_iter().collect();
-    let config = TaskConfig { parameters, ..TaskConfig::default() };
-    let task = entry.task(&config).map_err(|error| wrong(error.message))?;
-    let Spec { observation_space, action_space, reward_terms, costs, .. } = task.spec();
-    let actions = match action_space {
-        Space::Discrete { n } => format!("{n} choices"),
-        Space::Box { low, high } => format!("{} numbers from {low:?} to {high:?}", low.len()),
-    };
-    let mut found = format!(
-        "# It has: observations of {} numbers; actions of {actions}; episodes of {} steps at most",
-        observation_space.width(),
-        task.spec().max_episode_steps,
-    );
-    for (what, names) in [("terms of the reward", reward_terms), ("costs", costs)] {
-        if !names.is_empty() {
-            found += &format!("; {what} {}", names.join(", "));
-        }
+/// A program that has an environment, and what it says of it.
+struct Program {
+    words: Vec<String>,
+    spec: Spec,
+}
+
+impl Program {
+    /// Starts it once.
+    fn ask(entry: &Entry, command: &str) -> Result<Program, Error> {
+        let wrong = |message: String| Error::Usage(format!("--command {command:?}: {message}"));
+        let words = shlex::split(command).ok_or_else(|| wrong("a quote is not closed".into()))?;
+        let parameters = [("command".to_owned(), words.clone().into())].into_iter().collect();
+        let config = TaskConfig { parameters, ..TaskConfig::default() };
+        let task = entry.task(&config).map_err(|error| wrong(error.message))?;
+        Ok(Program { words, spec: task.spec().clone() })
     }
-    let (title, rest) = text.split_once('\n').unwrap_or((text, ""));
-    let command = format!("command = {}", toml::Value::from(words));
-    Ok(format!("{title}\n{found}.\n{}", rest.replacen("command = []", &command, 1)))
+
+    /// A configuration with this program, and with what it has.
+    fn put_into(&self, text: &str, name: &str, entry: &Entry) -> String {
+        let Spec { observation_space, action_space, reward_terms, costs, .. } = &self.spec;
+        let bounds = |bounds: &[f32]| match bounds.iter().all(|bound| *bound == bounds[0]) {
+            true => format!("{:?}", bounds[0]),
+            false => format!("{bounds:?}"),
+        };
+        let actions = match action_space {
+            Space::Discrete { n } => format!("{n} choices"),
+            Space::Box { low, high } => {
+                let count = terminal::count(low.len(), "number");
+                format!("{count} from {} to {}", bounds(low), bounds(high))
+            }
+        };
+        let mut found = format!(
+            "# It has: observations of {}; actions of {actions}; episodes of {}",
+            terminal::count(observation_space.width(), "number"),
+            match self.spec.max_episode_steps {
+                Spec::NO_LIMIT => "any length".into(),
+                steps => format!("{steps} steps at most"),
+            },
+        );
+        for (what, names) in [("terms of the reward", reward_terms), ("costs", costs)] {
+            if !names.is_empty() {
+                found += &format!("; {what} {}", names.join(", "));
+            }
+        }
+        let (title, rest) = text.split_once('\n').unwrap_or((text, ""));
+        let title = title.replacen(&format!("process: {}", entry.description), name, 1);
+        let command = format!("command = {}", toml::Value::from(self.words.clone()));
+        let line = |line: &str| match line.strip_prefix("command = []") {
+            Some(comment) => format!("{command}  {}\n", comment.trim_start()),
+            None => format!("{line}\n"),
+        };
+        format!("{title}\n{found}.\n{}", rest.lines().map(line).collect::<String>())
+    }
 }
 
 /// The tuned configuration of a built-in environment; `None` for one of the user's own, which may go by

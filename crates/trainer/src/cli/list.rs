@@ -139,7 +139,10 @@ impl List {
         });
         let environments = self.environments.iter().map(|one| {
             let name = format!("  {:<10} {}\n", one.name, one.description);
-            let Some(has) = &one.defaults else { return name };
+            let Some(has) = &one.defaults else {
+                let ask = "init process ppo --command \"python3 -m backburn_env CartPole-v1\"";
+                return format!("{name}             {} {ask} asks one what it is\n", terminal::program());
+            };
             let parameters = has.parameters.iter().map(|(name, value)| format!("{name} {value}"));
             let parameters: Vec<String> = parameters.collect();
             let parameters = match parameters.is_empty() {

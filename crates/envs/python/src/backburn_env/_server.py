@@ -16,9 +16,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.wrappers import FlattenObservation
+from gymnasium.wrappers import FlattenObservation, MaxAndSkipObservation, TimeLimit
 
-from ._state import state_of
+from ._state import layers, state_of
 
 VERSION = 1
 HEADER = struct.Struct("<4sIII")
@@ -42,9 +42,44 @@ def serve(
 
     `make` returns a new copy. `reward_terms`, `costs` and `success` are keys of the `info` that `step` returns. An
     environment with the methods `get_state` (numbers) and `set_state` is resumed exactly; one with the render mode
-    `rgb_array` is seen in replays. What is printed reaches nobody, except where something goes wrong.
+    `rgb_array` is seen in replays. What it has of `observation_names`, `action_names` (one for each number or choice,
+    such as "speed [m/s]") and `step_seconds` stands in exported policies. What is printed reaches nobody, except where
+    something goes wrong.
     """
     _Server(make, name, list(reward_terms), list(costs), success).run()
+
+
+def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
+    """Steps after which an episode is truncated, where there is such a number."""
+    limits = [layer._max_episode_steps for layer in layers(env) if isinstance(layer, TimeLimit)]
+    return min(limits, default=None if env.spec is None else env.spec.max_episode_steps)
+
+
+def step_seconds(env: gymnasium.Env[Any, Any]) -> float | None:
+    """How long a step lasts, where that is said."""
+    layer: Any
+    for layer in layers(env):
+        if hasattr(layer, "step_seconds"):
+            return float(layer.step_seconds)
+        if isinstance(layer, MaxAndSkipObservation):
+            return None
+    # Gymnasium's own say it in other words, MuJoCo's and what is derived from them among them.
+    is_known = any(base.__module__.startswith("gymnasium.envs.") for base in type(layer).__mro__)
+    said = [getattr(layer, word) for word in ("dt", "tau") if is_known and hasattr(layer, word)]
+    return float(said[0]) if said else None
+
+
+def names(env: gymnasium.Env[Any, Any], what: str) -> list[str]:
+    """What the numbers of an observation or an action are, or its choices, where that is said."""
+    flat = spaces.flatten_space(getattr(env, f"{what}_space"))
+    for layer in layers(env):
+        if hasattr(layer, f"{what}_names"):
+            found, space = list(getattr(layer, f"{what}_names")), getattr(layer, f"{what}_space")
+            if len(found) != spaces.flatdim(space):
+                raise Unusable(f"`{what}_names` are {len(found)}; {space} has {spaces.flatdim(space)}")
+            # Of other spaces a wrapper has made other numbers.
+            return found if spaces.flatten_space(space) == flat else []
+    return []
 
 
 class _Line:
@@ -120,8 +155,13 @@ class _Server:
         self.reward_terms, self.costs, self.success = reward_terms, costs, success
         self.envs: dict[int, gymnasium.Env[Any, Any]] = {}
         self.observations: dict[int, Any] = {}
+        self.renders = True
         # The first copy says what all are.
         env = self.env(0)
+        if sys.platform == "linux" and "DISPLAY" not in os.environ:
+            # Where there are no windows Gymnasium has to be told so before it renders MuJoCo's tasks. MuJoCo is
+            # imported by now, which fails with this where there is no EGL.
+            os.environ.setdefault("MUJOCO_GL", "egl")
         observation, action = env.observation_space, env.action_space
         assert isinstance(observation, spaces.Box)
         self.shape = observation.shape
@@ -139,12 +179,15 @@ class _Server:
             "name": name or type(env.unwrapped).__name__,
             "observation": self.bounds(observation),
             "action": said,
-            "max_episode_steps": None if env.spec is None else env.spec.max_episode_steps,
+            "max_episode_steps": time_limit(env),
             "reward_terms": reward_terms,
             "costs": costs,
             "success": success is not None,
             "state": state_of(env) is not None,
             "frame_seconds": seconds if env.render_mode == "rgb_array" else None,
+            "step_seconds": step_seconds(env),
+            "observation_names": names(env, "observation"),
+            "action_names": names(env, "action"),
         }
 
     @staticmethod
@@ -263,10 +306,14 @@ class _Server:
     def frame(self, payload: memoryview) -> tuple[bytes, ...]:
         """A picture; nothing where it can't be rendered here, for want of a package or a display."""
         (copy,) = struct.unpack("<I", payload)
+        if not self.renders:
+            return ()
         try:
             pixels = np.ascontiguousarray(self.envs[copy].render(), np.uint8)
         except Exception as error:  # whatever a renderer throws
             print(f"can't render: {error}", file=sys.stderr)
+            # Another try can end this program: MuJoCo's does.
+            self.renders = False
             return ()
         if pixels.ndim != 3 or pixels.shape[2] != 3:
             return ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import gymnasium
@@ -30,22 +32,35 @@ class _Own:
         self.env.set_state(numbers)
 
 
-class _Known:
-    """Of Gymnasium's own environments: the generator, the step in the episode, and what is simulated."""
+class _Limited:
+    """Of one that counts steps around another."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], limit: Any, simulated: Any) -> None:
-        self.env, self.limit, self.simulated = env, limit, simulated
+    def __init__(self, limits: list[Any], inner: State) -> None:
+        self.limits, self.inner = limits, inner
+
+    def get(self) -> list[float]:
+        return [float(limit._elapsed_steps or 0) for limit in self.limits] + self.inner.get()
+
+    def set(self, numbers: list[float]) -> None:
+        for limit, elapsed in zip(self.limits, numbers):
+            limit._elapsed_steps = int(elapsed)
+        self.inner.set(numbers[len(self.limits) :])
+
+
+class _Known:
+    """Of Gymnasium's own environments: the generator, and what is simulated."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], simulated: State) -> None:
+        self.env, self.simulated = env, simulated
 
     def get(self) -> list[float]:
         saved = self.env.np_random.bit_generator.state
         words = [saved["state"][key] >> (32 * word) & 0xFFFFFFFF for key in ("state", "inc") for word in range(4)]
-        elapsed = 0 if self.limit is None else self.limit._elapsed_steps or 0
-        own: list[int] = [*words, saved["has_uint32"], saved["uinteger"], elapsed]
-        simulated: list[float] = self.simulated.get()
-        return [float(number) for number in own] + simulated
+        own: list[int] = [*words, saved["has_uint32"], saved["uinteger"]]
+        return [float(number) for number in own] + self.simulated.get()
 
     def set(self, numbers: list[float]) -> None:
-        words, rest = [int(number) for number in numbers[:11]], numbers[11:]
+        words, rest = [int(number) for number in numbers[:10]], numbers[10:]
         whole = [sum(word << (32 * at) for at, word in enumerate(words[first : first + 4])) for first in (0, 4)]
         self.env.np_random.bit_generator.state = {
             "bit_generator": "PCG64",
@@ -53,81 +68,90 @@ class _Known:
             "has_uint32": words[8],
             "uinteger": words[9],
         }
-        if self.limit is not None:
-            self.limit._elapsed_steps = words[10]
         self.simulated.set(rest)
 
 
 class _Attribute:
-    """Classic control keeps everything in `state`."""
+    """Classic control keeps everything in `state`; in which precision, is a part of it."""
 
     def __init__(self, env: Any) -> None:
         self.env = env
 
     def get(self) -> list[float]:
-        return [float(number) for number in self.env.state]
+        state = np.asarray(self.env.state)
+        return [float(number) for number in (state.itemsize, *state)]
 
     def set(self, numbers: list[float]) -> None:
-        self.env.state = np.array(numbers)
+        self.env.state = np.array(numbers[1:], f"f{int(numbers[0])}")
 
 
 class _Mujoco:
-    """MuJoCo says itself what its integration depends on."""
+    """MuJoCo says itself what its integration depends on. Tasks look also at where bodies and their centres were
+    before a step, which is where they were before the last part of the step before: that does not follow from it."""
 
     def __init__(self, env: Any) -> None:
         import mujoco  # type: ignore[import-untyped]
 
-        self.mujoco, self.env, self.kind = mujoco, env, mujoco.mjtState.mjSTATE_INTEGRATION
+        self.mujoco, self.model, self.data = mujoco, env.model, env.data
+        self.kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        self.size: int = mujoco.mj_stateSize(env.model, self.kind)
 
     def get(self) -> list[float]:
-        numbers = np.empty(self.mujoco.mj_stateSize(self.env.model, self.kind))
-        self.mujoco.mj_getState(self.env.model, self.env.data, numbers, self.kind)
+        state = np.empty(self.size)
+        self.mujoco.mj_getState(self.model, self.data, state, self.kind)
+        numbers = np.concatenate((state, self.data.xpos.ravel(), self.data.xipos.ravel()))
         return [float(number) for number in numbers]
 
     def set(self, numbers: list[float]) -> None:
-        state = np.array(numbers)
-        self.mujoco.mj_setState(self.env.model, self.env.data, state, self.kind)
-        # Positions of bodies and the like follow from it; that must not change it.
-        self.mujoco.mj_forward(self.env.model, self.env.data)
-        self.mujoco.mj_setState(self.env.model, self.env.data, state, self.kind)
+        state, *places = np.split(np.array(numbers), (self.size, self.size + self.data.xpos.size))
+        self.mujoco.mj_setState(self.model, self.data, state, self.kind)
+        # What else there is follows from it; that must not change it.
+        self.mujoco.mj_forward(self.model, self.data)
+        self.mujoco.mj_setState(self.model, self.data, state, self.kind)
+        for kept, place in zip((self.data.xpos, self.data.xipos), places):
+            kept[:] = place.reshape(kept.shape)
 
 
 CLASSIC_CONTROL = tuple(
     f"classic_control.{name}"
     for name in ("cartpole", "pendulum", "acrobot", "mountain_car", "continuous_mountain_car")
 )
-# Others look at where bodies were before the last part of a step, which is no part of MuJoCo's state.
-MUJOCO = tuple(
-    f"mujoco.{name}_v5"
-    for name in ("half_cheetah", "hopper", "walker2d", "swimmer", "inverted_pendulum", "inverted_double_pendulum")
+MUJOCO = re.compile(r"mujoco\.\w+_v[45]")
+STATELESS = (
+    wrappers.OrderEnforcing,
+    wrappers.PassiveEnvChecker,
+    wrappers.FlattenObservation,
+    wrappers.FilterObservation,
+    wrappers.RescaleObservation,
+    wrappers.RescaleAction,
+    wrappers.ClipAction,
+    wrappers.ClipReward,
 )
-STATELESS = (wrappers.OrderEnforcing, wrappers.PassiveEnvChecker, wrappers.FlattenObservation)
+
+
+def layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
+    """An environment's wrappers, the outermost first, and at last itself."""
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env
+    yield env
 
 
 def state_of(env: gymnasium.Env[Any, Any]) -> State | None:
     """How the state of an environment is read and put back; None where nobody knows."""
-    for method in ("get_state", "set_state"):
-        if not env.has_wrapper_attr(method):
-            break
-    else:
-        layer: Any = env
-        while not (hasattr(type(layer), "get_state") and hasattr(type(layer), "set_state")):
-            if not isinstance(layer, gymnasium.Wrapper):
-                return None
-            layer = layer.env
-        return _Own(layer)
-    layer, limit = env, None
-    while isinstance(layer, gymnasium.Wrapper):
+    limits: list[Any] = []
+    for layer in layers(env):
+        if hasattr(type(layer), "get_state") and hasattr(type(layer), "set_state"):
+            return _Limited(limits, _Own(layer))
         if isinstance(layer, wrappers.TimeLimit):
-            limit = layer
-        elif not isinstance(layer, STATELESS):
+            limits.append(layer)
+        elif isinstance(layer, gymnasium.Wrapper) and not isinstance(layer, STATELESS):
             return None
-        layer = layer.env
-    module = type(layer).__module__.removeprefix("gymnasium.envs.")
     if type(layer.np_random.bit_generator) is not np.random.PCG64:
         return None
+    module = type(layer).__module__.removeprefix("gymnasium.envs.")
     if module in CLASSIC_CONTROL:
-        return _Known(layer, limit, _Attribute(layer))
-    if module in MUJOCO:
-        return _Known(layer, limit, _Mujoco(layer))
+        return _Limited(limits, _Known(layer, _Attribute(layer)))
+    if MUJOCO.fullmatch(module):
+        return _Limited(limits, _Known(layer, _Mujoco(layer)))
     return None
