@@ -16,8 +16,9 @@ use std::time::Instant;
 
 /// Nanoseconds of acting in the environments of a seat from which on threads share it.
 const WORTH: f64 = 5_000.0;
-/// Steps of a seat before it hands them over, and before threads meet: few enough that they stay in the cache ...
-const AT_ONCE: usize = 256;
+/// Steps of a seat before it hands them over, and before threads meet: few enough that they stay in the cache, and
+/// that a thread that comes late has its share soon ...
+const AT_ONCE: usize = 64;
 /// ... in all its environments together.
 const SAMPLES: usize = 8192;
 /// Environments of a seat where threads meet after each step.
