@@ -481,3 +481,51 @@ impl Collector {
         agent.actor().normalize(&mut self.observations);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{PpoConfig, Threads, TrainingConfig};
+    use envs::{Environments, TaskConfig};
+    use std::num::NonZeroUsize;
+
+    /// The environments of each seat, and three rollouts with so many threads, in episodes of at most 50 steps.
+    fn collected(
+        threads: usize,
+        normalize_observations: bool,
+    ) -> (Vec<usize>, Vec<Batch>, Vec<Episode>) {
+        let limit = TaskConfig { max_episode_steps: Some(50), ..TaskConfig::default() };
+        let task = Environments::default().get("cartpole").unwrap().task(&limit).unwrap();
+        let ppo = PpoConfig { rollout_steps: 150, ..PpoConfig::default() };
+        let config = TrainingConfig { normalize_observations, ..TrainingConfig::new(ppo) };
+        let mut agent = config.agent(task.spec()).unwrap();
+        let envs = VectorEnv::new(&task, 1, 0, 17);
+        let mut collector = Collector::new(envs, &mut agent, true, 1).unwrap();
+        let (mut batches, mut episodes) = (Vec::new(), Vec::new());
+        for round in 0..3 {
+            // Not as many each time, as when a run is resumed.
+            let threads = if round == 1 { 1 } else { threads };
+            let threads = NonZeroUsize::new(threads).unwrap();
+            agent.set_threads(Threads::new(threads));
+            let threads = agent.threads();
+            threads.keep_awake(|| collector.collect(&mut agent).map(drop)).unwrap();
+            episodes.extend_from_slice(collector.episodes());
+            batches.push(collector.batch(&agent).unwrap().clone());
+        }
+        (collector.seats.iter().map(|seat| seat.envs.num_envs()).collect(), batches, episodes)
+    }
+
+    #[test]
+    fn each_thread_has_a_seat_and_what_happens_is_the_same() {
+        for (normalize, expected) in [(false, [5, 6, 6].as_slice()), (true, &[8, 9])] {
+            let (seats, batches, episodes) = collected(1, normalize);
+            assert_eq!(seats, [17]);
+            assert!(
+                batches[2].truncated.iter().any(|&truncated| truncated) && episodes.len() > 100
+            );
+            assert_eq!(collected(3, normalize), (expected.to_vec(), batches, episodes));
+        }
+    }
+}
