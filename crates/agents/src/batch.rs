@@ -81,6 +81,47 @@ impl Batch {
         }
     }
 
+    /// Takes in the first `steps` of some of the environments' steps, as numbers `step`, `step + 1`, ...; the first of
+    /// them is number `env` here. What critics make of them is not there yet.
+    pub(crate) fn place_steps(&mut self, step: usize, env: usize, from: &Batch, steps: usize) {
+        /// Columns with `width` numbers for each environment.
+        fn place<T: Copy>(
+            to: &mut [T],
+            from: &[T],
+            all: usize,
+            env: usize,
+            own: usize,
+            width: usize,
+        ) {
+            if own == all {
+                return to[..from.len()].copy_from_slice(from);
+            }
+            for (to, from) in to.chunks_exact_mut(all * width).zip(from.chunks_exact(own * width)) {
+                // A row is too short for a call.
+                for (to, from) in to[env * width..].iter_mut().zip(from) {
+                    *to = *from;
+                }
+            }
+        }
+        let (all, own) = (self.num_envs, from.num_envs);
+        let flags = [&mut self.terminated, &mut self.truncated];
+        for (to, from) in flags.into_iter().zip([&from.terminated, &from.truncated]) {
+            place(&mut to[step * all..], &from[..steps * own], all, env, own, 1);
+        }
+        let size = from.len();
+        let rewards = self.signals.iter_mut().map(|signal| &mut signal.rewards);
+        let to =
+            [&mut self.observations, &mut self.actions, &mut self.log_probs, &mut self.outputs];
+        let rewards_from = from.signals.iter().map(|signal| &signal.rewards);
+        let from = [&from.observations, &from.actions, &from.log_probs, &from.outputs];
+        let columns = to.into_iter().chain(rewards).zip(from.into_iter().chain(rewards_from));
+        for (to, from) in columns {
+            let width = from.len() / size;
+            let from = &from[..steps * own * width];
+            place(&mut to[step * all * width..], from, all, env, own, width);
+        }
+    }
+
     /// What happened, for other ranks: each column's bytes, one after the other.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -145,6 +186,12 @@ impl Batch {
                 [&mut signal.rewards, &mut signal.values, &mut signal.next_values]
             }),
         )
+    }
+
+    /// Number of steps of each environment.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.len() / self.num_envs
     }
 
     /// Number of steps, all environments together.

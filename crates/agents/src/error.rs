@@ -60,6 +60,21 @@ impl AgentError {
         }
     }
 
+    /// Fails unless all `[env][observation]` are finite; the environment's global index is `first_env` or more.
+    pub(crate) fn check_observations(
+        observations: &[f32],
+        width: usize,
+        first_env: usize,
+    ) -> Result<(), AgentError> {
+        match observations.iter().position(|number| !number.is_finite()) {
+            None => Ok(()),
+            Some(bad) => {
+                let env = first_env + bad / width;
+                Err(AgentError::NonFinite(format!("observation of environment {env}")))
+            }
+        }
+    }
+
     /// Fails unless what a saved quantity must fulfil holds.
     ///
     /// # Errors

@@ -1,22 +1,28 @@
 //! Collecting experience: acting in the environments and writing what happens into one batch.
 
+mod seat;
+
 use crate::agent::Agent;
 use crate::batch::Batch;
 use crate::error::AgentError;
-use crate::policy::Actor;
 use crate::ranks::Ranks;
-use crate::threads::{is_helped, join};
 use envs::{
-    Episode, Part, RewardNormalizer, Rng, RunningMeanStd, Stream, VectorEnv, VectorEnvState, stream,
+    Episode, RewardNormalizer, Rng, RunningMeanStd, Stream, VectorEnv, VectorEnvState, stream,
 };
+use seat::{EndedEpisode, Happened, Rule, Seat};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Nanoseconds of a step from which on a part of the environments is worth a thread of its own.
+/// Nanoseconds of acting in the environments of a seat from which on threads share it.
 const WORTH: f64 = 5_000.0;
-/// Environments that work elsewhere and are given their actions together, at least.
-const AT_ONCE: usize = 16;
+/// Steps of a seat before it hands them over, and before threads meet: few enough that they stay in the cache, and
+/// that a thread that comes late has its share soon ...
+const AT_ONCE: usize = 64;
+/// ... in all its environments together.
+const SAMPLES: usize = 8192;
+/// Environments of a seat where threads meet after each step.
+const LEAST: usize = 8;
 
 /// Everything that the next rollouts depend on, beside the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,14 +59,13 @@ impl CollectorState {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Collector {
-    envs: VectorEnv,
+    /// The environments of this rank, in order.
+    seats: Vec<Seat>,
     ranks: Arc<Ranks>,
     /// What the policy sees next, `[env][observation]`, normalised when it was observed.
     observations: Vec<f32>,
     /// Of all environments.
     reward_normalizer: Option<RewardNormalizer>,
-    /// A stream for each environment.
-    sampling: Vec<Rng>,
     batch: Batch,
     /// The batch of all ranks' environments, where there are others.
     whole: Option<Batch>,
@@ -72,12 +77,12 @@ pub struct Collector {
     outcome: Outcome,
     /// Sums over the rollout of the terms of the reward, `[term]`.
     term_sums: Vec<f64>,
-    /// One step's actions as the environments receive them.
-    env_actions: Vec<f32>,
+    /// Which cost of the environment each signal but the first is.
+    costs: Vec<usize>,
+    /// The episodes that ended in some steps.
+    episodes: Vec<EndedEpisode>,
     /// Of one step of all environments.
     ended: Vec<bool>,
-    /// Nanoseconds that a step of one environment takes, acting included.
-    cost: f64,
 }
 
 /// What is not in the batch of a rollout.
@@ -109,14 +114,14 @@ impl Collector {
         let policy = agent.actor().policy();
         let widths = [policy.observation_width(), policy.action_width(), policy.output_width()];
         let steps = agent.rollout().steps;
-        let batch =
-            |num_envs| Batch::new(num_envs, num_envs * steps, widths, agent.critics().len());
+        let signals = agent.critics().len();
+        let batch = |num_envs| Batch::new(num_envs, num_envs * steps, widths, signals);
         let terms = envs.spec().reward_terms.len();
+        let sampling: Vec<Rng> =
+            envs.indices().map(|index| stream(seed, Stream::Sampling(index))).collect();
         let mut collector = Collector {
             observations: envs.observations().to_vec(),
             reward_normalizer: normalize_rewards.then(|| RewardNormalizer::new(all)),
-            sampling: envs.indices().map(|index| stream(seed, Stream::Sampling(index))).collect(),
-            env_actions: vec![0.0; num_envs * policy.action_width()],
             batch: batch(num_envs),
             whole: (ranks.size() > 1).then(|| batch(all)),
             truncated_steps: Vec::new(),
@@ -124,26 +129,57 @@ impl Collector {
             final_values: Vec::new(),
             outcome: Outcome::default(),
             term_sums: vec![0.0; terms],
+            costs: agent.critics().iter().filter_map(|critic| critic.cost).collect(),
+            episodes: Vec::new(),
             ended: Vec::new(),
-            cost: 0.0,
-            envs,
+            seats: vec![Seat::new(envs, &sampling, agent.actor(), signals, 0)],
             ranks,
         };
         collector.failure().map_or(Ok(()), Err)?;
-        collector.observe(agent, 0)?;
+        let first_env = collector.first_env();
+        AgentError::check_observations(&collector.observations, widths[0], first_env)?;
+        collector.normalize(agent, 0);
         Ok(collector)
     }
 
-    /// Reads the environments' observations, with the agent's normaliser brought up to date by those of all ranks;
-    /// the last observations of the episodes that have just been truncated, from number `first_final` on, are
-    /// normalised with the same statistics.
-    fn observe(&mut self, agent: &mut Agent, first_final: usize) -> Result<(), AgentError> {
-        let width = agent.actor().policy().observation_width();
-        self.observations.copy_from_slice(self.envs.observations());
-        if let Some(bad) = self.observations.iter().position(|x| !x.is_finite()) {
-            let env = self.first_env() + bad / width;
-            return Err(AgentError::NonFinite(format!("observation of environment {env}")));
+    /// Gives each thread of the agent a seat. Which environments share one makes no difference to what happens.
+    fn seat(&mut self, agent: &Agent) {
+        let num_envs = self.batch.num_envs;
+        let threads = agent.threads().count();
+        let count = match (self.envs().spec().is_elsewhere, agent.actor().normalizer.is_some()) {
+            (true, _) => 1,
+            (false, true) => (num_envs / LEAST).clamp(1, threads),
+            (false, false) => num_envs.min(threads),
+        };
+        // A normaliser must have seen all environments before it goes on.
+        let at_once = if agent.actor().normalizer.is_some() { 1 } else { AT_ONCE };
+        let steps = at_once.min(agent.rollout().steps).min(SAMPLES * count / num_envs).max(1);
+        if self.seats.len() == count && self.seats[0].steps.steps() == steps {
+            return;
         }
+        let mut seats = self.seats.drain(..);
+        let Some(Seat { mut envs, mut sampling, .. }) = seats.next() else { return };
+        for next in seats {
+            envs.append(next.envs);
+            sampling.extend(next.sampling);
+        }
+        let seat = |envs, sampling: &[Rng]| {
+            Seat::new(envs, sampling, agent.actor(), agent.critics().len(), steps)
+        };
+        let mut seats = Vec::with_capacity(count);
+        for number in (1..count).rev() {
+            let first = number * num_envs / count;
+            seats.push(seat(envs.split_off(first), &sampling.split_off(first)));
+        }
+        seats.push(seat(envs, &sampling));
+        self.seats.extend(seats.into_iter().rev());
+    }
+
+    /// Normalises what the policy sees next where the agent normalises, with the normaliser brought up to date by
+    /// what is seen in all ranks' environments; the last observations of the episodes that have just been
+    /// truncated, from number `first_final` on, are normalised with the same statistics.
+    fn normalize(&mut self, agent: &mut Agent, first_final: usize) {
+        let width = agent.actor().policy().observation_width();
         if let Some(normalizer) = agent.normalizer_mut() {
             if self.ranks.size() == 1 {
                 normalizer.update(&self.observations);
@@ -153,12 +189,16 @@ impl Collector {
             normalizer.normalize(&mut self.observations);
             normalizer.normalize(&mut self.final_observations[first_final * width..]);
         }
-        Ok(())
+    }
+
+    /// Some of the environments: what holds for each holds for all.
+    fn envs(&self) -> &VectorEnv {
+        &self.seats[0].envs
     }
 
     /// The global index of the first environment.
     fn first_env(&self) -> usize {
-        self.envs.indices().start as usize
+        self.envs().indices().start as usize
     }
 
     /// Acts for one iteration; returns the episodes that ended in it, in all ranks' environments. Updates the
@@ -172,22 +212,38 @@ impl Collector {
         episodes.clear();
         costs.clear();
         term_sums.clear();
-        term_sums.resize(self.envs.reward_terms().len(), 0.0);
         self.truncated_steps.clear();
         self.final_observations.clear();
-        for step in 0..agent.rollout().steps {
-            let first_final = self.truncated_steps.len();
-            if step == 0 {
-                // What one thread needs for it says whether others are worth their while.
-                self.cost = 0.0;
-                let begun = Instant::now();
-                self.act(agent, step)?;
-                self.cost = begun.elapsed().as_nanos() as f64 / self.batch.num_envs as f64;
-            } else {
-                self.act(agent, step)?;
+        self.seat(agent);
+        for seat in &mut self.seats {
+            seat.term_sums.fill(0.0);
+        }
+        let smallest = self.batch.num_envs / self.seats.len();
+        let (mut step, mut cost) = (0, 0.0);
+        while step < agent.rollout().steps {
+            // What one thread needs for the first step says whether others are worth their while.
+            let room = if step == 0 { 1 } else { self.seats[0].steps.steps() };
+            let steps = room.min(agent.rollout().steps - step);
+            let is_shared = (smallest * steps) as f64 * cost >= WORTH;
+            let mut seen = self.observations.as_slice();
+            for seat in &mut self.seats {
+                let own;
+                (own, seen) = seen.split_at(seat.observations.len());
+                seat.observations.copy_from_slice(own);
             }
-            self.record(agent, step)?;
-            self.observe(agent, first_final)?;
+            let begun = Instant::now();
+            let rule = Rule { actor: agent.actor(), costs: &self.costs, steps };
+            seat::act(&mut self.seats, rule, is_shared);
+            if step == 0 {
+                cost = begun.elapsed().as_nanos() as f64 / self.batch.num_envs as f64;
+            }
+            let first_final = self.truncated_steps.len();
+            self.take_in(step, steps)?;
+            self.normalize(agent, first_final);
+            step += steps;
+        }
+        for seat in &self.seats {
+            self.outcome.term_sums.extend(&seat.term_sums);
         }
         self.judge(agent);
         self.gather();
@@ -230,88 +286,36 @@ impl Collector {
     /// steps of the last [`Collector::collect`], in the environment's own unit, however rewards are
     /// normalised. They sum to the mean reward.
     pub fn reward_terms(&self) -> impl Iterator<Item = (&str, f64)> {
-        let names = self.envs.spec().reward_terms.iter();
+        let names = self.envs().spec().reward_terms.iter();
         let steps = self.whole.as_ref().unwrap_or(&self.batch).len() as f64;
         names.zip(&self.term_sums).map(move |(name, sum)| (&**name, sum / steps))
     }
 
-    /// Chooses one step's actions and steps the environments.
-    fn act(&mut self, agent: &Agent, step: usize) -> Result<(), AgentError> {
-        let actor = agent.actor();
-        let policy = actor.policy();
-        let first = step * self.batch.num_envs;
-        let row = |width: usize| first * width..(first + self.batch.num_envs) * width;
-        self.batch.observations[row(policy.observation_width())]
-            .copy_from_slice(&self.observations);
-        let log_probs = row(1);
-        let acting = Acting {
-            envs: self.envs.part(),
-            observations: &self.observations,
-            outputs: &mut self.batch.outputs[row(policy.output_width())],
-            actions: &mut self.batch.actions[row(policy.action_width())],
-            log_probs: &mut self.batch.log_probs[log_probs.clone()],
-            env_actions: &mut self.env_actions,
-            sampling: &mut self.sampling,
-        };
-        acting.step(actor, self.cost);
-        if self.batch.log_probs[log_probs].iter().any(|log_prob| !log_prob.is_finite()) {
-            return Err(AgentError::NonFinite("log-probability of an action".into()));
-        }
-        self.envs.finish_step();
-        self.failure().map_or(Ok(()), Err)
-    }
-
-    /// Writes down what happened.
-    fn record(&mut self, agent: &Agent, step: usize) -> Result<(), AgentError> {
-        let num_envs = self.batch.num_envs;
-        let first = step * num_envs;
-        let width = agent.actor().policy().observation_width();
-        let rewards = &mut self.batch.signals[0].rewards[first..first + num_envs];
-        for (env, transition) in self.envs.transitions().iter().enumerate() {
-            if !transition.reward.is_finite() {
-                let env = self.envs.indices().start as usize + env;
-                return Err(AgentError::NonFinite(format!("reward of environment {env}")));
+    /// Takes the steps that were made, from number `first` on, out of the seats.
+    fn take_in(&mut self, first: usize, steps: usize) -> Result<(), AgentError> {
+        let (mut env, mut failure) = (0, None);
+        let mut seen = self.observations.as_mut_slice();
+        for seat in &mut self.seats {
+            self.batch.place_steps(first, env, &seat.steps, steps);
+            let Happened { episodes, truncated, final_observations, failure: own } =
+                &mut seat.happened;
+            self.episodes.append(episodes);
+            for (step, own) in truncated.drain(..) {
+                self.truncated_steps.push((first + step) * self.batch.num_envs + env + own);
             }
-            let i = first + env;
-            rewards[env] = transition.reward as f32;
-            self.batch.terminated[i] = transition.terminated;
-            self.batch.truncated[i] = transition.truncated;
-            if let Some(episode) = transition.episode {
-                self.outcome.episodes.push(episode);
-                let costs = self.envs.spec().costs.len();
-                let sums = &self.envs.episode_costs()[env * costs..(env + 1) * costs];
-                self.outcome.costs.extend_from_slice(sums);
-            }
-            if transition.truncated && !transition.terminated {
-                self.truncated_steps.push(i);
-            }
+            self.final_observations.append(final_observations);
+            failure = [failure, own.take()].into_iter().flatten().min_by_key(|(step, _)| *step);
+            let own;
+            (own, seen) = seen.split_at_mut(seat.observations.len());
+            own.copy_from_slice(&seat.observations);
+            env += seat.steps.num_envs;
         }
-        for (sum, term) in self.outcome.term_sums.iter_mut().zip(self.envs.reward_terms()) {
-            *sum += term;
+        self.episodes.sort_unstable_by_key(|(when, ..)| *when);
+        for (_, episode, costs) in self.episodes.drain(..) {
+            self.outcome.episodes.push(episode);
+            self.outcome.costs.extend(costs);
         }
-        let names = &self.envs.spec().costs;
-        if !names.is_empty() {
-            let costs = self.envs.costs();
-            let first = self.envs.indices().start as usize;
-            AgentError::check_costs(names, costs, |env| {
-                format!(" of environment {}", first + env)
-            })?;
-        }
-        for (signal, critic) in self.batch.signals.iter_mut().zip(agent.critics()) {
-            if let Some(index) = critic.cost {
-                let costs = self.envs.costs().iter().skip(index).step_by(names.len());
-                for (to, cost) in signal.rewards[first..first + num_envs].iter_mut().zip(costs) {
-                    *to = *cost as f32;
-                }
-            }
-        }
-        let known = self.final_observations.len() / width;
-        for &i in &self.truncated_steps[known..] {
-            let env = i - first;
-            let rows = self.envs.final_observations();
-            self.final_observations.extend_from_slice(&rows[env * width..(env + 1) * width]);
-        }
-        Ok(())
+        failure.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Asks the critics for the values of what was seen.
@@ -335,6 +339,7 @@ impl Collector {
 
     /// Puts together what happened in all ranks' environments.
     fn gather(&mut self) {
+        let costs = self.envs().spec().costs.len();
         let Some(whole) = &mut self.whole else { return };
         let batches = self.ranks.gather_bytes(self.batch.to_bytes());
         let outcomes = self.ranks.gather(&self.outcome);
@@ -346,7 +351,6 @@ impl Collector {
             counts.push(num_envs);
         }
         // Episodes end where the flags say.
-        let costs = self.envs.spec().costs.len();
         let mut told: Vec<_> = outcomes
             .iter()
             .map(|outcome| (outcome.episodes.iter(), outcome.costs.chunks_exact(costs.max(1))))
@@ -373,6 +377,7 @@ impl Collector {
     /// # Errors
     /// When a value is not finite.
     pub fn batch(&mut self, agent: &Agent) -> Result<&Batch, AgentError> {
+        let of_episode = self.envs().spec().costs.len();
         let Outcome { episodes, costs, .. } = &self.outcome;
         let batch = self.whole.as_mut().unwrap_or(&mut self.batch);
         let count = episodes.len() as f64;
@@ -382,7 +387,7 @@ impl Collector {
         for (signal, critic) in batch.signals.iter_mut().zip(agent.critics()) {
             signal.episode_sum = mean(match critic.cost {
                 None => episodes.iter().map(|episode| episode.episode_return).sum(),
-                Some(index) => costs.iter().skip(index).step_by(self.envs.spec().costs.len()).sum(),
+                Some(index) => costs.iter().skip(index).step_by(of_episode).sum(),
             });
         }
         let discounts = agent.critics().iter().map(|critic| (critic.gamma, critic.gae_lambda));
@@ -400,7 +405,12 @@ impl Collector {
     /// A copy of all state, environments included: those of all ranks, which all ask for it at the same time.
     #[must_use]
     pub fn state(&self) -> CollectorState {
-        let own = (self.envs.state(), self.observations.clone(), self.sampling.clone());
+        let (mut own_envs, mut own_sampling) = (VectorEnvState::default(), Vec::new());
+        for seat in &self.seats {
+            own_envs.extend(seat.envs.state());
+            own_sampling.extend_from_slice(&seat.sampling);
+        }
+        let own = (own_envs, self.observations.clone(), own_sampling);
         let mut envs = VectorEnvState::default();
         let (mut observations, mut sampling) = (Vec::new(), Vec::new());
         for (of_rank, seen, streams) in self.ranks.gather(&own) {
@@ -415,7 +425,8 @@ impl Collector {
     /// Why environments that work elsewhere work no more; a state that was copied meanwhile is none.
     #[must_use]
     pub fn failure(&self) -> Option<AgentError> {
-        self.envs.failure().map(AgentError::Environment)
+        let failure = self.seats.iter().find_map(|seat| seat.envs.failure());
+        failure.map(AgentError::Environment)
     }
 
     /// Goes on from a saved state, which is one of all ranks' environments.
@@ -425,7 +436,7 @@ impl Collector {
     /// have. The environments may have taken over some of it then.
     pub fn set_state(&mut self, state: CollectorState) -> Result<(), AgentError> {
         let num_envs = self.whole.as_ref().unwrap_or(&self.batch).num_envs;
-        let width = self.observations.len() / self.sampling.len();
+        let width = self.observations.len() / self.batch.num_envs;
         let expected = num_envs * width;
         AgentError::check_length("observation buffer", expected, state.observations.len())?;
         AgentError::check_length("list of sampling streams", num_envs, state.sampling.len())?;
@@ -439,16 +450,21 @@ impl Collector {
         if let Some(saved) = &state.reward_normalizer {
             AgentError::check_saved("reward normaliser", saved.is_sound(num_envs))?;
         }
-        let own = self.envs.indices();
-        let own = own.start as usize..own.end as usize;
-        let envs = state.envs.only(own.clone(), num_envs);
-        let envs = envs.and_then(|envs| self.envs.set_state(envs));
-        envs.map_err(|error| AgentError::Mismatch(error.to_string()))?;
+        let first = self.first_env();
+        for seat in &mut self.seats {
+            let own = seat.envs.indices();
+            let own = own.start as usize..own.end as usize;
+            let envs = state.envs.only(own.clone(), num_envs);
+            let envs = envs.and_then(|envs| seat.envs.set_state(envs));
+            envs.map_err(|error| AgentError::Mismatch(error.to_string()))?;
+            seat.sampling.clone_from_slice(&state.sampling[own]);
+        }
         self.failure().map_or(Ok(()), Err)?;
-        AgentError::check_saved("state of the environments", is_finite(self.envs.observations()))?;
-        self.observations = state.observations[own.start * width..own.end * width].to_vec();
+        let are_sound = self.seats.iter().all(|seat| is_finite(seat.envs.observations()));
+        AgentError::check_saved("state of the environments", are_sound)?;
+        let own = first * width..first * width + self.observations.len();
+        self.observations.copy_from_slice(&state.observations[own]);
         self.reward_normalizer = state.reward_normalizer;
-        self.sampling = state.sampling[own].to_vec();
         Ok(())
     }
 
@@ -458,79 +474,58 @@ impl Collector {
         if let Some(normalizer) = &mut self.reward_normalizer {
             normalizer.end_episodes();
         }
-        self.observations.copy_from_slice(self.envs.observations());
+        self.observations.clear();
+        for seat in &self.seats {
+            self.observations.extend_from_slice(seat.envs.observations());
+        }
         agent.actor().normalize(&mut self.observations);
     }
 }
 
-/// One step of some environments that are next to each other, rows `[env]` of everything.
-struct Acting<'a> {
-    envs: Part<'a>,
-    observations: &'a [f32],
-    outputs: &'a mut [f32],
-    actions: &'a mut [f32],
-    log_probs: &'a mut [f32],
-    env_actions: &'a mut [f32],
-    sampling: &'a mut [Rng],
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
 
-impl<'a> Acting<'a> {
-    /// Acts; `cost` is how many nanoseconds an environment takes. What an environment does depends neither
-    /// on its company nor on the thread, so threads may share them as they like.
-    fn step(mut self, actor: &Actor, cost: f64) {
-        let half = self.sampling.len() / 2;
-        if half as f64 * cost >= WORTH && is_helped() {
-            let (first, rest) = self.split_at(half, actor);
-            join(|| first.step(actor, cost), || rest.step(actor, cost));
-            return;
+    use super::*;
+    use crate::{PpoConfig, Threads, TrainingConfig};
+    use envs::{Environments, TaskConfig};
+    use std::num::NonZeroUsize;
+
+    /// The environments of each seat, and three rollouts with so many threads, in episodes of at most 50 steps.
+    fn collected(
+        threads: usize,
+        normalize_observations: bool,
+    ) -> (Vec<usize>, Vec<Batch>, Vec<Episode>) {
+        let limit = TaskConfig { max_episode_steps: Some(50), ..TaskConfig::default() };
+        let task = Environments::default().get("cartpole").unwrap().task(&limit).unwrap();
+        let ppo = PpoConfig { rollout_steps: 150, ..PpoConfig::default() };
+        let config = TrainingConfig { normalize_observations, ..TrainingConfig::new(ppo) };
+        let mut agent = config.agent(task.spec()).unwrap();
+        let envs = VectorEnv::new(&task, 1, 0, 17);
+        let mut collector = Collector::new(envs, &mut agent, true, 1).unwrap();
+        let (mut batches, mut episodes) = (Vec::new(), Vec::new());
+        for round in 0..3 {
+            // Not as many each time, as when a run is resumed.
+            let threads = if round == 1 { 1 } else { threads };
+            let threads = NonZeroUsize::new(threads).unwrap();
+            agent.set_threads(Threads::new(threads));
+            let threads = agent.threads();
+            threads.keep_awake(|| collector.collect(&mut agent).map(drop)).unwrap();
+            episodes.extend_from_slice(collector.episodes());
+            batches.push(collector.batch(&agent).unwrap().clone());
         }
-        if self.envs.is_elsewhere() && half >= AT_ONCE {
-            // The processes of the first ones work while the actions of the others are chosen.
-            let (first, rest) = self.split_at(half, actor);
-            first.step(actor, cost);
-            rest.step(actor, cost);
-            return;
-        }
-        let policy = actor.policy();
-        let (output_width, action_width) = (policy.output_width(), policy.action_width());
-        actor.outputs(self.observations, self.outputs);
-        let rows = self.outputs.chunks_exact(output_width);
-        let rows = rows.zip(self.actions.chunks_exact_mut(action_width));
-        let rows = rows.zip(&mut *self.log_probs).zip(&mut *self.sampling);
-        for (((outputs, action), log_prob), rng) in rows {
-            *log_prob = actor.sample(outputs, rng, action);
-            if !log_prob.is_finite() {
-                // No environment is given such an action: the caller sees it too.
-                return;
-            }
-        }
-        self.env_actions.copy_from_slice(self.actions);
-        actor.squash(self.env_actions);
-        self.envs.step(self.env_actions);
+        (collector.seats.iter().map(|seat| seat.envs.num_envs()).collect(), batches, episodes)
     }
 
-    fn split_at(self, middle: usize, actor: &Actor) -> (Acting<'a>, Acting<'a>) {
-        let policy = actor.policy();
-        let action_width = policy.action_width();
-        let (envs, other_envs) = self.envs.split_at(middle);
-        let (observations, other_observations) =
-            self.observations.split_at(middle * policy.observation_width());
-        let (outputs, other_outputs) = self.outputs.split_at_mut(middle * policy.output_width());
-        let (actions, other_actions) = self.actions.split_at_mut(middle * action_width);
-        let (log_probs, other_log_probs) = self.log_probs.split_at_mut(middle);
-        let (env_actions, other_env_actions) = self.env_actions.split_at_mut(middle * action_width);
-        let (sampling, other_sampling) = self.sampling.split_at_mut(middle);
-        let first =
-            Acting { envs, observations, outputs, actions, log_probs, env_actions, sampling };
-        let others = Acting {
-            envs: other_envs,
-            observations: other_observations,
-            outputs: other_outputs,
-            actions: other_actions,
-            log_probs: other_log_probs,
-            env_actions: other_env_actions,
-            sampling: other_sampling,
-        };
-        (first, others)
+    #[test]
+    fn each_thread_has_a_seat_and_what_happens_is_the_same() {
+        for (normalize, expected) in [(false, [5, 6, 6].as_slice()), (true, &[8, 9])] {
+            let (seats, batches, episodes) = collected(1, normalize);
+            assert_eq!(seats, [17]);
+            assert!(
+                batches[2].truncated.iter().any(|&truncated| truncated) && episodes.len() > 100
+            );
+            assert_eq!(collected(3, normalize), (expected.to_vec(), batches, episodes));
+        }
     }
 }

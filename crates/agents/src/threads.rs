@@ -66,6 +66,12 @@ impl Threads {
         Threads { count, pool: OnceLock::new(), crew: Arc::default() }
     }
 
+    /// How many they are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.get()
+    }
+
     /// Does work in which [`join`] finds the other threads awake, if there are any to spare.
     pub fn keep_awake<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let is_within = CREW.with(|crew| crew.get().is_some());

@@ -60,6 +60,7 @@ impl Default for BudgetParameters {
 /// a discount of 0.98, so that the best policy within a budget is linear, `u = -K (x, v)`, and comes from
 /// a Riccati equation, which `tests/constraints.rs` solves. The observation is the state.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(align(128))] // threads step neighbours side by side, and a shared cache line takes longer than a step
 pub struct Budget {
     parameters: BudgetParameters,
     position: f64,

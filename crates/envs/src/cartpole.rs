@@ -82,6 +82,7 @@ impl Default for CartPoleParameters {
 /// learning control problems" (1983); equations of Florian, "Correct equations for the dynamics of
 /// the cart-pole system" (2007), without friction.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(align(128))] // threads step neighbours side by side, and a shared cache line takes longer than a step
 pub struct CartPole {
     parameters: CartPoleParameters,
     /// `M`, kg.

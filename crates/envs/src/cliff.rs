@@ -47,6 +47,7 @@ impl Default for CliffParameters {
 /// it is a table. Rewards can be changed, and moves made slippery as in Gymnasium's `CliffWalking`
 /// ([`CliffParameters`]).
 #[derive(Clone, Debug, PartialEq)]
+#[repr(align(128))] // threads step neighbours side by side, and a shared cache line takes longer than a step
 pub struct Cliff {
     parameters: CliffParameters,
     cell: usize,

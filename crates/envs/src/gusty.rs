@@ -39,6 +39,7 @@ impl Default for GustyParameters {
 /// from it, a row or two, here and there by chance. Both optima and the multiplier between them
 /// are the solution of a linear program, which `tests/constraints.rs` solves.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(align(128))] // threads step neighbours side by side, and a shared cache line takes longer than a step
 pub struct Gusty {
     parameters: GustyParameters,
     cell: usize,

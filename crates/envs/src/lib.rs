@@ -46,4 +46,4 @@ pub use reach::{Reach, ReachParameters};
 pub use rng::{Rng, Stream, stream};
 pub use space::{Action, Space};
 pub use task::{ActionDelay, ObservationNoise, Task, TaskConfig};
-pub use vector::{Episode, Part, Transition, VectorEnv, VectorEnvState, VectorStateError};
+pub use vector::{Episode, Transition, VectorEnv, VectorEnvState, VectorStateError};

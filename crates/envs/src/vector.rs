@@ -5,8 +5,11 @@ use std::ops::Range;
 
 use crate::environment::{Environment, Spec, StateError};
 use crate::rng::{Rng, Stream, stream};
-use crate::space::{Action, Space};
+use crate::space::Space;
 use crate::task::Task;
+
+/// Bytes that cores hand to each other at least; some fetch two lines of 64 at once.
+const CACHE_LINE: usize = 128;
 
 /// What is known of an episode once it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,8 +50,6 @@ struct Member {
     rng: Rng,
     length: u32,
     episode_return: f64,
-    /// The action of this step, clipped to its bounds.
-    action: Vec<f32>,
 }
 
 /// `num_envs` copies of an environment behind one flat observation buffer.
@@ -72,6 +73,8 @@ struct Member {
 pub struct VectorEnv {
     members: Vec<Member>,
     spec: Spec,
+    /// The actions of this step, clipped to their bounds, `[env][action]`.
+    actions: Vec<f32>,
     observations: Vec<f32>,
     final_observations: Vec<f32>,
     transitions: Vec<Transition>,
@@ -84,33 +87,6 @@ pub struct VectorEnv {
     first_index: u32,
 }
 
-/// Some copies of a [`VectorEnv`] that are next to each other. Copies have nothing in common, so several
-/// threads may step parts of them.
-///
-/// ```
-/// use envs::{Environments, TaskConfig, VectorEnv};
-///
-/// let task = Environments::default().get("pendulum").unwrap().task(&TaskConfig::default())?;
-/// let [mut whole, mut parts] = [(); 2].map(|()| VectorEnv::new(&task, 1, 0, 4));
-/// let (mut first, mut rest) = parts.part().split_at(1);
-/// rest.step(&[0.3; 3]);
-/// first.step(&[0.3]);
-/// assert_eq!(whole.step(&[0.3; 4]), parts.transitions());
-/// assert_eq!(whole.observations(), parts.observations());
-/// # Ok::<(), envs::ParameterError>(())
-/// ```
-pub struct Part<'a> {
-    spec: &'a Spec,
-    action_bounds: &'a [(f32, f32)],
-    members: &'a mut [Member],
-    observations: &'a mut [f32],
-    final_observations: &'a mut [f32],
-    transitions: &'a mut [Transition],
-    reward_terms: &'a mut [f64],
-    costs: &'a mut [f64],
-    episode_costs: &'a mut [f64],
-}
-
 impl VectorEnv {
     /// Makes and resets `num_envs` copies. Copy `k` has the global index `first_index + k`.
     #[must_use]
@@ -120,13 +96,13 @@ impl VectorEnv {
             .zip(task.make_copies(num_envs))
             .map(|(index, environment)| {
                 let rng = stream(seed, Stream::Environment(index));
-                let action = vec![0.0; spec.action_space.width()];
-                Member { environment, rng, length: 0, episode_return: 0.0, action }
+                Member { environment, rng, length: 0, episode_return: 0.0 }
             })
             .collect();
         let width = spec.observation_space.width();
         let mut vector = VectorEnv {
             members,
+            actions: vec![0.0; num_envs * spec.action_space.width()],
             observations: vec![0.0; num_envs * width],
             final_observations: vec![0.0; num_envs * width],
             transitions: vec![Transition::default(); num_envs],
@@ -234,25 +210,57 @@ impl VectorEnv {
     /// the result is what environment `k` did. An index that doesn't exist and a number that is NaN
     /// are mistakes of the caller.
     pub fn step(&mut self, actions: &[f32]) -> &[Transition] {
-        self.part().step(actions);
+        debug_assert_eq!(actions.len(), self.actions.len(), "an action for each copy");
+        self.begin_step(0, actions);
         self.finish_step();
         &self.transitions
     }
 
-    /// Waits for the end of a step that [`Part::step`] has begun in copies that work elsewhere; others have
-    /// ended it.
+    /// [`VectorEnv::step`] of as many copies as there are rows of `actions`, from number `first` on. Those that
+    /// work elsewhere have only begun it then: [`VectorEnv::finish_step`] ends it.
+    pub fn begin_step(&mut self, first: usize, actions: &[f32]) {
+        let width = self.spec.action_space.width();
+        let clipped = &mut self.actions[first * width..][..actions.len()];
+        clipped.copy_from_slice(actions);
+        match self.spec.action_space {
+            Space::Discrete { n } => {
+                debug_assert!(
+                    actions.iter().all(|&index| index.fract() == 0.0 && (index as usize) < n)
+                );
+            }
+            Space::Box { .. } => {
+                debug_assert!(!actions.iter().any(|number| number.is_nan()), "an action is NaN");
+                for row in clipped.chunks_exact_mut(width) {
+                    for (number, &(low, high)) in row.iter_mut().zip(&self.action_bounds) {
+                        *number = number.max(low).min(high);
+                    }
+                }
+            }
+        }
+        for k in first..first + actions.len() / width {
+            if self.spec.is_elsewhere {
+                let action =
+                    self.spec.action_space.action(&self.actions[k * width..(k + 1) * width]);
+                self.members[k].environment.begin_step(action);
+            } else {
+                self.finish(k);
+                self.go_on(k);
+            }
+        }
+    }
+
+    /// Waits for the end of a step that [`VectorEnv::begin_step`] has begun in copies that work elsewhere;
+    /// others have ended it.
     pub fn finish_step(&mut self) {
         if !self.spec.is_elsewhere {
             return;
         }
-        let mut part = self.part();
         // Episodes that ended are asked for new ones before the first one is waited for.
-        for k in 0..part.num_envs() {
-            let choice = part.members[k].action[0] as usize;
-            part.finish(k, choice);
+        for k in 0..self.num_envs() {
+            self.finish(k);
         }
-        for k in 0..part.num_envs() {
-            part.go_on(k);
+        for k in 0..self.num_envs() {
+            self.go_on(k);
         }
     }
 
@@ -262,19 +270,52 @@ impl VectorEnv {
         &self.transitions
     }
 
-    /// All copies, to be split and stepped.
-    pub fn part(&mut self) -> Part<'_> {
-        Part {
-            spec: &self.spec,
-            action_bounds: &self.action_bounds,
-            members: &mut self.members,
-            observations: &mut self.observations,
-            final_observations: &mut self.final_observations,
-            transitions: &mut self.transitions,
-            reward_terms: &mut self.reward_terms,
-            costs: &mut self.costs,
-            episode_costs: &mut self.episode_costs,
+    /// Takes the copies from number `middle` on away into a `VectorEnv` of their own. They share no cache line with
+    /// those that stay, so that one thread may step these while another one steps those.
+    ///
+    /// ```
+    /// use envs::{Environments, TaskConfig, VectorEnv};
+    ///
+    /// let task = Environments::default().get("pendulum").unwrap().task(&TaskConfig::default())?;
+    /// let [mut whole, mut first] = [(); 2].map(|()| VectorEnv::new(&task, 1, 0, 4));
+    /// let mut rest = first.split_off(1);
+    /// rest.step(&[0.3; 3]);
+    /// first.step(&[0.3]);
+    /// first.append(rest);
+    /// assert_eq!(whole.step(&[0.3; 4]), first.transitions());
+    /// assert_eq!(whole.observations(), first.observations());
+    /// # Ok::<(), envs::ParameterError>(())
+    /// ```
+    #[must_use]
+    pub fn split_off(&mut self, middle: usize) -> VectorEnv {
+        let Spec { observation_space, action_space, reward_terms, costs, .. } = &self.spec;
+        let [width, terms, of_costs] =
+            [observation_space.width(), reward_terms.len(), costs.len()].map(|row| middle * row);
+        VectorEnv {
+            members: split_off(&mut self.members, middle),
+            actions: split_off(&mut self.actions, middle * action_space.width()),
+            observations: split_off(&mut self.observations, width),
+            final_observations: split_off(&mut self.final_observations, width),
+            transitions: split_off(&mut self.transitions, middle),
+            reward_terms: split_off(&mut self.reward_terms, terms),
+            costs: split_off(&mut self.costs, of_costs),
+            episode_costs: split_off(&mut self.episode_costs, of_costs),
+            action_bounds: self.action_bounds.clone(),
+            first_index: self.first_index + middle as u32,
+            spec: self.spec.clone(),
         }
+    }
+
+    /// Takes in the copies that [`VectorEnv::split_off`] took away.
+    pub fn append(&mut self, mut rest: VectorEnv) {
+        self.members.append(&mut rest.members);
+        self.actions.append(&mut rest.actions);
+        self.observations.append(&mut rest.observations);
+        self.final_observations.append(&mut rest.final_observations);
+        self.transitions.append(&mut rest.transitions);
+        self.reward_terms.append(&mut rest.reward_terms);
+        self.costs.append(&mut rest.costs);
+        self.episode_costs.append(&mut rest.episode_costs);
     }
 
     /// Everything that the next steps depend on, for a checkpoint.
@@ -329,109 +370,15 @@ impl VectorEnv {
         Ok(())
     }
 
-    /// Writes the current observation of every environment.
-    fn observe(&mut self) {
-        let width = self.spec.observation_space.width();
-        for (k, member) in self.members.iter().enumerate() {
-            member.environment.observe(&mut self.observations[k * width..(k + 1) * width]);
-        }
-    }
-}
-
-impl<'a> Part<'a> {
-    /// Number of copies.
-    #[must_use]
-    pub fn num_envs(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether they work elsewhere ([`Spec::is_elsewhere`]).
-    #[must_use]
-    pub fn is_elsewhere(&self) -> bool {
-        self.spec.is_elsewhere
-    }
-
-    /// The first `middle` copies and the others.
-    #[must_use]
-    pub fn split_at(self, middle: usize) -> (Part<'a>, Part<'a>) {
-        let Part { spec, action_bounds, .. } = self;
-        let width = spec.observation_space.width();
-        let (members, other_members) = self.members.split_at_mut(middle);
-        let (observations, other_observations) = self.observations.split_at_mut(middle * width);
-        let (final_observations, other_final_observations) =
-            self.final_observations.split_at_mut(middle * width);
-        let (transitions, other_transitions) = self.transitions.split_at_mut(middle);
-        let (reward_terms, other_reward_terms) =
-            self.reward_terms.split_at_mut(middle * spec.reward_terms.len());
-        let (costs, other_costs) = self.costs.split_at_mut(middle * spec.costs.len());
-        let (episode_costs, other_episode_costs) =
-            self.episode_costs.split_at_mut(middle * spec.costs.len());
-        let first = Part {
-            spec,
-            action_bounds,
-            members,
-            observations,
-            final_observations,
-            transitions,
-            reward_terms,
-            costs,
-            episode_costs,
-        };
-        let others = Part {
-            spec,
-            action_bounds,
-            members: other_members,
-            observations: other_observations,
-            final_observations: other_final_observations,
-            transitions: other_transitions,
-            reward_terms: other_reward_terms,
-            costs: other_costs,
-            episode_costs: other_episode_costs,
-        };
-        (first, others)
-    }
-
-    /// [`VectorEnv::step`] of these copies. Those that work elsewhere have only begun it then:
-    /// [`VectorEnv::finish_step`] ends it.
-    pub fn step(&mut self, actions: &[f32]) {
-        let action_width = self.spec.action_space.width();
-        debug_assert_eq!(actions.len(), self.num_envs() * action_width, "an action for each copy");
-        for (k, action) in actions.chunks_exact(action_width).enumerate() {
-            let member = &mut self.members[k];
-            let choice = action[0] as usize;
-            match self.spec.action_space {
-                Space::Discrete { n } => {
-                    debug_assert!(choice as f32 == action[0] && choice < n, "action {}", action[0]);
-                    member.action[0] = action[0];
-                }
-                Space::Box { .. } => {
-                    let numbers = member.action.iter_mut().zip(action).zip(self.action_bounds);
-                    for ((clipped, &number), &(low, high)) in numbers {
-                        debug_assert!(!number.is_nan(), "an action is NaN");
-                        *clipped = number.max(low).min(high);
-                    }
-                }
-            }
-            if self.spec.is_elsewhere {
-                member.environment.begin_step(self.spec.action_space.action(&member.action));
-            } else {
-                self.finish(k, choice);
-                self.go_on(k);
-            }
-        }
-    }
-
-    /// Steps copy `k` with its action and writes down what came of it. `choice` is the action where it is
-    /// discrete: to read back what has just been written takes time.
+    /// Steps copy `k` with its action and writes down what came of it.
     #[inline(always)] // a step of a small environment takes no longer than a call
-    fn finish(&mut self, k: usize, choice: usize) {
+    fn finish(&mut self, k: usize) {
         let width = self.spec.observation_space.width();
         let (terms, costs) = (self.spec.reward_terms.len(), self.spec.costs.len());
         let (member, transition) = (&mut self.members[k], &mut self.transitions[k]);
-        let action = match self.spec.action_space {
-            Space::Discrete { .. } => Action::Discrete(choice),
-            Space::Box { .. } => Action::Continuous(&member.action),
-        };
+        let action_width = self.spec.action_space.width();
+        let action = &self.actions[k * action_width..(k + 1) * action_width];
+        let action = self.spec.action_space.action(action);
         let step = member.environment.step(action, &mut member.rng);
         member.length += 1;
         member.episode_return += step.reward;
@@ -480,6 +427,21 @@ impl<'a> Part<'a> {
         }
         member.environment.observe(&mut self.observations[k * width..(k + 1) * width]);
     }
+
+    /// Writes the current observation of every environment.
+    fn observe(&mut self) {
+        let width = self.spec.observation_space.width();
+        for (k, member) in self.members.iter().enumerate() {
+            member.environment.observe(&mut self.observations[k * width..(k + 1) * width]);
+        }
+    }
+}
+
+/// `Vec::split_off` with a cache line of the memory of both left unused, so that nothing else lies in their last one.
+fn split_off<T>(whole: &mut Vec<T>, middle: usize) -> Vec<T> {
+    let mut rest = whole.split_off(middle);
+    rest.reserve_exact(CACHE_LINE.div_ceil(size_of::<T>().max(1)));
+    rest
 }
 
 /// A saved [`VectorEnv`]: the states of the environments, their random streams, and how far their
@@ -500,7 +462,7 @@ impl VectorEnvState {
     /// # Errors
     /// When it is the state of another number of them.
     pub fn only(
-        mut self,
+        &self,
         range: Range<usize>,
         num_envs: usize,
     ) -> Result<VectorEnvState, VectorStateError> {
@@ -508,8 +470,7 @@ impl VectorEnvState {
         if found != expected {
             return Err(VectorStateError::NumEnvs { expected, found });
         }
-        self.members.truncate(range.end);
-        Ok(VectorEnvState { members: self.members.split_off(range.start) })
+        Ok(VectorEnvState { members: self.members[range].to_vec() })
     }
 }
 
@@ -558,7 +519,9 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
-    use crate::{ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig};
+    use crate::{
+        Action, ActionDelay, CartPole, Entry, Environments, ObservationNoise, Step, TaskConfig,
+    };
     use serde_json::{Map, Value, json};
 
     /// Counts its steps: from 0 or 1, up to 3, where it terminates if the action was 0, or 4, where
