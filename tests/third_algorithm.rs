@@ -305,7 +305,7 @@ mod tests {
 
         let entry = registry().environments.get("cliff").expect("it is built in");
         let text = trainer::init(&entry, "reinforce", "x", &registry());
-        let (experiment, _) = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let (experiment, ..) = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let settings: &ReinforceConfig = experiment.agent.settings().expect("its own settings");
         assert_eq!(*settings, ReinforceConfig::default());
         for key in agents::keys::<ReinforceConfig>() {
