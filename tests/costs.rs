@@ -6,11 +6,14 @@ mod support;
 
 use agents::adam::AdamState;
 use agents::lagrangian::Lagrangian;
-use agents::{AgentState, AlgorithmState, Batch, Constraint, Evaluation, Signal, evaluate, record};
+use agents::{
+    AgentState, AlgorithmState, Batch, Constraint, Constraints, Evaluation, PpoConfig, Signal,
+    TrainingConfig, evaluate, record,
+};
 use backburn_tests::exact::{Linear, Walk};
 use envs::{
-    Action, Entry, Environment, ParameterError, Parametric, Rng, RunningMeanStd, Space, Spec,
-    StateError, Step, Task,
+    Action, Entry, Environment, Environments, ParameterError, Parametric, Rng, RunningMeanStd,
+    Space, Spec, StateError, Step, Task, TaskConfig,
 };
 use rand::RngExt;
 use schemars::JsonSchema;
@@ -286,6 +289,25 @@ fn a_state_of_other_constraints_is_refused() {
         assert!(error.contains("list of multipliers"), "{error}");
         with.training.agent.set_state(own).expect("its own");
     }
+}
+
+/// A cost's critic means nothing with another discount. Where none is given it is that of the rewards.
+#[test]
+fn a_checkpoint_of_another_discount_of_the_cost_is_refused() {
+    let place = Place::new();
+    let path = place.path("gusty.ckpt");
+    let task = Environments::default().get("gusty").expect("gusty").task(&TaskConfig::default());
+    let task = task.expect("its defaults");
+    let config = |cost_gamma| {
+        let constraint = Constraint { cost_gamma, ..Constraint::on("fall", 0.5) };
+        let constraint = Some(Constraints(vec![constraint]));
+        TrainingConfig::new(PpoConfig { constraint, ..PpoConfig::default() })
+    };
+    config(None).build(&task).expect("a beginning").save(&path).expect("a file");
+    config(Some(0.99)).load(&task, &path).map(drop).expect("the rewards' discount");
+    let error = config(Some(1.0)).load(&task, &path).map(drop).expect_err("another").to_string();
+    let differs = "agent.constraint.cost_gamma is [0.99] there and [1.0] here";
+    assert!(error.contains(differs), "{error}");
 }
 
 /// What PPO keeps, where names don't count: Adam of the policy, the KL coefficient, the stream of the
@@ -611,7 +633,9 @@ fn a_run_says_everywhere_what_it_costs() {
     assert!(replayed.contains("fall "), "{replayed}");
 
     let compared = place.trainer(&["compare", "runs", "-o", "table.csv"]).expect(0, &[]).stdout;
-    assert!(compared.contains("cost fall") && compared.contains(" within 20"), "{compared}");
+    for text in ["cost fall", " within 20", "than one of the other, whichever keeps its limit\n"] {
+        assert!(compared.contains(text), "no {text:?} in {compared}");
+    }
     let table = text_at(&place, "table.csv");
     let header = "cost_fall,cost_fall_low,cost_fall_high,limit_fall,within_limit_fall";
     assert!(table.lines().next().is_some_and(|line| line.ends_with(header)), "{table}");
@@ -630,6 +654,7 @@ fn a_run_says_everywhere_what_it_costs() {
         "aria-label=\"Return against cost\"",
         "<th scope=\"col\">Cost fall</th>",
         "\"costs\":[[\"fall\",[",
+        "than one of the other, whichever keeps its limit.",
     ] {
         assert!(page.contains(text), "no {text:?} on the page");
     }

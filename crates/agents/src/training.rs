@@ -212,7 +212,11 @@ impl TrainingConfig {
     /// What gives a state its meaning.
     fn kept(&self, task: &Task) -> Vec<(String, String)> {
         let NetworkConfig { hidden, activation, squash, .. } = &self.network;
-        let constraints = self.agent.constraints().iter().map(|one| &one.cost);
+        let rollout = self.agent.rollout();
+        let constraints = self.agent.constraints();
+        let costs: Vec<&str> = constraints.iter().map(|one| &*one.cost).collect();
+        let cost_gammas: Vec<f64> =
+            constraints.iter().map(|one| one.discounts(rollout).0).collect();
         let kept = [
             ("seed", self.seed.to_string()),
             ("env.num_envs", self.num_envs.to_string()),
@@ -223,9 +227,10 @@ impl TrainingConfig {
             ("network.activation", format!("{activation:?}").to_lowercase()),
             ("network.squash", squash.to_string()),
             ("agent.algorithm", self.agent.name().to_owned()),
-            ("agent.rollout_steps", self.agent.rollout().steps.to_string()),
-            ("agent.gamma", self.agent.rollout().gamma.to_string()),
-            ("agent.constraint.cost", format!("{:?}", constraints.collect::<Vec<_>>())),
+            ("agent.rollout_steps", rollout.steps.to_string()),
+            ("agent.gamma", rollout.gamma.to_string()),
+            ("agent.constraint.cost", format!("{costs:?}")),
+            ("agent.constraint.cost_gamma", format!("{cost_gammas:?}")),
             ("the task", task.fingerprint()),
         ];
         kept.map(|(key, value)| (key.to_owned(), value)).to_vec()

@@ -325,7 +325,8 @@ pub enum Command {
     /// Runs that differ in nothing but the seed are one group, a row each. Return at the end is that of
     /// the evaluation that ends a run; the area under the learning curve is the mean of
     /// rollout/ep_rew_mean over the steps. Intervals are 95 % bootstrap intervals over seeds. With
-    /// --threshold the table also says when rollout/ep_rew_mean reached that return.
+    /// --threshold the table also says when rollout/ep_rew_mean reached that return. A probability of
+    /// improvement is of returns alone: with a constraint look at the cost beside them.
     Compare {
         /// Run directories, or directories with runs below them
         #[arg(required = true, value_name = "DIR", value_hint = ValueHint::DirPath)]

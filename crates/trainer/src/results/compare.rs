@@ -104,7 +104,7 @@ pub struct Reached {
     pub seconds: Option<f64>,
 }
 
-/// How likely a run of one group ends with a higher return than one of the other.
+/// How likely a run of one group ends with a higher return than one of the other, whatever they cost.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pair {
     /// The group that comes first among the rows.
@@ -249,6 +249,12 @@ impl Comparison {
         names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Whether some group must keep a limit, of which a probability of improvement knows nothing.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        self.rows.iter().flat_map(|row| &row.costs).any(|cost| cost.limit.is_some())
+    }
+
     fn failures_table(&self, text: &mut String) {
         let Some(failure) = self.thresholds.failure() else { return };
         // Writing to a String can't fail.
@@ -282,7 +288,13 @@ impl Comparison {
         if shown.is_empty() {
             return;
         }
-        text.push_str("\nprobability of improvement: that a run of the group ends higher than one of the other\n");
+        text.push_str(
+            "\nprobability of improvement: that a run of the group ends higher than one of the other",
+        );
+        if self.has_limits() {
+            text.push_str(", whichever keeps its limit");
+        }
+        text.push('\n');
         let mut lines = vec![cells(["group", "over", "probability"])];
         for pair in &shown {
             lines.push(vec![pair.group.clone(), pair.over.clone(), pair.probability.to_string()]);

@@ -311,10 +311,11 @@ fn comparison(groups: &[Group], thresholds: Thresholds) -> String {
         .map(|pair| vec![escape(&pair.group), escape(&pair.over), with_interval(pair.probability)])
         .collect();
     if !pairs.is_empty() {
+        let limits = if comparison.has_limits() { ", whichever keeps its limit" } else { "" };
         let which = if all { "" } else { " Pairs with the best group only." };
         html.push_str(&format!(
             "<p>Probability of improvement: that a run of the group ends with a higher return than one \
-             of the other.{which}</p>\n"
+             of the other{limits}.{which}</p>\n"
         ));
         let heads = ["Group", "Over", "Probability"].map(str::to_owned);
         html.push_str(&table(&heads, &pairs, "Probability of improvement", &[]));
