@@ -184,7 +184,7 @@ fn a_dry_run_submits_nothing_and_the_script_is_one_that_bash_takes() {
     let place = Place::new();
     place.write("sweep.toml", SWEEP);
     place.write("run.toml", RUN);
-    let sweep = ["submit", "sweep.toml", "--dry-run", "--time", "2:00:00", "--cpus", "4"];
+    let sweep = ["submit", "sweep.toml", "--dry-run", "--time", "2h", "--cpus", "4"];
     let more = ["--partition", "long", "--sbatch=--mem=4G", "--out", "a sweep", "--parallel", "1"];
     let script = place.trainer(&[&sweep[..], &more].concat()).expect(0, &[]).stdout;
     for line in ["time=2:00:00", "cpus-per-task=4", "partition=long", "array=1-1", "mem=4G"] {
@@ -208,6 +208,7 @@ fn what_can_not_be_a_job_is_refused() {
     place.write("run.toml", RUN);
     for (arguments, message) in [
         (&["submit", "run.toml"][..], "--time"),
+        (&["submit", "run.toml", "--time", "2x"], "a limit of time is 2h, 90m"),
         (&["submit", "sweep.toml", "--time", "9", "--nodes", "2"], "--nodes: is for one run"),
         (&["submit", "run.toml", "--time", "9", "--nodes", "2"], "built without MPI"),
         (&["resume", "nothing", "--shared"], "nothing: "),
@@ -286,14 +287,41 @@ fn workers_share_a_search_that_learns_from_its_trials() {
     assert_eq!(best("alone"), best("jobs"));
 }
 
+/// A sweep whose last trial learns nothing, so that it is pruned when three others are done.
+fn pruned(rates: &str) -> String {
+    let pruned = SWEEP.replace("confirm_seeds = 1", "pruner = 'median'");
+    pruned.replace("seeds = 2", "seeds = 1").replace("[1e-3, 1e-4]", rates)
+}
+
+#[test]
+fn a_search_and_a_pruned_sweep_are_arrays() {
+    let (head, _) = SWEEP.split_once("seeds = 2").expect("a sweep");
+    let place = place_with(&format!("{}{SEARCH}", head.replace("120_000", "12_000")));
+    // Four at once: when the last one is half done, more than three others are.
+    place.write("pruned.toml", pruned("[1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 1e-9]"));
+    let script = r#"
+"$trainer" submit sweep.toml --out jobs --time 30 --cpus 1 --parallel 2
+"$trainer" submit pruned.toml --out pruned --time 30 --cpus 1 --parallel 2
+until_there 'jobs/best.toml'
+until_there 'pruned/best.toml'
+"#;
+    let Some(ended) = beside_slurm(&place, trainer_binary(), script) else { return };
+    ended.expect(0, &[]);
+    for trial in 1..=10 {
+        let run = format!("trials/{trial}/1");
+        assert_same(&place, &format!("alone/{run}"), &format!("jobs/{run}"));
+    }
+    let best = |sweep: &str| fs::read_to_string(place.path(sweep).join("best.toml")).expect("best");
+    assert_eq!(best("alone"), best("jobs"));
+    let record = fs::read_to_string(place.path("pruned/trials/8/trial.toml")).expect("a record");
+    assert!(record.contains("status = \"pruned\""), "{record}");
+}
+
 #[test]
 fn workers_prune_by_trials_that_others_have_done() {
     let place = Place::new();
-    let pruned = SWEEP.replace("confirm_seeds = 1", "pruner = 'median'");
-    // The last learns nothing, and the three before it are done by another worker when it begins.
-    let rates = "[1e-3, 2e-3, 3e-3, 1e-9]";
-    let pruned = pruned.replace("seeds = 2", "seeds = 1").replace("[1e-3, 1e-4]", rates);
-    place.write("sweep.toml", pruned);
+    // The three before the last one are done by another worker when it begins.
+    place.write("sweep.toml", pruned("[1e-3, 2e-3, 3e-3, 1e-9]"));
     prepare(&place);
     let other = place.path("jobs/trials/4");
     fs::create_dir_all(&other).expect("a directory");

@@ -22,7 +22,7 @@ mod tensors;
 mod value;
 mod vector;
 
-pub use gradient::{Gradient, PolicyGradients, ValueGradients, together};
+pub use gradient::{Gradient, PolicyGradients, ValueGradients, reports, together};
 pub use kernel::{AdamStep, Bounds};
 pub use network::{backward, forward, jvp};
 pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};

@@ -24,7 +24,8 @@ use crate::lagrangian::{Lagrangian, mean_losses};
 use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, Handle, Surrogate, ValueGradients, clip_scale, together};
+use crate::ops::{Gradient, Handle, Surrogate, ValueGradients, clip_scale, reports, together};
+use crate::ranks::Team;
 use crate::stakes::Stakes;
 use burn::tensor::Tensor;
 use envs::Rng;
@@ -146,42 +147,54 @@ impl Algorithm for Ppo {
         let standardize = config.normalize_advantages;
         let policy_gradients =
             policy.gradients(&old_params, &samples, surrogate, entropy_coef, standardize);
-        let policy_gradients = policy_gradients.among(ranks);
+        let sizes = learner.critics.iter().map(|critic| critic.state.params.len());
+        let teams =
+            Team::each(ranks, &[actor.params.len()].into_iter().chain(sizes).collect::<Vec<_>>());
+        let policy_gradients = policy_gradients.by(&teams[0]);
         let (clip_range, coef) = (config.value_clip_range, config.value_coef);
-        let value_gradients: Vec<ValueGradients> = (learner.critics.iter().zip(&samples.targets))
-            .map(|(critic, target)| {
-                critic.gradients(&samples.observations, target, clip_range, coef).among(ranks)
-            })
-            .collect();
+        let value_gradients: Vec<ValueGradients> =
+            (learner.critics.iter().zip(&samples.targets).zip(&teams[1..]))
+                .map(|((critic, target), team)| {
+                    critic.gradients(&samples.observations, target, clip_range, coef).by(team)
+                })
+                .collect();
         let mut shuffling = self.state.shuffling.clone();
-        let (mut reports, mut cost_reports) = (Vec::new(), Vec::new());
+        let (mut reported, mut cost_reports) = (Vec::new(), Vec::new());
         let (mut epochs, mut last_epoch) = (0_u32, 0);
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
-            last_epoch = reports.len();
+            last_epoch = reported.len();
             for indices in samples.shuffled(&mut shuffling).chunks(config.minibatch_size) {
-                let (policy, critics) = ranks.pair(
-                    |sums| policy_gradients.summed(actor_adam.params(), indices, sums),
-                    |sums| -> Vec<Gradient> {
-                        let critics = value_gradients.iter().zip(&mut critic_adams);
-                        critics.map(|(of, adam)| of.summed(adam.params(), indices, sums)).collect()
+                // Of a network that other ranks work on, this one only learns what its gradient reports.
+                let (policy, critics) = ranks.join(
+                    || teams[0].is_own().then(|| policy_gradients.at(actor_adam.params(), indices)),
+                    || -> Vec<Option<Gradient>> {
+                        (value_gradients.iter().zip(&mut critic_adams).zip(&teams[1..]))
+                            .map(|((of, adam), team)| {
+                                team.is_own().then(|| of.at(adam.params(), indices))
+                            })
+                            .collect()
                     },
                 );
-                // The rewards' critic comes first. All parameters of actor and critic are clipped together.
-                let report = together(&policy.report, &critics[0].report);
+                let gradients = [vec![policy], critics].concat();
+                let told = reports(&teams, &gradients, device)?;
+                // The rewards' critic comes first. All parameters of actor and critic are clipped together ...
+                let report = together(&told[0], &told[1]);
                 let scale = clip_scale(&report, config.max_grad_norm);
-                reports.push(report.clone());
-                cost_reports.extend(critics[1..].iter().map(|critic| critic.report.clone()));
+                reported.push(report.clone());
+                cost_reports.extend_from_slice(&told[2..]);
                 if let Some(target) = config.target_kl
                     && PolicyMetrics::read(report.tensor())?.approx_kl > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
-                actor_adam.step(policy.gradient, &scale, actor_rate);
-                for (index, (adam, critic)) in critic_adams.iter_mut().zip(critics).enumerate() {
-                    // A cost has a unit of its own, so its critic is clipped by itself.
-                    let own = (index > 0).then(|| clip_scale(&critic.report, config.max_grad_norm));
-                    adam.step(critic.gradient, own.as_ref().unwrap_or(&scale), critic_rate);
+                let adams = [&mut actor_adam].into_iter().chain(&mut critic_adams);
+                for (index, (adam, gradient)) in adams.zip(gradients).enumerate() {
+                    let Some(Gradient { gradient, report }) = gradient else { continue };
+                    let rate = if index == 0 { actor_rate } else { critic_rate };
+                    // ... and a cost has a unit of its own, so its critic is clipped by itself.
+                    let own = (index > 1).then(|| clip_scale(&report, config.max_grad_norm));
+                    adam.step(gradient, own.as_ref().unwrap_or(&scale), rate);
                 }
             }
         }
@@ -189,15 +202,23 @@ impl Algorithm for Ppo {
         let mut kl_coef = self.state.kl_coef;
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
-            let kl = policy_gradients.metrics_of_all(actor_adam.params())?.kl;
+            let metrics = || policy_gradients.metrics_of_all(actor_adam.params());
+            let own = teams[0].is_own().then(metrics).transpose()?;
+            let kl = Team::tell(&teams[..1], vec![own.map(|metrics| metrics.kl)])[0];
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
-        let whole = reports.len() * MinibatchMetrics::COUNT;
-        let reports = reports.iter().chain(&cost_reports).map(Handle::tensor).collect();
-        let (reports, [(params, policy_optimizer)], fitted) =
+        let whole = reported.len() * MinibatchMetrics::COUNT;
+        let reports = reported.iter().chain(&cost_reports).map(Handle::tensor).collect();
+        let (reports, [policy], critics) =
             Adam::read_all(Tensor::cat(reports, 0), [("policy", actor_adam)], critic_adams)?;
+        let fitted = [policy].into_iter().chain(critics).zip(&teams);
+        let own = fitted.map(|(fitted, team)| team.is_own().then_some(fitted)).collect();
+        let mut fitted = Team::tell(&teams, own).into_iter();
+        let Some((params, policy_optimizer)) = fitted.next() else {
+            unreachable!("an actor is there")
+        };
         let (reports, cost_reports) = reports.split_at(whole);
         let MinibatchMetrics { policy, value_loss, gradient_norm } =
             MinibatchMetrics::means(reports, last_epoch)?;

@@ -1,19 +1,17 @@
 //! Processes that train one policy together: who does what, and what they tell each other.
 //!
 //! Every rank holds the same agent and makes the same updates. A rank acts in environments of its own, and the
-//! ranks then gather the batch in the order of the environments. A sum over samples is the tree of
-//! [`crate::ops::chunks`]: a rank computes a range of its chunks, and what the ranks have is put together along
-//! that tree. So what comes of it depends neither on the number of ranks nor on how messages travel.
+//! ranks then gather the batch in the order of the environments. What has to be computed of it is dealt out among
+//! [`Team`]s of ranks.
 //!
 //! One process is a rank among one: there the shares are the whole, and nothing is sent.
 
-mod pair;
 mod sums;
+mod team;
 
-pub use pair::Summing;
 pub(crate) use sums::Sums;
+pub use team::Team;
 
-use crate::ops::chunks::{CHUNK, halves_at};
 use crate::threads;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -124,12 +122,7 @@ impl Ranks {
         if self.size() == 1 {
             return vec![own.clone()];
         }
-        let Ok(message) = postcard::to_stdvec(own) else { unreachable!("numbers can be written") };
-        let read = |message: Vec<u8>| match postcard::from_bytes(&message) {
-            Ok(value) => value,
-            Err(error) => panic!("a rank says what was not asked for: {error}"),
-        };
-        self.gather_bytes(message).into_iter().map(read).collect()
+        self.gather_bytes(written(own)).iter().map(|message| read(message)).collect()
     }
 
     /// Messages of all ranks, in their order.
@@ -152,13 +145,9 @@ impl Ranks {
             return own;
         }
         if self.rank() > 0 {
-            let message = self.exchange(&[], &[0]).concat();
-            return match postcard::from_bytes(&message) {
-                Ok(value) => value,
-                Err(error) => panic!("rank 0 says what was not asked for: {error}"),
-            };
+            return read(&self.exchange(&[], &[0]).concat());
         }
-        let Ok(message) = postcard::to_stdvec(&own) else { unreachable!("values can be written") };
+        let message = written(&own);
         let to: Vec<(usize, &[u8])> = (1..self.size()).map(|rank| (rank, &message[..])).collect();
         self.exchange(&to, &[]);
         own
@@ -172,87 +161,6 @@ impl Ranks {
         second: impl FnOnce() -> B + Send,
     ) -> (A, B) {
         if self.size() == 1 { threads::join(first, second) } else { (first(), second()) }
-    }
-
-    /// The ranges of samples that are this rank's part of a sum: whole branches of the tree, in order.
-    pub(crate) fn branches(&self, samples: usize) -> Vec<Range<usize>> {
-        let mut own = Vec::new();
-        let tree = Tree::new(samples, self.size());
-        tree.branches(self.rank(), 0..tree.chunks, &mut own);
-        let rows = |chunks: Range<usize>| chunks.start * CHUNK..samples.min(chunks.end * CHUNK);
-        own.into_iter().map(rows).collect()
-    }
-
-    /// What this rank has to add to sums over so many samples, by its branches; `work` gives the sums of a range
-    /// of samples.
-    fn own(&self, samples: usize, work: &mut dyn FnMut(Range<usize>) -> Sums) -> Vec<Sums> {
-        self.branches(samples).into_iter().map(work).collect()
-    }
-
-    /// Sums over so many samples, several at once: `own` is what this rank has to add to them, by its branches.
-    fn put_together(&self, samples: usize, own: Vec<Vec<Sums>>) -> Vec<Sums> {
-        let tree = Tree::new(samples, self.size());
-        let (rank, size, workers) = (self.rank(), self.size(), tree.workers);
-        if rank >= workers {
-            return sums::from_bytes(&self.exchange(&[], &[rank % workers]).concat());
-        }
-        let sums = self.complete(&tree, 0..tree.chunks, &mut own.into_iter());
-        if let Some(sums) = &sums
-            && workers < size
-        {
-            let message = sums::to_bytes(sums);
-            let idle = (workers..size).filter(|idle| idle % workers == rank);
-            self.exchange(&idle.map(|idle| (idle, &message[..])).collect::<Vec<_>>(), &[]);
-        }
-        sums.unwrap_or_default()
-    }
-
-    /// The sums of a node, on all ranks that have chunks of it; `own` gives this rank's branches. The ranks on
-    /// either side know the sums of their side then, and tell them to those of the other side.
-    fn complete(
-        &self,
-        tree: &Tree,
-        node: Range<usize>,
-        own: &mut impl Iterator<Item = Vec<Sums>>,
-    ) -> Option<Vec<Sums>> {
-        let rank = self.rank();
-        let (first, last) = tree.owners(&node);
-        if !(first..=last).contains(&rank) {
-            return None;
-        }
-        if first == last {
-            return own.next();
-        }
-        let [left, right] = Tree::halves(&node);
-        let ((_, left_last), (right_first, _)) = (tree.owners(&left), tree.owners(&right));
-        let known = [self.complete(tree, left, own), self.complete(tree, right, own)];
-        // Those of each side, and of them those that know nothing of the other side.
-        let sides = [first..left_last + 1, right_first..last + 1];
-        let lacking =
-            [first..right_first.min(left_last + 1), right_first.max(left_last + 1)..last + 1];
-        let [left_first, right_first] = sides.clone().map(|side| side.start);
-        // The one of the other side who tells the `index`-th who lacks it.
-        let teller =
-            |side: usize, index: usize| [left_first, right_first][side] + index % sides[side].len();
-        let messages = known.each_ref().map(|sums| sums.as_deref().map(sums::to_bytes));
-        let (mut to, mut from) = (Vec::new(), Vec::new());
-        for (side, lacking) in [1, 0].into_iter().zip(lacking) {
-            for (index, other) in lacking.enumerate() {
-                if other == rank {
-                    from.push(teller(side, index));
-                } else if teller(side, index) == rank
-                    && let Some(message) = &messages[side]
-                {
-                    to.push((other, &message[..]));
-                }
-            }
-        }
-        let told = self.exchange(&to, &from);
-        match known {
-            [Some(left), Some(right)] => Some(sums::plus(left, &right)),
-            [Some(one), None] | [None, Some(one)] => Some(sums::plus_bytes(one, told.first()?)),
-            [None, None] => None,
-        }
     }
 
     fn exchange(&self, to: &[(usize, &[u8])], from: &[usize]) -> Vec<Vec<u8>> {
@@ -270,51 +178,17 @@ impl Ranks {
     }
 }
 
-/// The tree of a sum's chunks, and which rank computes which of them.
-struct Tree {
-    chunks: usize,
-    /// So many chunks are dealt out together.
-    unit: usize,
-    /// Ranks that have a part in it.
-    workers: usize,
+/// A value as a message.
+fn written(value: &impl Serialize) -> Vec<u8> {
+    let Ok(message) = postcard::to_stdvec(value) else { unreachable!("values can be written") };
+    message
 }
 
-impl Tree {
-    fn new(samples: usize, ranks: usize) -> Tree {
-        let chunks = samples.div_ceil(CHUNK).max(1);
-        let workers = ranks.min(chunks);
-        // A rank has eight units, at least, where it has eight chunks: none has much more than another one, and where
-        // ranks are no power of two they still have few branches each.
-        let unit = 1 << (chunks / (8 * workers)).max(1).ilog2();
-        Tree { chunks, unit, workers }
-    }
-
-    /// Who computes a chunk: of `n` units, rank `r` has those from `r n / workers` on.
-    fn owner(&self, chunk: usize) -> usize {
-        let (unit, units) = (chunk / self.unit, self.chunks.div_ceil(self.unit));
-        ((unit + 1) * self.workers - 1) / units
-    }
-
-    /// Who computes the first chunk of a node, and who the last.
-    fn owners(&self, node: &Range<usize>) -> (usize, usize) {
-        (self.owner(node.start), self.owner(node.end - 1))
-    }
-
-    fn halves(node: &Range<usize>) -> [Range<usize>; 2] {
-        let middle = node.start + halves_at(node.len());
-        [node.start..middle, middle..node.end]
-    }
-
-    /// The largest nodes whose chunks are all of one rank, in order.
-    fn branches(&self, rank: usize, node: Range<usize>, own: &mut Vec<Range<usize>>) {
-        let (first, last) = self.owners(&node);
-        if first == last && first == rank {
-            own.push(node);
-        } else if (first..=last).contains(&rank) {
-            for half in Tree::halves(&node) {
-                self.branches(rank, half, own);
-            }
-        }
+/// The value that was [`written`].
+fn read<T: DeserializeOwned>(message: &[u8]) -> T {
+    match postcard::from_bytes(message) {
+        Ok(value) => value,
+        Err(error) => panic!("a rank says what was not asked for: {error}"),
     }
 }
 
@@ -381,56 +255,6 @@ pub(crate) mod tests {
                 ranks.map(|ranks| scope.spawn(move || work(Arc::new(ranks)))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
-    }
-
-    #[test]
-    fn a_sum_is_the_same_tree_on_any_number_of_ranks() {
-        for samples in [1, 128, 129, 300, 512, 1000, 2500, 4096] {
-            // Of sizes so different that the order of a sum shows in its bits.
-            let number = |i: usize| 2.0_f32.powi((i * 7919 % 97) as i32 - 40) * 1.37;
-            let work = |rows: Range<usize>| {
-                let chunks = rows.step_by(CHUNK).map(|start| {
-                    let sum: f32 = (start..samples.min(start + CHUNK)).map(number).sum();
-                    Sums { gradient: vec![sum, -sum], figures: vec![f64::from(sum) / 3.0] }
-                });
-                // The tree of `chunks`, as it stands there.
-                let mut level: Vec<Sums> = chunks.collect();
-                while level.len() > 1 {
-                    let pair = |pair: &[Sums]| match pair {
-                        [one, other] => {
-                            sums::plus(vec![one.clone()], std::slice::from_ref(other)).remove(0)
-                        }
-                        rest => rest[0].clone(),
-                    };
-                    level = level.chunks(2).map(pair).collect();
-                }
-                level.remove(0)
-            };
-            let alone = Ranks::default().sum(samples, &mut { work });
-            assert_eq!(alone.gradient[0], -alone.gradient[1]);
-            for size in [2, 3, 4, 5, 7, 8, 16] {
-                for (rank, found) in
-                    among(size, |ranks| ranks.sum(samples, &mut { work })).into_iter().enumerate()
-                {
-                    assert_eq!(found, alone, "{samples} samples, rank {rank} of {size}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_sample_is_one_ranks() {
-        for samples in [1, 129, 1000, 4096] {
-            for size in [1, 2, 3, 8] {
-                let mut rows: Vec<usize> = among(size, |ranks| ranks.branches(samples))
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .collect();
-                rows.sort_unstable();
-                assert_eq!(rows, (0..samples).collect::<Vec<_>>(), "{size} ranks");
-            }
-        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::{Minibatch, indices_of, parts};
 use crate::ops::{Gradient, PolicyGradients, Surrogate, ValueGradients, standardized};
 use crate::policy::{Actor, Fisher, LOG_STD_METRIC, Policy};
-use crate::ranks::{Ranks, Summing, Sums};
+use crate::ranks::{Ranks, Sums, Team};
 use crate::stakes::Stakes;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
@@ -47,7 +47,7 @@ pub struct TrustRegion<'a> {
     old_params: Tensor<1>,
     damping: f64,
     entropy_coef: f64,
-    ranks: Arc<Ranks>,
+    team: Team,
 }
 
 impl<'a> TrustRegion<'a> {
@@ -64,8 +64,8 @@ impl<'a> TrustRegion<'a> {
     ) -> TrustRegion<'a> {
         let observations = samples.observations.clone();
         let old_params = Tensor::from_floats(params, &observations.device());
-        let plain = Surrogate::Plain;
-        let loss = policy.gradients(&old_params, samples, plain, entropy_coef, false).among(ranks);
+        let (plain, team) = (Surrogate::Plain, Team::all(ranks));
+        let loss = policy.gradients(&old_params, samples, plain, entropy_coef, false).by(&team);
         let mut region = TrustRegion {
             policy,
             loss,
@@ -74,10 +74,10 @@ impl<'a> TrustRegion<'a> {
             old_params,
             damping,
             entropy_coef,
-            ranks: Arc::clone(ranks),
+            team,
         };
         if parts(samples.len()).count() == 1 {
-            let own = ranks.branches(samples.len()).into_iter();
+            let own = region.team.branches(samples.len()).into_iter();
             region.fishers = Some(own.map(|rows| region.fisher(rows)).collect());
         }
         region
@@ -149,7 +149,7 @@ impl<'a> TrustRegion<'a> {
         numbers: &[f32],
     ) -> Result<Vec<f32>, AgentError> {
         let (of, mut kept, mut failed) = (part.len(), self.fishers.iter().flatten(), None);
-        let Sums { gradient: mut product, .. } = self.ranks.sum(of, &mut |rows| {
+        let Sums { gradient: mut product, .. } = self.team.sum(of, |rows| {
             let rows = part.start + rows.start..part.start + rows.end;
             let fisher = kept.next().cloned().unwrap_or_else(|| self.fisher(rows));
             let product = read([fisher.product_by_network(direction, of)]);
@@ -378,7 +378,7 @@ pub(crate) fn fit(
         critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
     let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets))
         .map(|(critic, target)| critic.gradients(&samples.observations, target, None, 1.0))
-        .map(|gradients| gradients.among(ranks))
+        .map(|gradients| gradients.by(&Team::all(ranks)))
         .collect();
     let whole = Tensor::<1>::ones([1], device).into();
     let mut losses = vec![Vec::new(); critics.len()];

@@ -35,12 +35,19 @@ pub struct Cli {
 
 /// Version, commit, features, and what the kernels compute with here.
 fn version() -> &'static str {
-    let commit = option_env!("BACKBURN_COMMIT").filter(|commit| !commit.is_empty());
-    let mpi = if cfg!(feature = "mpi") { "mpi" } else { "none" };
+    let features = [
+        ("flex", cfg!(feature = "flex")),
+        ("ndarray", cfg!(feature = "ndarray")),
+        ("wgpu", cfg!(feature = "wgpu")),
+        ("mpi", cfg!(feature = "mpi")),
+    ];
+    let features: Vec<&str> =
+        features.into_iter().filter(|(_, is_on)| *is_on).map(|(name, _)| name).collect();
     format!(
-        "{}\ncommit    {}\nfeatures  {mpi}\nkernels   {}",
+        "{}\ncommit    {}\nfeatures  {}\nkernels   {}",
         env!("CARGO_PKG_VERSION"),
-        commit.unwrap_or("not known"),
+        env!("BACKBURN_COMMIT"),
+        features.join(", "),
         Level::default()
     )
     .leak()
@@ -422,8 +429,8 @@ impl ThreadsArgs {
 /// What a job asks Slurm for.
 #[derive(Args, Clone, Debug)]
 pub struct JobArgs {
-    /// Limit of a job's time, as sbatch takes it: 2:00:00, 1-12, or 90 minutes as 90
-    #[arg(long, value_name = "TIME")]
+    /// Limit of a job's time: 2h, 90m, 3d, or as sbatch takes it (2:00:00, 1-12)
+    #[arg(long, value_name = "TIME", value_parser = crate::submit::limit)]
     pub time: String,
     /// Cores of a task: of a worker of the sweep, or of a rank
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]

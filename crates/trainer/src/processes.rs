@@ -168,3 +168,41 @@ fn program() -> u32 {
     let file = std::env::current_exe().and_then(std::fs::read);
     file.map_or(0, |bytes| crc32c::crc32c(&bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use agents::Messenger;
+
+    /// The other one of two ranks, on a processor that does something else.
+    #[derive(Debug)]
+    struct Elsewhere;
+
+    impl Messenger for Elsewhere {
+        fn rank(&self) -> usize {
+            0
+        }
+
+        fn size(&self) -> usize {
+            2
+        }
+
+        fn exchange(&self, to: &[(usize, &[u8])], _: &[usize]) -> Vec<Vec<u8>> {
+            // Of the same length, which stands before it.
+            vec![String::from_utf8(to[0].1.to_vec()).unwrap().replace("fuse", "skip").into_bytes()]
+        }
+    }
+
+    #[test]
+    fn a_rank_on_another_processor_is_named() {
+        let ranks = Arc::new(Ranks::new(Elsewhere));
+        let processes = Processes { ranks, ..Processes::alone() };
+        let error = processes.must_agree("env.name = \"reach\"").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let message = error.to_string();
+        assert!(message.contains("rank 1 has another processor than rank 0: "), "{message}");
+        assert!(message.contains("skip") && message.contains("fuse"), "{message}");
+    }
+}

@@ -146,6 +146,24 @@ fn submit_run(
     Ok(())
 }
 
+/// A limit of time for sbatch: as it takes one itself, or a number of minutes, hours or days (90m, 2h, 3d).
+///
+/// # Errors
+/// When the text is none of that.
+pub fn limit(text: &str) -> Result<String, String> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).unwrap_or_default();
+    match unit {
+        "m" if is_number(number) => Ok(number.to_owned()),
+        "h" if is_number(number) => Ok(format!("{number}:00:00")),
+        "d" if is_number(number) => Ok(format!("{number}-0")),
+        _ if text.split(['-', ':']).all(is_number) => Ok(text.to_owned()),
+        _ => {
+            Err("a limit of time is 2h, 90m or 3d, or as sbatch takes it: 2:00:00, 1-12, 90".into())
+        }
+    }
+}
+
 /// A batch script that does the work until it is done or the limit of time comes near, and then queues itself again.
 fn script(job: &JobArgs, directory: &Path, lines: &[String], work: &str) -> String {
     let JobArgs { time, cpus, partition, nodes, requeue, sbatch, .. } = job;

@@ -13,13 +13,13 @@ use crate::error::AgentError;
 use crate::metrics::PolicyMetrics;
 use crate::minibatch::{Minibatch, Target, indices_of, parts};
 use crate::network::Mlp;
-use crate::ranks::{Ranks, Summing, Sums};
+use crate::ranks::{Sums, Team};
+use crate::transfer::read;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Slice, Tensor, TensorData, read_sync};
+use burn::tensor::{Device, Slice, Tensor, TensorData, read_sync};
 use flex::{Buffers, PolicyLoss, gather, with_buffers, with_report};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// The gradient of a loss on a minibatch.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct PolicyGradients {
     old_params: Handle,
     /// Observations, actions, log-probabilities, outputs, advantages.
     columns: [Handle; 5],
-    ranks: Arc<Ranks>,
+    team: Team,
 }
 
 impl PolicyGradients {
@@ -63,25 +63,19 @@ impl PolicyGradients {
             old_params: old_params.clone().into(),
             columns: [observations, actions, log_probs, outputs, advantages]
                 .map(|column| column.clone().into()),
-            ranks: Arc::default(),
+            team: Team::default(),
         }
     }
 
-    /// The same, shared among these ranks.
+    /// The same, computed by this team.
     #[must_use]
-    pub fn among(self, ranks: &Arc<Ranks>) -> PolicyGradients {
-        PolicyGradients { ranks: Arc::clone(ranks), ..self }
+    pub fn by(self, team: &Team) -> PolicyGradients {
+        PolicyGradients { team: team.clone(), ..self }
     }
 
     /// The gradient at `params` on the samples with these indices.
     #[must_use]
     pub fn at(&self, params: &Handle, indices: &[i32]) -> Gradient {
-        self.summed(params, indices, &*self.ranks)
-    }
-
-    /// The same; who adds up may be told otherwise.
-    #[must_use]
-    pub fn summed(&self, params: &Handle, indices: &[i32], ranks: &dyn Summing) -> Gradient {
         let [observations, actions, log_probs, outputs, advantages] =
             self.columns.each_ref().map(Handle::read);
         let (gradient, report) = <Dispatch as GradientOps>::policy_gradient(
@@ -96,7 +90,7 @@ impl PolicyGradients {
             &self.network,
             self.terms,
             self.standardize,
-            ranks,
+            &self.team,
         );
         Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
     }
@@ -119,7 +113,7 @@ impl PolicyGradients {
             indices,
             &self.network,
             self.terms,
-            &*self.ranks,
+            &self.team,
         );
         PolicyMetrics::read(Tensor::from_dispatch(metrics))
     }
@@ -148,7 +142,7 @@ pub struct ValueGradients {
     coef: f64,
     /// Observations, returns, old values.
     columns: [Handle; 3],
-    ranks: Arc<Ranks>,
+    team: Team,
 }
 
 impl ValueGradients {
@@ -164,24 +158,18 @@ impl ValueGradients {
         let columns = [observations, &target.returns, &target.values];
         let columns = columns.map(|column| column.clone().into());
         let network = network.clone();
-        ValueGradients { network, clip_range, coef, columns, ranks: Arc::default() }
+        ValueGradients { network, clip_range, coef, columns, team: Team::default() }
     }
 
-    /// The same, shared among these ranks.
+    /// The same, computed by this team.
     #[must_use]
-    pub fn among(self, ranks: &Arc<Ranks>) -> ValueGradients {
-        ValueGradients { ranks: Arc::clone(ranks), ..self }
+    pub fn by(self, team: &Team) -> ValueGradients {
+        ValueGradients { team: team.clone(), ..self }
     }
 
     /// The gradient at `params` on the samples with these indices.
     #[must_use]
     pub fn at(&self, params: &Handle, indices: &[i32]) -> Gradient {
-        self.summed(params, indices, &*self.ranks)
-    }
-
-    /// The same; who adds up may be told otherwise.
-    #[must_use]
-    pub fn summed(&self, params: &Handle, indices: &[i32], ranks: &dyn Summing) -> Gradient {
         let [observations, returns, values] = self.columns.each_ref().map(Handle::read);
         let (gradient, report) = <Dispatch as GradientOps>::value_gradient(
             params.read(),
@@ -192,10 +180,34 @@ impl ValueGradients {
             &self.network,
             self.clip_range,
             self.coef,
-            ranks,
+            &self.team,
         );
         Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
     }
+}
+
+/// What gradients report ([`Gradient::report`]), on all ranks; `None` are those of teams that this rank is not in.
+///
+/// # Errors
+/// When the device fails.
+pub fn reports(
+    teams: &[Team],
+    gradients: &[Option<Gradient>],
+    device: &Device,
+) -> Result<Vec<Handle>, AgentError> {
+    let own = gradients.iter().flatten().map(|gradient| gradient.report.clone());
+    let own: Vec<Handle> = own.collect();
+    // Where teams are divided, no rank has them all.
+    if own.len() == gradients.len() {
+        return Ok(own);
+    }
+    let numbers = |gradient: &Option<Gradient>| -> Result<Option<Vec<f32>>, AgentError> {
+        let Some(Gradient { report, .. }) = gradient else { return Ok(None) };
+        Ok(Some(read([report.tensor()])?.concat()))
+    };
+    let own = gradients.iter().map(numbers).collect::<Result<_, _>>()?;
+    let upload = |report: Vec<f32>| Tensor::<1>::from_floats(report.as_slice(), device).into();
+    Ok(Team::tell(teams, own).into_iter().map(upload).collect())
 }
 
 /// Two reports ([`Gradient::report`]) as one: what the first says, what the second says, and the sum of the
@@ -222,41 +234,39 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: &Mlp,
         terms: LossTerms,
         standardize: bool,
-        ranks: &dyn Summing,
+        team: &Team,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [mut advantages] = rows_of::<Self, 1>([advantages], indices);
         if standardize && indices.len() > 1 {
             advantages = Self::standardized(advantages);
         }
-        let (gradient, metrics) =
-            over_ranks::<Self>(ranks, indices.len(), &params.device(), |rows| {
-                let columns = [observations, actions, log_probs, old_outputs];
-                let [observations, actions, log_probs, old_outputs] =
-                    rows_of::<Self, 4>(columns, &indices[rows.clone()]);
-                let advantages = Self::float_slice(advantages.clone(), &[Slice::from(rows)]);
-                let (outputs, hidden) =
-                    Self::mlp_forward(observations.clone(), params.clone(), network.clone());
-                let (metrics, derivative, log_std) = Self::surrogate_loss(
-                    outputs,
-                    params.clone(),
-                    old_params.clone(),
-                    old_outputs,
-                    actions,
-                    log_probs,
-                    advantages,
-                    terms,
-                );
-                let (params, network) = (params.clone(), network.clone());
-                let gradient =
-                    Self::mlp_backward(observations, params, hidden, derivative, network);
-                let gradient = match terms.family {
-                    Family::Categorical => gradient,
-                    Family::Gaussian | Family::SquashedGaussian { .. } => {
-                        Self::float_cat(vec![gradient, log_std], 0)
-                    }
-                };
-                (gradient, metrics)
-            });
+        let (gradient, metrics) = by_team::<Self>(team, indices.len(), &params.device(), |rows| {
+            let columns = [observations, actions, log_probs, old_outputs];
+            let [observations, actions, log_probs, old_outputs] =
+                rows_of::<Self, 4>(columns, &indices[rows.clone()]);
+            let advantages = Self::float_slice(advantages.clone(), &[Slice::from(rows)]);
+            let (outputs, hidden) =
+                Self::mlp_forward(observations.clone(), params.clone(), network.clone());
+            let (metrics, derivative, log_std) = Self::surrogate_loss(
+                outputs,
+                params.clone(),
+                old_params.clone(),
+                old_outputs,
+                actions,
+                log_probs,
+                advantages,
+                terms,
+            );
+            let (params, network) = (params.clone(), network.clone());
+            let gradient = Self::mlp_backward(observations, params, hidden, derivative, network);
+            let gradient = match terms.family {
+                Family::Categorical => gradient,
+                Family::Gaussian | Family::SquashedGaussian { .. } => {
+                    Self::float_cat(vec![gradient, log_std], 0)
+                }
+            };
+            (gradient, metrics)
+        });
         let squares = Self::sum_of_squares(gradient.clone());
         (gradient, Self::float_cat(vec![metrics, squares], 0))
     }
@@ -274,10 +284,10 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         indices: &[i32],
         network: &Mlp,
         terms: LossTerms,
-        ranks: &dyn Summing,
+        team: &Team,
     ) -> FloatTensor<Self> {
         let device = params.device();
-        let (_, metrics) = over_ranks::<Self>(ranks, indices.len(), &device, |rows| {
+        let (_, metrics) = by_team::<Self>(team, indices.len(), &device, |rows| {
             let columns = [observations, actions, log_probs, old_outputs, advantages];
             let [observations, actions, log_probs, old_outputs, advantages] =
                 rows_of::<Self, 5>(columns, &indices[rows]);
@@ -308,10 +318,10 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: &Mlp,
         clip_range: Option<f64>,
         coef: f64,
-        ranks: &dyn Summing,
+        team: &Team,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let device = params.device();
-        let (gradient, loss) = over_ranks::<Self>(ranks, indices.len(), &device, |rows| {
+        let (gradient, loss) = by_team::<Self>(team, indices.len(), &device, |rows| {
             let columns = [observations, returns, old_values];
             let [observations, returns, old_values] = rows_of::<Self, 3>(columns, &indices[rows]);
             let (values, hidden) =
@@ -348,18 +358,18 @@ fn rows_of<B: Backend, const N: usize>(
     columns.map(|column| B::float_select(column.clone(), 0, indices.clone()))
 }
 
-/// A gradient and means over `samples` samples, of which `work` gives those of a range; each rank works on its own.
+/// A gradient and means over `samples` samples, of which `work` gives those of a range; each member works on its own.
 /// How many ranks there are may show in the last bits.
-fn over_ranks<B: Backend>(
-    ranks: &dyn Summing,
+fn by_team<B: Backend>(
+    team: &Team,
     samples: usize,
     device: &B::Device,
     work: impl Fn(Range<usize>) -> (FloatTensor<B>, FloatTensor<B>),
 ) -> (FloatTensor<B>, FloatTensor<B>) {
-    if !ranks.is_shared() {
+    if !team.is_several() {
         return work(0..samples);
     }
-    let sums = ranks.sum(samples, &mut |rows| {
+    let sums = team.sum(samples, |rows| {
         let share = rows.len() as f64 / samples as f64;
         let (gradient, means) = work(rows);
         let [gradient, means] = [gradient, means].map(|vector| {
@@ -401,7 +411,7 @@ impl GradientOps for Flex {
         network: &Mlp,
         terms: LossTerms,
         standardized: bool,
-        ranks: &dyn Summing,
+        team: &Team,
     ) -> (Array, Array) {
         flex_body!("policy_gradient");
         let loss = PolicyLoss {
@@ -411,7 +421,7 @@ impl GradientOps for Flex {
             network,
             terms,
         };
-        let Sums { mut gradient, figures } = loss.sums(indices, standardized, true, ranks);
+        let Sums { mut gradient, figures } = loss.sums(indices, standardized, true, team);
         let (metrics, along_log_std) = surrogate::flex::means(&figures, indices.len(), terms);
         gradient.extend(along_log_std);
         with_report(gradient, metrics)
@@ -428,7 +438,7 @@ impl GradientOps for Flex {
         indices: &[i32],
         network: &Mlp,
         terms: LossTerms,
-        ranks: &dyn Summing,
+        team: &Team,
     ) -> Array {
         flex_body!("policy_metrics");
         let loss = PolicyLoss {
@@ -438,7 +448,7 @@ impl GradientOps for Flex {
             network,
             terms,
         };
-        let Sums { figures, .. } = loss.sums(indices, false, false, ranks);
+        let Sums { figures, .. } = loss.sums(indices, false, false, team);
         let (metrics, _) = surrogate::flex::means(&figures, indices.len(), terms);
         tensor_of(metrics.to_vec(), [metrics.len()])
     }
@@ -452,11 +462,11 @@ impl GradientOps for Flex {
         network: &Mlp,
         clip_range: Option<f64>,
         coef: f64,
-        ranks: &dyn Summing,
+        team: &Team,
     ) -> (Array, Array) {
         flex_body!("value_gradient");
         let (params, of) = (numbers_of(params), indices.len());
-        let Sums { gradient, figures } = ranks.sum(of, &mut |rows| {
+        let Sums { gradient, figures } = team.sum(of, |rows| {
             with_buffers(|Buffers { columns, pass, .. }| {
                 let [observations, returns, old_values] =
                     gather([observations, returns, old_values], &indices[rows], columns);

@@ -9,62 +9,53 @@ pub struct Sums {
     pub figures: Vec<f64>,
 }
 
-/// Each of some sums plus what other samples add to it.
-pub fn plus(mut sums: Vec<Sums>, others: &[Sums]) -> Vec<Sums> {
-    for (sums, other) in sums.iter_mut().zip(others) {
-        sums.gradient.iter_mut().zip(&other.gradient).for_each(|(sum, other)| *sum += other);
-        sums.figures.iter_mut().zip(&other.figures).for_each(|(sum, other)| *sum += other);
+impl Sums {
+    /// These plus what other samples add to them.
+    pub fn plus(mut self, other: &Sums) -> Sums {
+        self.gradient.iter_mut().zip(&other.gradient).for_each(|(sum, other)| *sum += other);
+        self.figures.iter_mut().zip(&other.figures).for_each(|(sum, other)| *sum += other);
+        self
     }
-    sums
-}
 
-/// Sums as a message: of each the number of figures, the length of the gradient, the figures, the gradient.
-pub fn to_bytes(sums: &[Sums]) -> Vec<u8> {
-    let length = |Sums { gradient, figures }: &Sums| 16 + 8 * figures.len() + 4 * gradient.len();
-    let mut bytes = Vec::with_capacity(sums.iter().map(length).sum());
-    for Sums { gradient, figures } in sums {
+    /// As a message: the number of figures, the figures, the gradient.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Sums { gradient, figures } = self;
+        let mut bytes = Vec::with_capacity(8 + 8 * figures.len() + 4 * gradient.len());
         bytes.extend((figures.len() as u64).to_le_bytes());
-        bytes.extend((gradient.len() as u64).to_le_bytes());
         bytes.extend(figures.iter().flat_map(|number| number.to_le_bytes()));
         let start = bytes.len();
         bytes.resize(start + 4 * gradient.len(), 0);
         let rows = bytes[start..].as_chunks_mut().0;
         rows.iter_mut().zip(gradient).for_each(|(row, number)| *row = number.to_le_bytes());
+        bytes
     }
-    bytes
-}
 
-/// What [`to_bytes`] gave: figures and gradients.
-fn read(mut bytes: &[u8]) -> impl Iterator<Item = (&[[u8; 8]], &[[u8; 4]])> {
-    std::iter::from_fn(move || {
-        let (figures, rest) = bytes.split_first_chunk()?;
-        let (numbers, rest) = rest.split_first_chunk()?;
-        let [figures, numbers] = [figures, numbers].map(|word| u64::from_le_bytes(*word) as usize);
-        let (figures, rest) = rest.split_at_checked(8 * figures)?;
-        let (numbers, rest) = rest.split_at_checked(4 * numbers)?;
-        bytes = rest;
-        Some((figures.as_chunks().0, numbers.as_chunks().0))
-    })
-}
+    /// What was received.
+    pub fn from_bytes(bytes: &[u8]) -> Sums {
+        let (figures, gradient) = read(bytes);
+        Sums {
+            gradient: gradient.iter().map(|number| f32::from_le_bytes(*number)).collect(),
+            figures: figures.iter().map(|number| f64::from_le_bytes(*number)).collect(),
+        }
+    }
 
-/// What was received.
-pub fn from_bytes(bytes: &[u8]) -> Vec<Sums> {
-    let one = |(figures, gradient): (&[[u8; 8]], &[[u8; 4]])| Sums {
-        gradient: gradient.iter().map(|number| f32::from_le_bytes(*number)).collect(),
-        figures: figures.iter().map(|number| f64::from_le_bytes(*number)).collect(),
-    };
-    read(bytes).map(one).collect()
-}
-
-/// [`plus`] what was received.
-pub fn plus_bytes(mut sums: Vec<Sums>, bytes: &[u8]) -> Vec<Sums> {
-    for (sums, (figures, gradient)) in sums.iter_mut().zip(read(bytes)) {
-        for (sum, other) in sums.gradient.iter_mut().zip(gradient) {
+    /// [`Sums::plus`] what was received.
+    pub fn plus_bytes(mut self, bytes: &[u8]) -> Sums {
+        let (figures, gradient) = read(bytes);
+        for (sum, other) in self.gradient.iter_mut().zip(gradient) {
             *sum += f32::from_le_bytes(*other);
         }
-        for (sum, other) in sums.figures.iter_mut().zip(figures) {
+        for (sum, other) in self.figures.iter_mut().zip(figures) {
             *sum += f64::from_le_bytes(*other);
         }
+        self
     }
-    sums
+}
+
+/// The figures and the gradient that [`Sums::to_bytes`] wrote.
+fn read(bytes: &[u8]) -> (&[[u8; 8]], &[[u8; 4]]) {
+    let (words, _) = bytes.as_chunks();
+    let Some((count, words)) = words.split_first() else { return (&[], &[]) };
+    let count = u64::from_le_bytes(*count) as usize;
+    (&words[..count], bytes[8 + 8 * count..].as_chunks().0)
 }

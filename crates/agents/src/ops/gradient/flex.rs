@@ -6,7 +6,7 @@ use crate::ops::spare::{Spare, with_spare};
 use crate::ops::surrogate::{LossTerms, flex};
 use crate::ops::tensors::{Array, numbers_of, room, tensor_of};
 use crate::ops::vector::standardize;
-use crate::ranks::{Summing, Sums};
+use crate::ranks::{Sums, Team};
 use burn::backend::TensorMetadata;
 use std::borrow::Cow;
 
@@ -22,15 +22,9 @@ pub struct PolicyLoss<'a> {
 }
 
 impl PolicyLoss<'_> {
-    /// The sums over the samples with these indices, of which each rank computes some: the gradient of the
+    /// The sums over the samples with these indices, of which each member of the team computes some: the gradient of the
     /// network's parameters where it is wanted, and those of [`flex::sums`].
-    pub fn sums(
-        &self,
-        indices: &[i32],
-        standardized: bool,
-        slopes: bool,
-        ranks: &dyn Summing,
-    ) -> Sums {
+    pub fn sums(&self, indices: &[i32], standardized: bool, slopes: bool, team: &Team) -> Sums {
         let PolicyLoss { params: [params, old_params], columns, advantages, network, terms } = self;
         let log_stds = terms.log_stds([params, old_params]);
         with_buffers(|Buffers { columns: room_for, advantages: [raw, scaled], pass }| {
@@ -39,7 +33,7 @@ impl PolicyLoss<'_> {
                 standardize(advantages, scaled);
                 advantages = scaled;
             }
-            ranks.sum(indices.len(), &mut |rows| {
+            team.sum(indices.len(), |rows| {
                 let advantages = &advantages[rows.clone()];
                 let [observations, actions, log_probs, old_outputs] =
                     gather(*columns, &indices[rows], room_for);
