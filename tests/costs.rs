@@ -7,8 +7,8 @@ mod support;
 use agents::adam::AdamState;
 use agents::lagrangian::Lagrangian;
 use agents::{
-    AgentState, AlgorithmState, Batch, Constraint, Constraints, Evaluation, PpoConfig, Signal,
-    TrainingConfig, evaluate, record,
+    AgentState, AlgorithmState, Batch, Constraint, Evaluation, PpoConfig, Signal, TrainingConfig,
+    evaluate, record,
 };
 use backburn_tests::exact::{Linear, Walk};
 use envs::{
@@ -298,14 +298,14 @@ fn a_checkpoint_of_another_discount_of_the_cost_is_refused() {
     let path = place.path("gusty.ckpt");
     let task = Environments::default().get("gusty").expect("gusty").task(&TaskConfig::default());
     let task = task.expect("its defaults");
-    let config = |cost_gamma| {
-        let constraint = Constraint { cost_gamma, ..Constraint::on("fall", 0.5) };
-        let constraint = Some(Constraints(vec![constraint]));
-        TrainingConfig::new(PpoConfig { constraint, ..PpoConfig::default() })
+    let config = |discount: &str| {
+        let ppo = format!("constraint = {{ cost = 'fall', limit = 0.5{discount} }}");
+        TrainingConfig::new(toml::from_str::<PpoConfig>(&ppo).expect("TOML"))
     };
-    config(None).build(&task).expect("a beginning").save(&path).expect("a file");
-    config(Some(0.99)).load(&task, &path).map(drop).expect("the rewards' discount");
-    let error = config(Some(1.0)).load(&task, &path).map(drop).expect_err("another").to_string();
+    config("").build(&task).expect("a beginning").save(&path).expect("a file");
+    let load = |discount: &str| config(discount).load(&task, &path).map(drop);
+    load(", cost_gamma = 0.99").expect("the rewards' discount");
+    let error = load(", cost_gamma = 1.0").expect_err("another").to_string();
     let differs = "agent.constraint.cost_gamma is [0.99] there and [1.0] here";
     assert!(error.contains(differs), "{error}");
 }
