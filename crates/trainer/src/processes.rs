@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn a_rank_on_another_processor_is_named() {
         let ranks = Arc::new(Ranks::new(Elsewhere));
-        let processes = Processes { ranks, ..Processes::alone() };
+        let mut processes = Processes::alone();
+        processes.ranks = ranks;
         let error = processes.must_agree("env.name = \"reach\"").unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let message = error.to_string();
