@@ -326,7 +326,7 @@ fn a_full_disk_ends_all() {
     command.env("OMPI_MCA_btl", "self,tcp").env("OMPI_MCA_shmem", "posix");
     let working = Working::begin(&place, command);
     // It is full some checkpoints later.
-    working.end(PATIENCE / 2).expect(1, &["out/", "can't be written", "File too large"]);
+    working.end(3 * PATIENCE).expect(1, &["out/", "can't be written", "File too large"]);
     assert_resumes(&place, program);
 }
 

@@ -9,12 +9,14 @@ fn git(arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// The checkout's commit; `None` where this package is no part of one.
+/// The checkout's commit, and whether files differ from it; `None` where this package is no part of one.
 fn checked_out() -> Option<String> {
     git(&["ls-files", "--error-unmatch", "build.rs"])?;
-    // Grows with every commit and checkout.
-    println!("cargo::rerun-if-changed={}", git(&["rev-parse", "--git-path", "logs/HEAD"])?);
-    git(&["rev-parse", "HEAD"])
+    // Whenever the program is compiled anew anyway, so that a commit compiles nothing.
+    for sources in ["src", "../agents/src", "../envs/src", "../../Cargo.lock"] {
+        println!("cargo::rerun-if-changed={sources}");
+    }
+    git(&["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty= with changes"])
 }
 
 fn main() {
