@@ -99,10 +99,12 @@ fn assert_same_sweep(place: &Place) {
 
 #[test]
 fn a_sweep_is_an_array_that_survives_its_limit_of_time_and_a_lost_node() {
-    // Long enough that no worker is done with its trial before the other one has begun with its own.
-    let place = place_with(&SWEEP.replace("120_000", "500_000"));
+    // Long enough that no worker is done with its trial before all commands of the script have come to it.
+    // With two cores a worker has a node to itself, so that one is lost and not both.
+    let sweep = SWEEP.replace("120_000", "6_000_000").replace("= 5_000", "= 100_000");
+    let place = place_with(&sweep);
     let script = r#"
-"$trainer" submit sweep.toml --out jobs --time 30 --cpus 1 --parallel 8 --json >submitted.json
+"$trainer" submit sweep.toml --out jobs --time 30 --cpus 2 --parallel 8 --json >submitted.json
 for _ in $(seq 600); do
     [ "$(squeue --noheader --array --job 1 --states=RUNNING | wc -l)" = 2 ] && break
     sleep 0.1
