@@ -176,48 +176,66 @@ class Reach(Copies):
         self.state[:, 2:4] += TIME_STEP / 6 * (a1 + 2 * (a2 + a3) + a4)
 
 
-# Of our own configurations, by OmniSafe's names; of `budget` as it was with critics of two times 64, with which the
-# table in docs/results.md was made. What is not here it does not have: a learning rate of its own
-# for every critic, a floor of the noise, the clip of all gradients together.
 TUNED = {
     "budget": {
-        "copies": 64,
-        "algo": {"steps_per_epoch": 16384, "update_iters": 10, "batch_size": 2048},
-        "rate": 0.01,
-        "actor": [],
-        "critic": [64, 64],
-        "activation": "tanh",
+        "train_cfgs": {"vector_env_nums": 64},
+        "algo_cfgs": {
+            "steps_per_epoch": 16384,
+            "update_iters": 5,
+            "batch_size": 2048,
+            "clip": 0.4,
+            "lam": 0.5,
+            "lam_c": 0.5,
+            "kl_early_stop": False,
+            "obs_normalize": False,
+            "use_critic_norm": False,
+        },
+        "model_cfgs": {
+            "exploration_noise_anneal": True,
+            "std_range": [0.037, 0.0022],
+            "actor": {"hidden_sizes": [], "lr": 0.0004},
+            "critic": {"hidden_sizes": [32, 32], "lr": 0.004},
+        },
+        "lagrange_cfgs": {"lagrangian_multiplier_init": 1.0, "lambda_lr": 0.1},
     },
     "reach": {
-        "copies": 64,
-        # Each copy begins an epoch with a new episode, and one has to end.
-        "algo": {"steps_per_epoch": 12800, "update_iters": 10, "batch_size": 512, "lam": 0.9, "lam_c": 0.9},
-        "rate": 1e-3,
-        "actor": [128, 128],
-        "critic": [128, 128],
-        "activation": "relu",
+        "train_cfgs": {"vector_env_nums": 8},
+        "algo_cfgs": {
+            "steps_per_epoch": 4096,
+            "update_iters": 10,
+            "batch_size": 512,
+            "lam": 0.9,
+            "lam_c": 0.9,
+            "target_kl": 0.03,
+            "obs_normalize": False,
+            "use_critic_norm": False,
+        },
+        "model_cfgs": {
+            "actor": {"hidden_sizes": [128, 128], "activation": "relu", "lr": 1e-3},
+            "critic": {"hidden_sizes": [128, 128], "activation": "relu", "lr": 1e-3},
+        },
     },
 }
 GAMMA = {"budget": 1.0, "reach": 0.97}
 
 
 def evaluate(agent, episodes):
-    """Returns, costs and successes of the first `episodes` of each copy."""
-    env, policy = agent._env, agent._actor_critic
+    """Plays `episodes` of each copy: their returns, costs and ends, and the states met with the policy's mean actions."""
+    env, policy = agent._env._env, agent._actor_critic
     observation, _ = env.reset()
-    count = agent._env._env.num_envs
-    sums, played, rows = np.zeros((count, 2)), np.zeros(count, int), []
+    sums, played = np.zeros((env.num_envs, 2)), np.zeros(env.num_envs, int)
+    rows, states, means = [], [], []
     while played.min() < episodes:
+        states.append(env.state.copy())
+        means.append(policy.actor.predict(observation, deterministic=True).detach().numpy())
         action = policy.step(observation)[0]
-        observation, reward, cost, terminated, truncated, info = env.step(action)
-        sums[:, 0] += info.get("original_reward", reward).numpy().reshape(-1)
-        sums[:, 1] += info.get("original_cost", cost).numpy().reshape(-1)
-        terminated = terminated.numpy().reshape(-1) > 0
-        for copy in np.flatnonzero(terminated | (truncated.numpy().reshape(-1) > 0)):
+        observation, reward, cost, terminated, truncated, _ = env.step(action)
+        sums += torch.stack([reward, cost], 1).numpy()
+        for copy in torch.nonzero((terminated + truncated) > 0)[:, 0]:
             if played[copy] < episodes:
                 rows.append([*sums[copy], terminated[copy]])
             sums[copy], played[copy] = 0.0, played[copy] + 1
-    return np.array(rows)
+    return np.array(rows), np.concatenate(states), np.concatenate(means)
 
 
 def main():
@@ -230,29 +248,22 @@ def main():
     parser.add_argument("--episodes", type=int, default=3000, help="of the final policy")
     arguments = parser.parse_args()
     name, limit = arguments.environment, LIMITS[arguments.environment]
-    train = {"total_steps": arguments.steps, "vector_env_nums": 1, "torch_threads": 1}
-    algo = {"gamma": GAMMA[name], "cost_gamma": GAMMA[name]}
-    settings = {"seed": arguments.seed, "train_cfgs": train, "algo_cfgs": algo}
+    settings = TUNED[name] if arguments.settings else {}
+    train = {"vector_env_nums": 1, "total_steps": arguments.steps, "torch_threads": 1}
+    settings["train_cfgs"] = train | settings.get("train_cfgs", {})
+    settings["algo_cfgs"] = {"gamma": GAMMA[name], "cost_gamma": GAMMA[name]} | settings.get("algo_cfgs", {})
+    limited = "algo_cfgs" if arguments.algorithm in ("CPO", "PCPO") else "lagrange_cfgs"
+    settings[limited] = {"cost_limit": limit} | settings.get(limited, {})
     if arguments.settings:
-        tuned = TUNED[name]
-        train["vector_env_nums"] = tuned["copies"]
-        algo.update(tuned["algo"])
-        network = lambda hidden: {"hidden_sizes": hidden, "activation": tuned["activation"], "lr": tuned["rate"]}
-        settings["model_cfgs"] = {"actor": network(tuned["actor"]), "critic": network(tuned["critic"])}
         Budget.longest = 100
-    if arguments.algorithm in ("CPO", "PCPO"):
-        algo["cost_limit"] = limit
-    else:
-        settings["lagrange_cfgs"] = {"cost_limit": limit}
     with tempfile.TemporaryDirectory() as directory:
-        settings["logger_cfgs"] = {"use_wandb": False, "use_tensorboard": False, "log_dir": directory}
+        settings |= {"seed": arguments.seed, "logger_cfgs": {"use_tensorboard": False, "log_dir": directory}}
         agent = omnisafe.Agent(arguments.algorithm, name, custom_cfgs=settings).agent
         begun = time.perf_counter()
         agent.learn()
         seconds = time.perf_counter() - begun
         Budget.longest = 1000
-        copies = train["vector_env_nums"]
-        rows = evaluate(agent, -(-arguments.episodes // copies))
+        rows, states, means = evaluate(agent, -(-arguments.episodes // settings["train_cfgs"]["vector_env_nums"]))
     returns, costs, successes = rows.T
     print(
         f"RESULT {name} {arguments.algorithm} {arguments.settings or 'defaults'} seed {arguments.seed} "
@@ -260,6 +271,10 @@ def main():
         f"+/- {costs.std() / len(costs) ** 0.5:.3f} ended by itself {successes.mean():.3f} "
         f"steps/s {arguments.steps / seconds:.0f} episodes {len(costs)}"
     )
+    if name == "budget":
+        # The linear policy that is nearest.
+        gains = -10.0 * np.linalg.lstsq(states, means, rcond=None)[0][:, 0]
+        print(f"gains {gains[0]:.3f} {gains[1]:.3f} noise {10.0 * agent._actor_critic.actor.std:.4f}")
 
 
 if __name__ == "__main__":
