@@ -46,8 +46,10 @@ total_steps = 30_000
 name = \"pendulum\"
 num_envs = 4
 normalize_observations = true
+training_episode_steps = 50
 [network]
 hidden = [16]
+noise_correlation = 0.5
 [agent]
 algorithm = \"trpo\"
 rollout_steps = 64

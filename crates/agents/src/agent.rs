@@ -71,6 +71,12 @@ impl Agent {
         let TrainingConfig { agent, network, seed, .. } = config;
         let policy = Policy::new(&spec.observation_space, &spec.action_space, network)?;
         let costs = cost_indices(agent.constraints(), spec)?;
+        let longest = spec.max_episode_steps;
+        if let Some(steps) = config.training_episode_steps.filter(|steps| *steps > longest) {
+            let message =
+                format!("is {steps}, but no episode has more than {longest} steps; leave it out");
+            crate::config::Check::table("env").fail("training_episode_steps", message)?;
+        }
         let width = policy.observation_width();
         let normalizer = config.normalize_observations.then(|| ObservationNormalizer::new(width));
         let rollout = agent.rollout();

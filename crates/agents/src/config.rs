@@ -29,6 +29,9 @@ pub struct NetworkConfig {
     /// Largest log standard deviation that training may reach.
     #[schemars(range(min = 0.0, max = 20.0))]
     pub log_std_max: f64,
+    /// Correlation of a Gaussian policy's noise with that of the step before, while training.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub noise_correlation: f64,
     /// Squash a Gaussian policy's actions through tanh into the environment's bounds, instead of
     /// clipping them.
     pub squash: bool,
@@ -44,6 +47,7 @@ impl Default for NetworkConfig {
             log_std_init: 0.0,
             log_std_min: -20.0,
             log_std_max: 2.0,
+            noise_correlation: 0.0,
             squash: false,
         }
     }
@@ -114,7 +118,8 @@ impl NetworkConfig {
         let (low, high) = (self.log_std_min, self.log_std_max);
         check.range("log_std_min", low, -20.0, 0.0)?;
         check.range("log_std_max", high, 0.0, 20.0)?;
-        check.range("log_std_init", self.log_std_init, low, high)
+        check.range("log_std_init", self.log_std_init, low, high)?;
+        check.range("noise_correlation", self.noise_correlation, 0.0, 0.99)
     }
 }
 

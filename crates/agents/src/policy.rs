@@ -48,6 +48,7 @@ pub struct Policy {
     squash: Option<[Vec<f32>; 2]>,
     /// Where the log standard deviations stay.
     log_std_range: [f64; 2],
+    noise_correlation: f32,
 }
 
 /// A box by its middle.
@@ -105,6 +106,7 @@ impl Policy {
             family,
             squash,
             log_std_range: [config.log_std_min, config.log_std_max],
+            noise_correlation: config.noise_correlation as f32,
         })
     }
 
@@ -138,6 +140,12 @@ impl Policy {
                 *param = param.clamp(low as f32, high as f32);
             }
         }
+    }
+
+    /// Correlation of the noise in two steps that follow each other, while training.
+    #[must_use]
+    pub fn noise_correlation(&self) -> f32 {
+        self.noise_correlation
     }
 
     /// Numbers in an observation.
@@ -367,9 +375,38 @@ impl Actor {
             action[0] = choice as f32;
             return outputs[choice] - max - total.ln();
         }
+        action.fill_with(|| rng.sample(StandardNormal));
+        self.add_noise(outputs, action)
+    }
+
+    /// The same where exploration goes on from step to step: `noise [action]`, in standard deviations, is that of the
+    /// step before, and becomes this step's; the two have this correlation. Each by itself is still standard
+    /// normal, and the log-probability that of [`Actor::sample`]. A choice has no noise.
+    pub fn sample_on(
+        &self,
+        noise: &mut [f32],
+        correlation: f32,
+        outputs: &[f32],
+        rng: &mut Rng,
+        action: &mut [f32],
+    ) -> f32 {
+        if self.policy.family == Family::Categorical {
+            return self.sample(outputs, rng, action);
+        }
+        let fresh = (1.0 - correlation * correlation).sqrt();
+        for noise in noise.iter_mut() {
+            *noise = correlation * *noise + fresh * rng.sample::<f32, _>(StandardNormal);
+        }
+        action.copy_from_slice(noise);
+        self.add_noise(outputs, action)
+    }
+
+    /// Turns noise in standard deviations into an action around one row of a Gaussian's means; returns its
+    /// log-probability.
+    fn add_noise(&self, means: &[f32], action: &mut [f32]) -> f32 {
         let mut log_prob = 0.0;
-        for ((action, mean), log_std) in action.iter_mut().zip(outputs).zip(self.log_std()) {
-            let noise: f32 = rng.sample(StandardNormal);
+        for ((action, mean), log_std) in action.iter_mut().zip(means).zip(self.log_std()) {
+            let noise = *action;
             *action = mean + log_std.exp() * noise;
             log_prob -= 0.5 * noise * noise + log_std + 0.5 * LN_2PI as f32;
         }

@@ -232,7 +232,11 @@ impl Collector {
                 seat.observations.copy_from_slice(own);
             }
             let begun = Instant::now();
-            let rule = Rule { actor: agent.actor(), costs: &self.costs, steps };
+            let actor = agent.actor();
+            // Noise begins anew with the rollout, so that a checkpoint needs none.
+            let noise_correlation =
+                if step == 0 { 0.0 } else { actor.policy().noise_correlation() };
+            let rule = Rule { actor, costs: &self.costs, noise_correlation, steps };
             seat::act(&mut self.seats, rule, is_shared);
             if step == 0 {
                 cost = begun.elapsed().as_nanos() as f64 / self.batch.num_envs as f64;
@@ -487,7 +491,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{PpoConfig, Threads, TrainingConfig};
+    use crate::{NetworkConfig, PpoConfig, Threads, TrainingConfig};
     use envs::{Environments, TaskConfig};
     use std::num::NonZeroUsize;
 
@@ -515,6 +519,44 @@ mod tests {
             batches.push(collector.batch(&agent).unwrap().clone());
         }
         (collector.seats.iter().map(|seat| seat.envs.num_envs()).collect(), batches, episodes)
+    }
+
+    #[test]
+    fn noise_goes_on_from_step_to_step_and_begins_anew_with_a_rollout() {
+        let task = Environments::default().get("pendulum").unwrap();
+        let task = task.task(&TaskConfig::default()).unwrap();
+        let ppo = PpoConfig { rollout_steps: 200, ..PpoConfig::default() };
+        let network = NetworkConfig { noise_correlation: 0.6, ..NetworkConfig::default() };
+        let config = TrainingConfig { network, num_envs: 100, ..TrainingConfig::new(ppo) };
+        let mut training = config.build(&task).unwrap();
+        let mut noise = Vec::new();
+        for _ in 0..2 {
+            training.collector.collect(&mut training.agent).unwrap();
+            let batch = training.collector.batch(&training.agent).unwrap();
+            // The first deviation is 1, and an output is the mean.
+            noise.extend(
+                batch
+                    .actions
+                    .iter()
+                    .zip(&batch.outputs)
+                    .map(|(action, mean)| f64::from(action - mean)),
+            );
+            let own = f64::from(batch.log_probs[7]) + 0.5 * noise[noise.len() - 20_000 + 7].powi(2);
+            assert!((own + 0.5 * std::f64::consts::TAU.ln()).abs() < 1e-5, "{own}");
+        }
+        let mean = |products: &mut dyn Iterator<Item = f64>| {
+            let products: Vec<f64> = products.collect();
+            products.iter().sum::<f64>() / products.len() as f64
+        };
+        assert!((mean(&mut noise.iter().map(|noise| noise * noise)) - 1.0).abs() < 0.05);
+        let after = |steps: usize| {
+            let rollout = &noise[..20_000];
+            mean(&mut rollout.iter().zip(&rollout[100 * steps..]).map(|(one, other)| one * other))
+        };
+        assert!((after(1) - 0.6).abs() < 0.05 && (after(2) - 0.36).abs() < 0.05);
+        let anew =
+            noise[19_900..20_000].iter().zip(&noise[20_000..]).map(|(one, other)| one * other);
+        assert!(mean(&mut anew.into_iter()).abs() < 0.4);
     }
 
     #[test]

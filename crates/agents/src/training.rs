@@ -59,6 +59,8 @@ pub struct TrainingConfig {
     pub total_steps: u64,
     /// Copies of the environment that are stepped side by side.
     pub num_envs: usize,
+    /// Steps after which a training episode is truncated; an evaluation's lasts as long as the task lets it.
+    pub training_episode_steps: Option<u32>,
     /// Whether observations are shifted and scaled by their running mean and deviation.
     pub normalize_observations: bool,
     /// Whether rewards are scaled by the running deviation of the discounted return.
@@ -80,6 +82,7 @@ impl Default for TrainingConfig {
             seed: 1,
             total_steps: 100_000,
             num_envs: 8,
+            training_episode_steps: None,
             normalize_observations: false,
             normalize_rewards: false,
             critic_warmup: 0,
@@ -127,7 +130,18 @@ impl TrainingConfig {
                 ),
             )?;
         }
+        if let Some(steps) = self.training_episode_steps {
+            let is_possible = (1..=Spec::NO_LIMIT).contains(&steps);
+            let expected = "a whole number from 1 to 1000000000";
+            env.that("training_episode_steps", is_possible, steps, expected)?;
+        }
         self.network.validate()?;
+        if self.network.noise_correlation > 0.0 && !self.agent.constraints().is_empty() {
+            network.fail(
+                "noise_correlation",
+                "with a constraint, training must cost what the policy costs by itself; remove it",
+            )?;
+        }
         for (key, layers) in self.network.layers() {
             let weights: u64 = layers.windows(2).map(|pair| pair[0] as u64 * pair[1] as u64).sum();
             if weights > MAX_WEIGHTS {
@@ -319,7 +333,10 @@ impl Training {
         mut agent: Agent,
     ) -> Result<Training, AgentError> {
         let own = config.ranks.share(config.num_envs);
-        let envs = VectorEnv::new(&task, config.seed, own.start as u32, own.len());
+        let mut envs = VectorEnv::new(&task, config.seed, own.start as u32, own.len());
+        if let Some(steps) = config.training_episode_steps {
+            envs = envs.with_shorter_episodes(steps);
+        }
         let collector = Collector::new(envs, &mut agent, config.normalize_rewards, config.seed)?;
         let (progress, recent) = Default::default();
         Ok(Training { config, task, agent, collector, progress, recent })
@@ -450,6 +467,32 @@ mod tests {
     use crate::schedule::Schedule;
     use crate::trpo::TrpoConfig;
     use envs::{Action, CartPole, Environment, Rng, Space, StateError, Step};
+
+    #[test]
+    fn shorter_training_episodes_leave_evaluations_as_they_are() {
+        let ppo = PpoConfig { rollout_steps: 20, ..PpoConfig::default() };
+        let config = TrainingConfig { training_episode_steps: Some(7), ..TrainingConfig::new(ppo) };
+        let task = envs::Environments::default();
+        let task = task.get("pendulum").unwrap().task(&envs::TaskConfig::default()).unwrap();
+        let mut training = config.build(&task).unwrap();
+        training.iterate().unwrap();
+        let episodes = training.collector.episodes();
+        assert_eq!(episodes.len(), 16);
+        assert!(episodes.iter().all(|episode| episode.length == 7));
+        assert_eq!(training.evaluate(2).unwrap().mean_length(), 200.0);
+        let longer = TrainingConfig { training_episode_steps: Some(201), ..config };
+        let error = longer.build(&task).map(drop).unwrap_err().to_string();
+        assert!(error.contains("env.training_episode_steps: is 201, but no episode"), "{error}");
+    }
+
+    #[test]
+    fn noise_that_goes_on_is_refused_beside_a_constraint() {
+        let ppo: PpoConfig =
+            toml::from_str("constraint = { cost = 'force', limit = 1.0 }").unwrap();
+        let network = NetworkConfig { noise_correlation: 0.5, ..NetworkConfig::default() };
+        let error = TrainingConfig { network, ..TrainingConfig::new(ppo) }.validate().unwrap_err();
+        assert_eq!(error.key, "network.noise_correlation");
+    }
 
     /// An environment that breaks in its third step.
     #[derive(Clone, Default)]

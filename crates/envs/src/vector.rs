@@ -120,6 +120,13 @@ impl VectorEnv {
         vector
     }
 
+    /// Truncates episodes after so many steps, where the task lets them be longer.
+    #[must_use]
+    pub fn with_shorter_episodes(mut self, steps: u32) -> VectorEnv {
+        self.spec.max_episode_steps = self.spec.max_episode_steps.min(steps);
+        self
+    }
+
     /// Begins a new episode in each copy.
     fn reset(&mut self) {
         for member in &mut self.members {

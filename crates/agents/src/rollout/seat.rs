@@ -23,6 +23,8 @@ pub(super) struct Seat {
     pub(super) term_sums: Vec<f64>,
     /// One step's actions as the environments receive them.
     env_actions: Vec<f32>,
+    /// Of the actions before, in standard deviations, `[env][action]`.
+    noise: Vec<f32>,
     /// The steps that the whole batch does not have yet.
     pub(super) steps: Batch,
     /// What happened in these steps beside.
@@ -51,6 +53,8 @@ pub(super) struct Rule<'a> {
     pub(super) actor: &'a Actor,
     /// Which cost of the environment each signal but the first is.
     pub(super) costs: &'a [usize],
+    /// Of the noise in actions with that of the step before.
+    pub(super) noise_correlation: f32,
     /// How many steps.
     pub(super) steps: usize,
 }
@@ -90,6 +94,7 @@ impl Seat {
             sampling: apart(sampling.to_vec()),
             term_sums: apart(vec![0.0; num_envs * terms]),
             env_actions: apart(vec![0.0; num_envs * policy.action_width()]),
+            noise: apart(vec![0.0; num_envs * policy.action_width()]),
             steps: Batch::new(num_envs, num_envs * steps, widths, signals),
             happened: Happened::default(),
             envs,
@@ -98,7 +103,7 @@ impl Seat {
 
     fn act(&mut self, rule: Rule<'_>) {
         for step in 0..rule.steps {
-            let result = self.step(rule.actor, step).and_then(|()| self.record(rule, step));
+            let result = self.step(rule, step).and_then(|()| self.record(rule, step));
             if let Err(error) = result {
                 self.happened.failure = Some((step, error));
                 return;
@@ -107,7 +112,8 @@ impl Seat {
     }
 
     /// Chooses one step's actions and steps the environments.
-    fn step(&mut self, actor: &Actor, step: usize) -> Result<(), AgentError> {
+    fn step(&mut self, rule: Rule<'_>, step: usize) -> Result<(), AgentError> {
+        let Rule { actor, noise_correlation, .. } = rule;
         let policy = actor.policy();
         let [seen, out, action] =
             [policy.observation_width(), policy.output_width(), policy.action_width()];
@@ -127,9 +133,10 @@ impl Seat {
             let samples = (outputs.chunks_exact(out))
                 .zip(actions.chunks_exact_mut(action))
                 .zip(&mut log_probs[of(1)])
-                .zip(&mut self.sampling[of(1)]);
-            for (((outputs, action), log_prob), rng) in samples {
-                *log_prob = actor.sample(outputs, rng, action);
+                .zip(&mut self.sampling[of(1)])
+                .zip(self.noise[of(action)].chunks_exact_mut(action));
+            for ((((outputs, action), log_prob), rng), noise) in samples {
+                *log_prob = actor.sample_on(noise, noise_correlation, outputs, rng, action);
                 if !log_prob.is_finite() {
                     // No environment is given such an action.
                     return Err(AgentError::NonFinite("log-probability of an action".into()));

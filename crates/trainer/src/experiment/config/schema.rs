@@ -469,9 +469,9 @@ mod tests {
                 off += 1;
             }
             let expected = match algorithm {
-                "ppo" => 17,
-                "trpo" => 13,
-                _ => 12,
+                "ppo" => 18,
+                "trpo" => 14,
+                _ => 13,
             };
             assert_eq!(off, expected, "{text}");
             let parameters = [

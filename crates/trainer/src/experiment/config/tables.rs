@@ -119,6 +119,11 @@ pub struct EnvConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000), example = 500)]
     pub max_episode_steps: Option<u32>,
+    /// The agent's steps after which an episode is truncated in training only: evaluations last as long as the
+    /// task lets them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 50)]
+    pub training_episode_steps: Option<u32>,
     /// Standard deviation of the Gaussian noise on observations: a number, or one for each number of
     /// an observation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -315,6 +320,7 @@ impl Experiment {
             seed: self.seed,
             total_steps: self.total_steps,
             num_envs: self.env.num_envs,
+            training_episode_steps: self.env.training_episode_steps,
             normalize_observations: self.env.normalize_observations,
             normalize_rewards: self.env.normalize_rewards,
             critic_warmup: self.warm_start.as_ref().map_or(0, |start| start.critic_warmup),
