@@ -2,6 +2,7 @@
 
 use crate::algorithm::{Algorithm, AlgorithmState, Rollout};
 use crate::batch::Batch;
+use crate::config::Check;
 use crate::constraint::cost_indices;
 use crate::error::AgentError;
 use crate::learner::{Critic, CriticState, Learner};
@@ -75,7 +76,7 @@ impl Agent {
         if let Some(steps) = config.training_episode_steps.filter(|steps| *steps > longest) {
             let message =
                 format!("is {steps}, but no episode has more than {longest} steps; leave it out");
-            crate::config::Check::table("env").fail("training_episode_steps", message)?;
+            Check::table("env").fail("training_episode_steps", message)?;
         }
         let width = policy.observation_width();
         let normalizer = config.normalize_observations.then(|| ObservationNormalizer::new(width));

@@ -48,6 +48,7 @@ pub struct Policy {
     squash: Option<[Vec<f32>; 2]>,
     /// Where the log standard deviations stay.
     log_std_range: [f64; 2],
+    /// Of the noise in two steps that follow each other, while training.
     noise_correlation: f32,
 }
 
