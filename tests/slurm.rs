@@ -51,6 +51,15 @@ until_there() {  # PATTERN: waits for a file
     tail -n 20 "$BACKBURN_SLURM"/*.log */slurm-*.log >&2
     exit 1
 }
+start_again() {  # JOB: which would wait longer once it has been stopped
+    for _ in $(seq 300); do
+        squeue --noheader --job "$1" --states=PENDING | grep -q BeginTime && break
+        sleep 0.1
+    done
+    # A node takes a job for revoked that starts again in the second in which it was stopped.
+    sleep 2
+    scontrol update jobid="$1" StartTime=now
+}
 "#;
     // First of all: while it is built, cargo's own name for it has another program, and no core is free.
     let _ = mpi_trainer();
@@ -121,11 +130,7 @@ for process in /proc/[0-9]*; do
     tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qx "SLURMD_NODENAME=$node" && kill -KILL "${process#/proc/}" || true
 done
 pkill -KILL -f "slurmd.*-N $node" || true
-for _ in $(seq 300); do
-    squeue --noheader --job 1_1 --states=PENDING | grep -q BeginTime && break
-    sleep 0.1
-done
-scontrol update jobid=1_1 StartTime=now
+start_again 1_1
 # Slurm notices the loss, and queues the worker again; another node would take it at once.
 for _ in $(seq 300); do
     squeue --noheader --job 1_2 --states=PENDING | grep -q . && break
@@ -155,11 +160,7 @@ fn assert_goes_on_after_its_limit(program: &Path, options: &str) {
     let rest = r#"
 until_there 'jobs/checkpoints/step-*'
 scancel --signal=TERM --batch 1
-for _ in $(seq 300); do
-    squeue --noheader --job 1 --states=PENDING | grep -q BeginTime && break
-    sleep 0.1
-done
-scontrol update jobid=1 StartTime=now
+start_again 1
 until_there 'jobs/summary.json'
 cat jobs/slurm-1.log
 "#;
