@@ -1,15 +1,27 @@
-//! Acting allocates nothing per step: counted by an allocator that counts.
+//! Acting allocates nothing per step, and an update nothing per minibatch: counted by an allocator that counts.
 
 use agents::ops::kernel::{self, Layer, Level, Network};
-use agents::{Activation, Collector, PpoConfig, TrainingConfig};
-use backburn_tests::allocations::{Counting, allocations};
+use agents::{
+    Activation, AlgorithmConfig, Collector, Constraint, Constraints, PpoConfig, Schedule, Threads,
+    TrainingConfig, TrpoConfig,
+};
+use backburn_tests::allocations::{Counting, allocations, allocations_of_all_threads};
 use envs::{Environments, TaskConfig, VectorEnv};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Keeps other tests from allocating where all threads are counted.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn acting_allocates_nothing_once_the_buffers_have_grown() {
+    let _alone = alone();
     for (name, normalize) in [
         ("cartpole", false),
         ("pendulum", true),
@@ -41,6 +53,7 @@ fn acting_allocates_nothing_once_the_buffers_have_grown() {
 
 #[test]
 fn environments_allocate_nothing_with_all_that_a_task_can_have() {
+    let _alone = alone();
     for (name, key, bounds) in [
         ("cartpole", "pole_mass", [0.05, 0.2]),
         ("pendulum", "mass", [0.8, 1.2]),
@@ -72,6 +85,7 @@ fn environments_allocate_nothing_with_all_that_a_task_can_have() {
 
 #[test]
 fn kernels_allocate_nothing_once_their_buffers_have_grown() {
+    let _alone = alone();
     let sizes = [7, 40, 64, 5];
     let mut weights = 0;
     let mut layers = Vec::new();
@@ -105,5 +119,80 @@ fn kernels_allocate_nothing_once_their_buffers_have_grown() {
     assert!(sizes.map(&mut run)[0] > 0);
     for rows in sizes {
         assert_eq!(run(rows), 0, "{rows} rows");
+    }
+}
+
+/// Allocations of all threads in an update of 512 samples with so many threads: the fewest of some, since in one of
+/// them a buffer may still grow.
+fn in_an_update(name: &str, threads: usize, config: impl AlgorithmConfig) -> u64 {
+    let entry = Environments::default().get(name).unwrap();
+    let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 8);
+    let mut agent = TrainingConfig::new(config).agent(envs.spec()).unwrap();
+    agent.set_threads(Threads::new(NonZeroUsize::new(threads).unwrap()));
+    let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
+    collector.collect(&mut agent).unwrap();
+    let (batch, state) = (collector.batch(&agent).unwrap(), agent.state().unwrap());
+    let updates = (0..8).map(|_| {
+        agent.set_state(state.clone()).unwrap();
+        let before = allocations_of_all_threads();
+        agent.update(batch, 0.0).unwrap();
+        allocations_of_all_threads() - before
+    });
+    updates.min().unwrap()
+}
+
+/// Fewer than one in an epoch of eight minibatches: with several threads, what an update does once is not always the
+/// same.
+#[test]
+fn minibatches_allocate_nothing() {
+    let _alone = alone();
+    for threads in [1, 2] {
+        for (name, target_kl, constraint) in [
+            ("cartpole", None, None),
+            ("pendulum", Some(100.0), None),
+            ("gusty", None, Some(Constraint::on("fall", 0.5))),
+        ] {
+            let in_epochs = |epochs| {
+                let constraint = constraint.clone().map(|one| Constraints::new(vec![one]));
+                let config = PpoConfig { epochs, target_kl, constraint, ..PpoConfig::default() };
+                in_an_update(
+                    name,
+                    threads,
+                    PpoConfig { rollout_steps: 64, minibatch_size: 64, ..config },
+                )
+            };
+            let [one, nine] = [1, 9].map(in_epochs);
+            assert!(nine < one + 8, "PPO on {name}, {threads} threads: {one}, {nine}");
+        }
+        let in_epochs = |critic_epochs| {
+            let config = TrpoConfig { critic_epochs, critic_minibatch_size: 64, ..small_trpo() };
+            in_an_update("pendulum", threads, config)
+        };
+        let [one, nine] = [1, 9].map(in_epochs);
+        assert!(nine < one + 8, "TRPO's critic, {threads} threads: {one}, {nine}");
+    }
+}
+
+fn small_trpo() -> TrpoConfig {
+    TrpoConfig {
+        rollout_steps: 64,
+        cg_tolerance: 0.0,
+        max_kl: Schedule::constant(1e-3),
+        ..TrpoConfig::default()
+    }
+}
+
+/// A product goes through eight to ten tensors, with five to six allocations each.
+#[test]
+fn products_of_conjugate_gradient_allocate_little() {
+    let _alone = alone();
+    for threads in [1, 2] {
+        for (name, most) in [("cartpole", 52), ("pendulum", 46)] {
+            let with = |cg_iterations| {
+                in_an_update(name, threads, TrpoConfig { cg_iterations, ..small_trpo() })
+            };
+            let [two, ten] = [2, 10].map(with);
+            assert!(ten < two + 8 * (most + 1), "{name}, {threads} threads: {two}, {ten}");
+        }
     }
 }

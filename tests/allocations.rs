@@ -1,11 +1,14 @@
-//! Counts what a thread allocates, for test programs that make [`Counting`] their allocator.
+//! Counts allocations, for test programs that make [`Counting`] their allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
+
+static OF_ALL_THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// Allocations of this thread so far.
 #[must_use]
@@ -13,11 +16,18 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
+/// Allocations of all threads so far.
+#[must_use]
+pub fn allocations_of_all_threads() -> u64 {
+    OF_ALL_THREADS.load(Ordering::Relaxed)
+}
+
 /// The system's allocator, counted.
 pub struct Counting;
 
 fn count() {
     ALLOCATIONS.with(|count| count.set(count.get() + 1));
+    OF_ALL_THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
 // SAFETY: every call is passed on to the system's allocator unchanged.

@@ -7,10 +7,10 @@ use agents::distribution::Distribution;
 use agents::minibatch::Target;
 use agents::network::Mlp;
 use agents::ops::{
-    AdamStep, Bounds, Family, Gradient, Handle, LossTerms, PolicyGradients, Surrogate,
-    SurrogateLoss, ValueGradients, adam, standardized, sum_of_squares, surrogate_loss, together,
-    value_loss,
+    AdamStep, Bounds, Family, Gradient, Handle, LossTerms, PolicyGradients, Reports, Surrogate,
+    SurrogateLoss, ValueGradients, adam, standardized, sum_of_squares, surrogate_loss, value_loss,
 };
+use agents::ranks::Team;
 use agents::{Activation, Backend, Minibatch, PolicyMetrics};
 use backburn_tests::textbook::{self, gradient};
 use backburn_tests::{assert_match, device, numbers, rows, widened};
@@ -352,7 +352,8 @@ fn a_minibatchs_gradient_is_that_of_its_rows() {
 
                     let gradients =
                         PolicyGradients::new(&network, &old_params, &samples, terms, standardize);
-                    let found = gradients.at(&params.clone().into(), &indices);
+                    let mut found = Gradient::new(&device);
+                    gradients.at(&params.clone().into(), &indices, &mut found);
                     let Gradient { gradient, report: found } = found;
                     assert_match(
                         &numbers(gradient.tensor::<1>()),
@@ -368,7 +369,7 @@ fn a_minibatchs_gradient_is_that_of_its_rows() {
 }
 
 #[test]
-fn a_critics_gradient_is_that_of_its_rows_and_reports_are_put_together() {
+fn a_critics_gradient_is_that_of_its_rows() {
     let mut rng = stream(13, Stream::Sampling(0));
     let network = Mlp::new(6, 1, &[20], Activation::Tanh);
     let params = random(network.num_params(), 0.5, &mut rng);
@@ -392,14 +393,40 @@ fn a_critics_gradient_is_that_of_its_rows_and_reports_are_put_together() {
         report.push(expected.iter().map(|x| x * x).sum());
 
         let gradients = ValueGradients::new(&network, &observations, &target, Some(0.3), 0.5);
-        let Gradient { gradient, report: found } = gradients.at(&params.into(), &indices);
-        assert_match(&numbers(gradient.tensor::<1>()), &expected, 1e-5, place("gradient"));
-        assert_match(&numbers(found.tensor::<1>()), &report, 1e-5, place("report"));
+        // The second is written over the first, and not over what somebody else holds of it.
+        let mut found = Gradient::new(&device);
+        gradients.at(&params.clone().into(), &indices[..3], &mut found);
+        let held = found.clone();
+        let before = [&held.gradient, &held.report].map(|held| numbers(held.tensor::<1>()));
+        gradients.at(&params.into(), &indices, &mut found);
+        assert_match(&numbers(found.gradient.tensor::<1>()), &expected, 1e-5, place("gradient"));
+        assert_match(&numbers(found.report.tensor::<1>()), &report, 1e-5, place("report"));
+        let after = [held.gradient, held.report].map(|held| numbers(held.tensor::<1>()));
+        assert_eq!(after, before, "{backend}");
+    }
+}
 
-        let other = vector(&[7.0, 8.0, 0.5], &device).into();
-        let joined = numbers(together(&found, &other).tensor::<1>());
-        let expected = [report[0], 7.0, 8.0, report[1] + 0.5];
-        assert_match(&joined, &expected, 1e-5, place("both reports"));
+#[test]
+fn reports_are_kept_in_rows() {
+    for (backend, device) in devices() {
+        let gradient = |report: &[f32]| {
+            let [gradient, report] = [&[0.0], report].map(|x| vector(x, &device).into());
+            Some(Gradient { gradient, report })
+        };
+        let mut reports = Reports::new(3, &[3, 2, 2], &device);
+        let teams = vec![Team::default(); 3];
+        let first = [[1.0, 2.0, 3.0].as_slice(), &[4.0, 5.0], &[6.0, 7.0]].map(gradient);
+        reports.add(&teams, &first).unwrap();
+        let second = [[8.0, 9.0, 9.0].as_slice(), &[10.0, 16.0], &[11.0, 49.0]].map(gradient);
+        reports.add(&teams, &second).unwrap();
+        assert_eq!((reports.minibatches(), reports.width()), (2, 7), "{backend}");
+        let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 9.0, 10.0, 16.0, 11.0, 49.0];
+        assert_eq!(numbers(reports.rows()), rows, "{backend}");
+        assert_eq!(numbers(reports.column(1)), [4.0, 10.0], "{backend}");
+        assert_eq!(reports.last().unwrap(), [8.0, 9.0], "{backend}");
+        let scales = [0..2, 2..3].map(|networks| reports.clip_scale(networks, 0.5));
+        let found = scales.map(|scale| numbers(scale.tensor::<1>())).concat();
+        assert_match(&found, &[0.5 / 5.0, 0.5 / 7.0], 1e-5, format!("scales on {backend}"));
     }
 }
 
@@ -503,7 +530,8 @@ fn adam_leaves_what_others_hold() {
         let step = AdamStep { betas: [0.9, 0.999], epsilon: 1e-5, rate: 0.1, bounds: None };
         // By a handle, and by a tensor.
         for held in [vectors.clone(), vectors.clone().map(|held| held.tensor::<1>().into())] {
-            let moved = adam(vectors.clone(), vector(1.0), &vector(1.0), step);
+            let mut moved = vectors.clone();
+            adam(moved.each_mut(), &vector(1.0), &vector(1.0), step);
             for ((held, moved), before) in held.into_iter().zip(moved).zip([1.0, 2.0, 3.0]) {
                 assert_eq!(numbers(held.tensor::<1>()), [before; 20], "{backend}");
                 assert_ne!(numbers(moved.tensor::<1>()), [before; 20], "{backend}");

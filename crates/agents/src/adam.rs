@@ -91,10 +91,7 @@ impl Adam {
     /// Makes the pending step.
     fn catch_up(&mut self) {
         if let Some((gradient, scale, step)) = self.pending.take() {
-            // The vectors are handed over, so that they can be changed in place.
-            let vectors = [&mut self.params, &mut self.m, &mut self.v]
-                .map(|vector| std::mem::replace(vector, scale.clone()));
-            [self.params, self.m, self.v] = adam(vectors, gradient, &scale, step);
+            adam([&mut self.params, &mut self.m, &mut self.v], &gradient, &scale, step);
         }
     }
 
@@ -168,7 +165,9 @@ pub fn clip(gradients: &[&Tensor<1>], max_norm: f64) -> (Tensor<1>, Handle) {
     let squares = gradients.iter().map(|gradient| sum_of_squares(gradient));
     let squares = squares.reduce(|sum, square| sum + square);
     let squares = squares.unwrap_or_else(|| unreachable!("an actor has a gradient"));
-    (squares.clone().sqrt(), clip_scale(&squares.into(), max_norm))
+    let mut scale = Handle::empty(&squares.device());
+    clip_scale(&mut scale, &squares.clone().into(), &[0], max_norm);
+    (squares.sqrt(), scale)
 }
 
 #[cfg(test)]

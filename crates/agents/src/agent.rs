@@ -286,12 +286,12 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_own_body_on_flex() {
-        let ppo = PpoConfig { rollout_steps: 64, ..PpoConfig::default() };
+        let ppo = PpoConfig { rollout_steps: 64, target_kl: Some(1.0), ..PpoConfig::default() };
         let trpo = TrpoConfig { rollout_steps: 64, ..TrpoConfig::default() };
         let names = |names: &[&'static str]| BTreeSet::from_iter(names.to_vec());
-        let of_ppo = ["adam", "clip_scale", "policy_gradient", "together", "value_gradient"];
+        let of_ppo = ["adam", "clip_scale", "copy", "policy_gradient", "value_gradient", "write"];
         assert_eq!(bodies_of_an_update(ppo), names(&of_ppo));
-        let of_trpo = ["adam", "mlp_backward", "mlp_forward", "mlp_jvp", "standardized"];
+        let of_trpo = ["adam", "mlp_backward", "mlp_forward", "mlp_jvp", "standardized", "write"];
         let of_losses = ["policy_gradient", "policy_metrics", "value_gradient"];
         let of_trpo = [&of_trpo[..], &of_losses].concat();
         assert_eq!(bodies_of_an_update(trpo), names(&of_trpo));

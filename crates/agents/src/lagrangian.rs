@@ -159,16 +159,19 @@ pub(crate) fn report(
     }
 }
 
-/// The mean loss of each of so many critics, from the reports of minibatches `[minibatch][critic]`: each a loss
-/// and the sum of its gradient's squares.
+/// The mean loss of each of so many critics of costs, from rows of reports, one a minibatch: theirs begin at `first`,
+/// each a loss and the sum of its gradient's squares.
 ///
 /// # Errors
 /// When one is not finite.
-pub(crate) fn mean_losses(reports: &[f32], critics: usize) -> Result<Vec<f64>, AgentError> {
+pub(crate) fn mean_losses(
+    rows: &[&[f32]],
+    first: usize,
+    critics: usize,
+) -> Result<Vec<f64>, AgentError> {
     let mean = |critic: usize| {
-        let losses = reports.iter().skip(2 * critic).step_by(2 * critics);
-        let count = (reports.len() / (2 * critics)) as f64;
-        let mean = losses.copied().map(f64::from).sum::<f64>() / count;
+        let losses = rows.iter().map(|row| f64::from(row[first + 2 * critic]));
+        let mean = losses.sum::<f64>() / rows.len() as f64;
         AgentError::check_finite("cost's value loss", mean)?;
         Ok(mean)
     };

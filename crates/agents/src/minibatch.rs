@@ -80,10 +80,11 @@ impl Minibatch {
         self.len() == 0
     }
 
-    /// The indices of all samples in random order: those of the minibatches, one after the other.
-    #[must_use]
-    pub fn shuffled(&self, rng: &mut Rng) -> Vec<i32> {
-        let mut order: Vec<i32> = (0..self.len() as i32).collect();
+    /// The indices of all samples in random order: those of the minibatches, one after the other. They are written
+    /// over what is in `order`.
+    pub fn shuffled<'a>(&self, rng: &mut Rng, order: &'a mut Vec<i32>) -> &'a [i32] {
+        order.clear();
+        order.extend(0..self.len() as i32);
         order.shuffle(rng);
         order
     }

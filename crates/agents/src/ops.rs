@@ -16,15 +16,17 @@ mod gradient;
 pub mod kernel;
 mod lanes;
 pub(crate) mod network;
+mod reports;
 mod spare;
 mod surrogate;
 mod tensors;
 mod value;
 mod vector;
 
-pub use gradient::{Gradient, PolicyGradients, ValueGradients, reports, together};
+pub use gradient::{Gradient, PolicyGradients, ValueGradients};
 pub use kernel::{AdamStep, Bounds};
 pub use network::{backward, forward, jvp};
+pub use reports::Reports;
 pub use surrogate::{Family, LossTerms, Surrogate, SurrogateLoss, surrogate_loss};
 pub use tensors::Handle;
 pub use value::{ValueLoss, value_loss};

@@ -24,10 +24,9 @@ use crate::lagrangian::{Lagrangian, mean_losses};
 use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, Handle, Surrogate, ValueGradients, clip_scale, reports, together};
+use crate::ops::{Gradient, PolicyGradients, Reports, Surrogate, ValueGradients};
 use crate::ranks::Team;
 use crate::stakes::Stakes;
-use burn::tensor::Tensor;
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -159,42 +158,54 @@ impl Algorithm for Ppo {
                 })
                 .collect();
         let mut shuffling = self.state.shuffling.clone();
-        let (mut reported, mut cost_reports) = (Vec::new(), Vec::new());
+        // What a minibatch writes, in memory that the next one uses again; of a network that other ranks work on, this
+        // one only learns what its gradient reports.
+        let gradients = teams.iter().map(|team| team.is_own().then(|| Gradient::new(device)));
+        let mut gradients: Vec<Option<Gradient>> = gradients.collect();
+        let minibatches = config.epochs * samples.len().div_ceil(config.minibatch_size);
+        let mut reported = vec![ValueGradients::REPORTED; teams.len()];
+        reported[0] = PolicyGradients::REPORTED;
+        let mut reports = Reports::new(minibatches, &reported, device);
+        let mut order = Vec::new();
         let (mut epochs, mut last_epoch) = (0_u32, 0);
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
-            last_epoch = reported.len();
-            for indices in samples.shuffled(&mut shuffling).chunks(config.minibatch_size) {
-                // Of a network that other ranks work on, this one only learns what its gradient reports.
-                let (policy, critics) = ranks.join(
-                    || teams[0].is_own().then(|| policy_gradients.at(actor_adam.params(), indices)),
-                    || -> Vec<Option<Gradient>> {
-                        (value_gradients.iter().zip(&mut critic_adams).zip(&teams[1..]))
-                            .map(|((of, adam), team)| {
-                                team.is_own().then(|| of.at(adam.params(), indices))
-                            })
-                            .collect()
+            last_epoch = reports.minibatches();
+            let order = samples.shuffled(&mut shuffling, &mut order);
+            for indices in order.chunks(config.minibatch_size) {
+                let (policy, critics) = gradients.split_at_mut(1);
+                ranks.join(
+                    || {
+                        if let Some(gradient) = &mut policy[0] {
+                            policy_gradients.at(actor_adam.params(), indices, gradient);
+                        }
+                    },
+                    || {
+                        let of = value_gradients.iter().zip(&mut critic_adams);
+                        for (gradient, (of, adam)) in critics.iter_mut().zip(of) {
+                            if let Some(gradient) = gradient {
+                                of.at(adam.params(), indices, gradient);
+                            }
+                        }
                     },
                 );
-                let gradients = [vec![policy], critics].concat();
-                let told = reports(&teams, &gradients, device)?;
-                // The rewards' critic comes first. All parameters of actor and critic are clipped together ...
-                let report = together(&told[0], &told[1]);
-                let scale = clip_scale(&report, config.max_grad_norm);
-                reported.push(report.clone());
-                cost_reports.extend_from_slice(&told[2..]);
+                reports.add(&teams, &gradients)?;
                 if let Some(target) = config.target_kl
-                    && PolicyMetrics::read(report.tensor())?.approx_kl > EARLY_STOP * target
+                    && PolicyMetrics::from_row(reports.last()?.map(f64::from)).approx_kl
+                        > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
+                // The rewards' critic comes first. All parameters of actor and critic are clipped together ...
+                let scale = reports.clip_scale(0..2, config.max_grad_norm);
                 let adams = [&mut actor_adam].into_iter().chain(&mut critic_adams);
-                for (index, (adam, gradient)) in adams.zip(gradients).enumerate() {
-                    let Some(Gradient { gradient, report }) = gradient else { continue };
+                for (index, (adam, gradient)) in adams.zip(&gradients).enumerate() {
+                    let Some(Gradient { gradient, .. }) = gradient else { continue };
                     let rate = if index == 0 { actor_rate } else { critic_rate };
                     // ... and a cost has a unit of its own, so its critic is clipped by itself.
-                    let own = (index > 1).then(|| clip_scale(&report, config.max_grad_norm));
-                    adam.step(gradient, own.as_ref().unwrap_or(&scale), rate);
+                    let own = (index > 1)
+                        .then(|| reports.clip_scale(index..index + 1, config.max_grad_norm));
+                    adam.step(gradient.clone(), own.as_ref().unwrap_or(&scale), rate);
                 }
             }
         }
@@ -209,20 +220,18 @@ impl Algorithm for Ppo {
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
-        let whole = reported.len() * MinibatchMetrics::COUNT;
-        let reports = reported.iter().chain(&cost_reports).map(Handle::tensor).collect();
-        let (reports, [policy], critics) =
-            Adam::read_all(Tensor::cat(reports, 0), [("policy", actor_adam)], critic_adams)?;
+        let (rows, [policy], critics) =
+            Adam::read_all(reports.rows(), [("policy", actor_adam)], critic_adams)?;
         let fitted = [policy].into_iter().chain(critics).zip(&teams);
         let own = fitted.map(|(fitted, team)| team.is_own().then_some(fitted)).collect();
         let mut fitted = Team::tell(&teams, own).into_iter();
         let Some((params, policy_optimizer)) = fitted.next() else {
             unreachable!("an actor is there")
         };
-        let (reports, cost_reports) = reports.split_at(whole);
+        let rows: Vec<&[f32]> = rows.chunks_exact(reports.width()).collect();
         let MinibatchMetrics { policy, value_loss, gradient_norm } =
-            MinibatchMetrics::means(reports, last_epoch)?;
-        let cost_losses = mean_losses(cost_reports, batch.costs().len())?;
+            MinibatchMetrics::means(&rows, last_epoch)?;
+        let cost_losses = mean_losses(&rows, MinibatchMetrics::REPORTED, batch.costs().len())?;
 
         learner.actor.params = params;
         self.state = PpoState { policy_optimizer, kl_coef, shuffling, stakes, lagrangian };
@@ -283,19 +292,20 @@ struct MinibatchMetrics {
 }
 
 impl MinibatchMetrics {
-    /// How many numbers they are.
+    /// How many numbers the policy and the rewards' critic report, which stand first in a row.
+    const REPORTED: usize = PolicyGradients::REPORTED + ValueGradients::REPORTED;
+    /// How many metrics they give.
     const COUNT: usize = PolicyMetrics::COUNT + 2;
 
-    /// Means over the minibatches with these reports: metrics of the policy, the loss of the rewards' critic,
-    /// and the sum of all squares. Of both KLs, means over the minibatches from `last_epoch` on.
-    fn means(reports: &[f32], last_epoch: usize) -> Result<MinibatchMetrics, AgentError> {
-        let reports = reports.chunks_exact(Self::COUNT);
-        let minibatches: Vec<[f32; Self::COUNT]> = reports
-            .map(|report| {
-                let norm = f64::from(report[report.len() - 1]).sqrt() as f32;
-                std::array::from_fn(
-                    |index| if index + 1 < Self::COUNT { report[index] } else { norm },
-                )
+    /// Means over the minibatches with these rows of reports: metrics of the policy, the loss of the rewards' critic,
+    /// and the norm of both gradients. Of both KLs, means over the minibatches from `last_epoch` on.
+    fn means(rows: &[&[f32]], last_epoch: usize) -> Result<MinibatchMetrics, AgentError> {
+        let minibatches: Vec<[f32; Self::COUNT]> = rows
+            .iter()
+            .filter_map(|row| row.first_chunk::<{ Self::REPORTED }>())
+            .map(|&[loss, entropy, clipped, kl, approx_kl, squares, value_loss, value_squares]| {
+                let norm = f64::from(squares + value_squares).sqrt() as f32;
+                [loss, entropy, clipped, kl, approx_kl, value_loss, norm]
             })
             .collect();
         let mean = |rows: &[[f32; Self::COUNT]]| -> [f64; Self::COUNT] {

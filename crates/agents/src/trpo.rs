@@ -24,7 +24,7 @@ use crate::lagrangian::Lagrangian;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::{Minibatch, indices_of, parts};
-use crate::ops::{Gradient, PolicyGradients, Surrogate, ValueGradients, standardized};
+use crate::ops::{Gradient, PolicyGradients, Reports, Surrogate, ValueGradients, standardized};
 use crate::policy::{Actor, Fisher, LOG_STD_METRIC, Policy};
 use crate::ranks::{Ranks, Sums, Team};
 use crate::stakes::Stakes;
@@ -106,11 +106,11 @@ impl<'a> TrustRegion<'a> {
         let old_params = self.old_params.clone().into();
         for part in parts(self.len()) {
             let share = part.len() as f64 / self.len() as f64;
-            let Gradient { gradient: slopes, report } =
-                self.loss.at(&old_params, &indices_of(part));
+            let mut found = Gradient::new(&self.old_params.device());
+            self.loss.at(&old_params, &indices_of(part), &mut found);
             // The surrogate is the loss's negative.
-            surrogate += share * self.surrogate(PolicyMetrics::read(report.tensor())?);
-            let slopes = read([slopes.into_tensor()])?.concat();
+            surrogate += share * self.surrogate(PolicyMetrics::read(found.report.tensor())?);
+            let slopes = read([found.gradient.into_tensor()])?.concat();
             for (sum, slope) in gradient.iter_mut().zip(slopes) {
                 *sum -= share * f64::from(slope);
             }
@@ -376,22 +376,31 @@ pub(crate) fn fit(
 ) -> Result<Fit, AgentError> {
     let mut adams: Vec<Adam> =
         critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
-    let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets))
-        .map(|(critic, target)| critic.gradients(&samples.observations, target, None, 1.0))
-        .map(|gradients| gradients.by(&Team::all(ranks)))
+    let teams = vec![Team::all(ranks); critics.len()];
+    let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets).zip(&teams))
+        .map(|((critic, target), team)| {
+            critic.gradients(&samples.observations, target, None, 1.0).by(team)
+        })
         .collect();
     let whole = Tensor::<1>::ones([1], device).into();
-    let mut losses = vec![Vec::new(); critics.len()];
+    // What a minibatch writes, in memory that the next one uses again.
+    let mut found = vec![Some(Gradient::new(device)); critics.len()];
+    let minibatches = config.critic_epochs * samples.len().div_ceil(config.critic_minibatch_size);
+    let mut reports =
+        Reports::new(minibatches, &vec![ValueGradients::REPORTED; critics.len()], device);
+    let mut order = Vec::new();
     for _ in 0..config.critic_epochs {
-        for indices in samples.shuffled(&mut shuffling).chunks(config.critic_minibatch_size) {
-            for ((gradients, adam), losses) in gradients.iter().zip(&mut adams).zip(&mut losses) {
-                let Gradient { gradient, report } = gradients.at(adam.params(), indices);
-                adam.step(gradient, &whole, learning_rate);
-                losses.push(report.tensor::<1>().slice_dim(0, 0..1));
+        let order = samples.shuffled(&mut shuffling, &mut order);
+        for indices in order.chunks(config.critic_minibatch_size) {
+            for ((gradients, adam), found) in gradients.iter().zip(&mut adams).zip(&mut found) {
+                let Some(found) = found else { continue };
+                gradients.at(adam.params(), indices, found);
+                adam.step(found.gradient.clone(), &whole, learning_rate);
             }
+            reports.add(&teams, &found)?;
         }
     }
-    let means = losses.into_iter().map(|losses| Tensor::cat(losses, 0).mean()).collect();
+    let means = (0..critics.len()).map(|critic| reports.column(critic).mean()).collect();
     let (losses, [], critics) = Adam::read_all(Tensor::cat(means, 0), [], adams)?;
     let value_losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
     value_losses.iter().try_for_each(|&loss| AgentError::check_finite("value loss", loss))?;

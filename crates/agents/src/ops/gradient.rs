@@ -5,8 +5,8 @@
 mod flex;
 
 use super::network::NetworkOps;
-use super::surrogate::{self, Family, LossTerms, SurrogateOps};
-use super::tensors::{Array, Expr, Handle, flex_body, numbers_of, room, tensor_of};
+use super::surrogate::{Family, LossTerms, SurrogateOps};
+use super::tensors::{Array, Handle, flex_body, host, numbers_of, room, tensor_of};
 use super::value::{self, ValueOps};
 use super::vector::VectorOps;
 use crate::error::AgentError;
@@ -14,11 +14,10 @@ use crate::metrics::PolicyMetrics;
 use crate::minibatch::{Minibatch, Target, indices_of, parts};
 use crate::network::Mlp;
 use crate::ranks::{Sums, Team};
-use crate::transfer::read;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Device, Slice, Tensor, TensorData, read_sync};
-use flex::{Buffers, PolicyLoss, gather, with_buffers, with_report};
+use burn::tensor::{Device, Slice, Tensor, TensorData};
+use flex::{Buffers, PolicyLoss, gather, reported, with_buffers};
 use std::ops::Range;
 
 /// The gradient of a loss on a minibatch.
@@ -29,6 +28,14 @@ pub struct Gradient {
     /// What the loss reports: of a policy [`crate::PolicyMetrics`], of a critic the mean squared error. Behind it
     /// stands the sum of the gradient's squares.
     pub report: Handle,
+}
+
+impl Gradient {
+    /// Of nothing yet; `at` of [`PolicyGradients`] and [`ValueGradients`] fills it in.
+    #[must_use]
+    pub fn new(device: &Device) -> Gradient {
+        Gradient { gradient: Handle::empty(device), report: Handle::empty(device) }
+    }
 }
 
 /// A policy's loss over a batch, for gradients on some of its samples.
@@ -44,6 +51,9 @@ pub struct PolicyGradients {
 }
 
 impl PolicyGradients {
+    /// How many numbers a gradient reports.
+    pub const REPORTED: usize = PolicyMetrics::COUNT + 1;
+
     /// The loss of a network with these terms. `old_params` are those of the policy that acted: the
     /// network's and, behind them, the log standard deviations. With `standardize` a minibatch's advantages
     /// are standardised first ([`super::standardized`]).
@@ -73,12 +83,13 @@ impl PolicyGradients {
         PolicyGradients { team: team.clone(), ..self }
     }
 
-    /// The gradient at `params` on the samples with these indices.
-    #[must_use]
-    pub fn at(&self, params: &Handle, indices: &[i32]) -> Gradient {
+    /// Writes the gradient at `params` on the samples with these indices.
+    pub fn at(&self, params: &Handle, indices: &[i32], into: &mut Gradient) {
         let [observations, actions, log_probs, outputs, advantages] =
             self.columns.each_ref().map(Handle::read);
         let (gradient, report) = <Dispatch as GradientOps>::policy_gradient(
+            into.gradient.take(),
+            into.report.take(),
             params.read(),
             self.old_params.read(),
             observations,
@@ -92,7 +103,8 @@ impl PolicyGradients {
             self.standardize,
             &self.team,
         );
-        Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
+        into.gradient.put(gradient);
+        into.report.put(report);
     }
 
     /// The metrics of the loss at `params` on the samples with these indices.
@@ -146,6 +158,9 @@ pub struct ValueGradients {
 }
 
 impl ValueGradients {
+    /// How many numbers a gradient reports.
+    pub const REPORTED: usize = 2;
+
     /// `coef` times the loss of a network's values of `observations [batch, in]`.
     #[must_use]
     pub fn new(
@@ -167,11 +182,12 @@ impl ValueGradients {
         ValueGradients { team: team.clone(), ..self }
     }
 
-    /// The gradient at `params` on the samples with these indices.
-    #[must_use]
-    pub fn at(&self, params: &Handle, indices: &[i32]) -> Gradient {
+    /// Writes the gradient at `params` on the samples with these indices.
+    pub fn at(&self, params: &Handle, indices: &[i32], into: &mut Gradient) {
         let [observations, returns, values] = self.columns.each_ref().map(Handle::read);
         let (gradient, report) = <Dispatch as GradientOps>::value_gradient(
+            into.gradient.take(),
+            into.report.take(),
             params.read(),
             observations,
             returns,
@@ -182,39 +198,9 @@ impl ValueGradients {
             self.coef,
             &self.team,
         );
-        Gradient { gradient: Handle::of(gradient), report: Handle::of(report) }
+        into.gradient.put(gradient);
+        into.report.put(report);
     }
-}
-
-/// What gradients report ([`Gradient::report`]), on all ranks; `None` are those of teams that this rank is not in.
-///
-/// # Errors
-/// When the device fails.
-pub fn reports(
-    teams: &[Team],
-    gradients: &[Option<Gradient>],
-    device: &Device,
-) -> Result<Vec<Handle>, AgentError> {
-    let own = gradients.iter().flatten().map(|gradient| gradient.report.clone());
-    let own: Vec<Handle> = own.collect();
-    // Where teams are divided, no rank has them all.
-    if own.len() == gradients.len() {
-        return Ok(own);
-    }
-    let numbers = |gradient: &Option<Gradient>| -> Result<Option<Vec<f32>>, AgentError> {
-        let Some(Gradient { report, .. }) = gradient else { return Ok(None) };
-        Ok(Some(read([report.tensor()])?.concat()))
-    };
-    let own = gradients.iter().map(numbers).collect::<Result<_, _>>()?;
-    let upload = |report: Vec<f32>| Tensor::<1>::from_floats(report.as_slice(), device).into();
-    Ok(Team::tell(teams, own).into_iter().map(upload).collect())
-}
-
-/// Two reports ([`Gradient::report`]) as one: what the first says, what the second says, and the sum of the
-/// squares of both gradients.
-#[must_use]
-pub fn together(report: &Handle, other: &Handle) -> Handle {
-    Handle::of(<Dispatch as GradientOps>::together(report.read(), other.read()))
 }
 
 /// Gradients of minibatches. The default bodies serve every backend.
@@ -223,6 +209,8 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
     /// See [`PolicyGradients::at`].
     #[allow(clippy::too_many_arguments)]
     fn policy_gradient(
+        gradient: FloatTensor<Self>,
+        report: FloatTensor<Self>,
         params: &FloatTensor<Self>,
         old_params: &FloatTensor<Self>,
         observations: &FloatTensor<Self>,
@@ -236,6 +224,7 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         standardize: bool,
         team: &Team,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        drop((gradient, report)); // Only `flex` writes into memory that is there.
         let [mut advantages] = rows_of::<Self, 1>([advantages], indices);
         if standardize && indices.len() > 1 {
             advantages = Self::standardized(advantages);
@@ -310,6 +299,8 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
     /// See [`ValueGradients`].
     #[allow(clippy::too_many_arguments)]
     fn value_gradient(
+        gradient: FloatTensor<Self>,
+        report: FloatTensor<Self>,
         params: &FloatTensor<Self>,
         observations: &FloatTensor<Self>,
         returns: &FloatTensor<Self>,
@@ -320,6 +311,7 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         coef: f64,
         team: &Team,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        drop((gradient, report));
         let device = params.device();
         let (gradient, loss) = by_team::<Self>(team, indices.len(), &device, |rows| {
             let columns = [observations, returns, old_values];
@@ -333,18 +325,6 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         });
         let squares = Self::sum_of_squares(gradient.clone());
         (gradient, Self::float_cat(vec![loss, squares], 0))
-    }
-
-    /// See [`together`].
-    fn together(report: &FloatTensor<Self>, other: &FloatTensor<Self>) -> FloatTensor<Self> {
-        let [said, others] = [report, other].map(|report| {
-            let squares = report.shape()[0] - 1;
-            let part = |from, to| Expr::<Self>(report.clone()).range(from, to);
-            [part(0, squares), part(squares, squares + 1)]
-        });
-        let ([said, squares], [other_said, other_squares]) = (said, others);
-        let squares = squares + other_squares;
-        Self::float_cat(vec![said.0, other_said.0, squares.0], 0)
     }
 }
 
@@ -373,11 +353,8 @@ fn by_team<B: Backend>(
         let share = rows.len() as f64 / samples as f64;
         let (gradient, means) = work(rows);
         let [gradient, means] = [gradient, means].map(|vector| {
-            let data = read_sync(B::float_into_data(vector)).map_err(|error| error.to_string());
-            let numbers =
-                data.and_then(|data| data.try_into_vec::<f32>().map_err(|error| error.to_string()));
             // Ends the update, as any panic of a backend does.
-            numbers.unwrap_or_else(|error| panic!("the device gives no result: {error}"))
+            host::<B>(vector).unwrap_or_else(|error| panic!("the device gives no result: {error}"))
         });
         Sums {
             gradient: gradient.into_iter().map(|x| (f64::from(x) * share) as f32).collect(),
@@ -400,6 +377,8 @@ impl GradientOps for burn::backend::Cube {}
 
 impl GradientOps for Flex {
     fn policy_gradient(
+        gradient: Array,
+        report: Array,
         params: &Array,
         old_params: &Array,
         observations: &Array,
@@ -421,10 +400,10 @@ impl GradientOps for Flex {
             network,
             terms,
         };
-        let Sums { mut gradient, figures } = loss.sums(indices, standardized, true, team);
-        let (metrics, along_log_std) = surrogate::flex::means(&figures, indices.len(), terms);
-        gradient.extend(along_log_std);
-        with_report(gradient, metrics)
+        let mut gradient = room(gradient, loss.num_params());
+        let metrics = loss.at(indices, standardized, gradient.storage_mut(), team);
+        let report = reported(report, &gradient, metrics);
+        (gradient, report)
     }
 
     fn policy_metrics(
@@ -448,12 +427,13 @@ impl GradientOps for Flex {
             network,
             terms,
         };
-        let Sums { figures, .. } = loss.sums(indices, false, false, team);
-        let (metrics, _) = surrogate::flex::means(&figures, indices.len(), terms);
+        let metrics = loss.at(indices, false, &mut [], team);
         tensor_of(metrics.to_vec(), [metrics.len()])
     }
 
     fn value_gradient(
+        gradient: Array,
+        report: Array,
         params: &Array,
         observations: &Array,
         returns: &Array,
@@ -466,30 +446,20 @@ impl GradientOps for Flex {
     ) -> (Array, Array) {
         flex_body!("value_gradient");
         let (params, of) = (numbers_of(params), indices.len());
-        let Sums { gradient, figures } = team.sum(of, |rows| {
+        let mut gradient = room(gradient, network.num_params());
+        let mut total = [0.0];
+        team.sum_into(of, gradient.storage_mut(), &mut total, |rows, gradient, total| {
             with_buffers(|Buffers { columns, pass, .. }| {
                 let [observations, returns, old_values] =
                     gather([observations, returns, old_values], &indices[rows], columns);
                 pass.forward(network, &params, observations);
                 let (values, targets) = (&pass.outputs, [returns, old_values]);
                 let derivative = &mut pass.derivative;
-                let total = value::total(values, targets, clip_range, coef, of, derivative);
-                let mut gradient = room(network.num_params());
-                pass.backward(network, &params, observations, &mut gradient);
-                Sums { gradient, figures: vec![total] }
-            })
+                total[0] = value::total(values, targets, clip_range, coef, of, derivative);
+                pass.backward(network, &params, observations, gradient);
+            });
         });
-        with_report(gradient, [value::mean(figures[0], of)])
-    }
-
-    fn together(report: &Array, other: &Array) -> Array {
-        flex_body!("together");
-        let [report, other] = [report, other].map(numbers_of);
-        let [(squares, said), (other_squares, other_said)] =
-            [report.split_last(), other.split_last()]
-                .map(|parts| parts.unwrap_or_else(|| unreachable!("a report ends in squares")));
-        let joined = [said, other_said, &[squares + other_squares]].concat();
-        let length = joined.len();
-        tensor_of(joined, [length])
+        let report = reported(report, &gradient, [value::mean(total[0], of)]);
+        (gradient, report)
     }
 }

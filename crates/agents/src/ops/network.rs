@@ -2,7 +2,7 @@
 //! the kernels of [`super::kernel`]. Autodiff records one node for the network, whatever its depth.
 
 use super::kernel::{self, Layer};
-use super::tensors::{Array, contiguous, flex_body, keep, room, slice_of, tensor_of};
+use super::tensors::{Array, contiguous, flex_body, slice_of, tensor_of};
 use crate::config::Activation;
 use crate::network::Mlp;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -212,7 +212,7 @@ impl NetworkOps for Flex {
         flex_body!("mlp_forward");
         let rows = observations.shape()[0];
         let [observations, params] = [observations, params].map(contiguous);
-        let mut hidden = room(kernel::hidden_len(&network.layers, rows));
+        let mut hidden = vec![0.0; kernel::hidden_len(&network.layers, rows)];
         let mut outputs = vec![0.0; rows * network.outputs()];
         kernel::forward(
             network.for_kernels(),
@@ -235,7 +235,7 @@ impl NetworkOps for Flex {
         flex_body!("mlp_backward");
         let [observations, params, hidden, derivative] =
             [observations, params, hidden, derivative].map(contiguous);
-        let mut gradient = room(network.num_params());
+        let mut gradient = vec![0.0; network.num_params()];
         kernel::backward(
             network.for_kernels(),
             slice_of(&params),
@@ -244,7 +244,6 @@ impl NetworkOps for Flex {
             slice_of(&derivative),
             &mut gradient,
         );
-        keep(hidden);
         let length = gradient.len();
         tensor_of(gradient, [length])
     }

@@ -335,7 +335,8 @@ impl SurrogateOps for Flex {
         let columns = Columns { actions, log_probs, advantages, old_outputs };
         let mut derivative = vec![0.0; outputs.len()];
         let size = advantages.len();
-        let sums = flex::sums(terms, log_stds, outputs, &columns, size, &mut derivative);
+        let mut sums = vec![0.0; flex::COUNT + log_stds[0].len()];
+        flex::sums(terms, log_stds, outputs, &columns, size, &mut derivative, &mut sums);
         let (metrics, log_std) = flex::means(&sums, size, terms);
         let mut log_std: Vec<f32> = log_std.collect();
         if log_std.is_empty() {

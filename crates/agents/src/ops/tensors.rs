@@ -3,25 +3,30 @@
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, DispatchTensor, Flex, TensorMetadata};
-use burn::tensor::{Shape, Slice, Tensor, TensorData};
+use burn::tensor::{Device, Shape, Slice, Tensor, TensorData, read_sync};
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
 
 /// A tensor behind a pointer, for what a minibatch passes on: a [`Tensor`] has 600 bytes, which each call
-/// copies several times.
+/// copies several times. It is missing only while an operation that changes it is at work.
 #[derive(Clone, Debug)]
-pub struct Handle(Arc<DispatchTensor>);
+pub struct Handle(Arc<Option<DispatchTensor>>);
 
 impl Handle {
+    /// One that an operation is to put its result into.
+    #[must_use]
+    pub fn empty(device: &Device) -> Handle {
+        Tensor::<1>::zeros([1], device).into()
+    }
+
     /// The tensor.
     ///
     /// # Panics
     /// When it has another number of dimensions.
     #[must_use]
     pub fn tensor<const D: usize>(&self) -> Tensor<D> {
-        Tensor::from_dispatch(DispatchTensor::clone(&self.0))
+        Tensor::from_dispatch(self.read().clone())
     }
 
     /// The tensor itself, where nobody else holds it.
@@ -29,22 +34,34 @@ impl Handle {
     /// # Panics
     /// When it has another number of dimensions.
     #[must_use]
-    pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
+    pub fn into_tensor<const D: usize>(mut self) -> Tensor<D> {
         Tensor::from_dispatch(self.take())
     }
 
     pub(super) fn of(tensor: DispatchTensor) -> Handle {
-        Handle(Arc::new(tensor))
+        Handle(Arc::new(Some(tensor)))
     }
 
     /// What an operation reads.
     pub(super) fn read(&self) -> &DispatchTensor {
-        &self.0
+        let Some(tensor) = &*self.0 else { unreachable!("an operation puts back what it takes") };
+        tensor
     }
 
-    /// What an operation may change in place, where nobody else holds it.
-    pub(super) fn take(self) -> DispatchTensor {
-        Arc::unwrap_or_clone(self.0)
+    /// What an operation changes, in place where nobody else holds it; [`Handle::put`] follows.
+    pub(super) fn take(&mut self) -> DispatchTensor {
+        match Arc::get_mut(&mut self.0).and_then(Option::take) {
+            Some(tensor) => tensor,
+            None => self.read().clone(),
+        }
+    }
+
+    /// Puts in what an operation has made.
+    pub(super) fn put(&mut self, tensor: DispatchTensor) {
+        match Arc::get_mut(&mut self.0) {
+            Some(place) => *place = Some(tensor),
+            None => *self = Handle::of(tensor),
+        }
     }
 }
 
@@ -85,29 +102,17 @@ pub(super) fn tensor_of<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) ->
     Flex::float_from_data(TensorData::new(numbers, shape), &Default::default())
 }
 
-thread_local! {
-    /// Memory of earlier results.
-    static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+/// A vector of so many numbers, to be written over: in the memory of an earlier one, where that has this length and
+/// nobody else holds it.
+pub(super) fn room(earlier: Array, length: usize) -> Array {
+    let fits = earlier.is_unique() && earlier.storage::<f32>().len() == length;
+    if fits { earlier } else { tensor_of(vec![0.0; length], [length]) }
 }
 
-/// So many numbers, to be written over: in memory that [`keep`] has kept, where there is some. The system
-/// takes as long to give and clear the memory of a minibatch's layers as the loss takes.
-pub(super) fn room(length: usize) -> Vec<f32> {
-    let mut numbers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    numbers.resize(length, 0.0);
-    numbers
-}
-
-/// Keeps the memory of a result that nobody else holds for [`room`]; a minibatch's, not a batch's.
-pub(super) fn keep(tensor: Array) {
-    const MOST: usize = 1 << 20;
-    if tensor.is_unique() && tensor.is_contiguous() && tensor.layout().num_elements() <= MOST {
-        SPARE.with_borrow_mut(|spare| {
-            if spare.len() < 4 {
-                spare.extend(tensor.into_data().try_into_vec());
-            }
-        });
-    }
+/// A tensor's numbers on the host.
+pub(super) fn host<B: Backend>(tensor: FloatTensor<B>) -> Result<Vec<f32>, String> {
+    let data = read_sync(B::float_into_data(tensor)).map_err(|error| error.to_string())?;
+    data.try_into_vec().map_err(|error| error.to_string())
 }
 
 /// A tensor of any backend with the signs of arithmetic, so that default bodies read like formulas.

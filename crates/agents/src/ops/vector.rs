@@ -3,11 +3,12 @@
 use super::chunks::{Samples, sum};
 use super::kernel::{self, AdamStep, Bounds};
 use super::tensors::{
-    Array, Expr, Handle, contiguous, flex_body, keep, numbers_of, slice_of, tensor_of,
+    Array, Expr, Handle, contiguous, flex_body, host, numbers_of, room, slice_of, tensor_of,
 };
+use crate::error::AgentError;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::Tensor;
+use burn::tensor::{Slice, Tensor};
 
 /// A column `[n, 1]` shifted to mean 0 and scaled to (sample) standard deviation 1; a single number
 /// is left as it is.
@@ -33,25 +34,44 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as VectorOps>::sum_of_squares(vector.clone().into_dispatch()))
 }
 
-/// The factor `[1]` that shortens a vector to `max_norm` where it is longer. The sum of its squares is the
-/// last number of `report`. Where that is not finite the factor is NaN.
+/// Writes into `scale [1]` the factor that shortens a vector to `max_norm` where it is longer. The sum of its squares
+/// is the sum of those `numbers` that `squares` are the indices of. Where that is not finite the factor is NaN.
 ///
 /// ```
-/// use agents::ops::clip_scale;
+/// use agents::ops::{Handle, clip_scale};
 /// use burn::tensor::{Device, Tensor};
 ///
-/// // As of the gradient (3, -4).
-/// let report = Tensor::<1>::from_floats([0.1, 25.0], &Device::flex()).into();
-/// let scale = clip_scale(&report, 1.0).tensor::<1>();
-/// assert!((scale.into_scalar::<f32>() - 0.2).abs() < 1e-6);
+/// let vector = |numbers: &[f32]| Handle::from(Tensor::<1>::from_floats(numbers, &Device::flex()));
+/// // Of lengths 3 and 4, together 5.
+/// let (squares, mut scale) = (vector(&[0.1, 9.0, 16.0]), vector(&[0.0]));
+/// clip_scale(&mut scale, &squares, &[1, 2], 1.0);
+/// assert!((scale.tensor::<1>().into_scalar::<f32>() - 0.2).abs() < 1e-6);
 /// ```
-#[must_use]
-pub fn clip_scale(report: &Handle, max_norm: f64) -> Handle {
-    Handle::of(<Dispatch as VectorOps>::clip_scale(report.read(), max_norm))
+pub fn clip_scale(scale: &mut Handle, numbers: &Handle, squares: &[usize], max_norm: f64) {
+    let found =
+        <Dispatch as VectorOps>::clip_scale(scale.take(), numbers.read(), squares, max_norm);
+    scale.put(found);
 }
 
-/// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient: the new parameters, first
-/// moment `m` and second moment `v`, each `[params]`.
+/// Writes `numbers` into a vector, from index `at` on.
+pub(super) fn write(vector: &mut Handle, at: usize, numbers: &Handle) {
+    let written = <Dispatch as VectorOps>::write(vector.take(), numbers.read(), at);
+    vector.put(written);
+}
+
+/// The numbers of a vector from index `at` on.
+///
+/// # Errors
+/// When the device fails.
+pub(super) fn numbers<const N: usize>(vector: &Handle, at: usize) -> Result<[f32; N], AgentError> {
+    let mut numbers = [0.0; N];
+    let copied = <Dispatch as VectorOps>::copy(vector.read(), at, &mut numbers);
+    copied.map_err(AgentError::Device)?;
+    Ok(numbers)
+}
+
+/// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient, of the parameters, the first
+/// moment `m` and the second moment `v`, each `[params]`.
 ///
 /// ```
 /// use agents::ops::{AdamStep, Handle, adam};
@@ -59,28 +79,24 @@ pub fn clip_scale(report: &Handle, max_norm: f64) -> Handle {
 ///
 /// let vector = |x: f32| Handle::from(Tensor::<1>::from_floats([x], &Device::flex()));
 /// let step = AdamStep { betas: [0.9, 0.999], epsilon: 1e-8, rate: 0.1, bounds: None };
-/// let vectors = [vector(1.0), vector(0.0), vector(0.0)];
-/// let moved = adam(vectors, vector(2.0), &vector(0.5), step);
-/// let [params, m, v] = moved.map(|x| x.tensor::<1>().into_scalar::<f32>());
+/// let mut vectors = [vector(1.0), vector(0.0), vector(0.0)];
+/// adam(vectors.each_mut(), &vector(2.0), &vector(0.5), step);
+/// let [params, m, v] = vectors.map(|x| x.tensor::<1>().into_scalar::<f32>());
 /// assert!((m - 0.1).abs() < 1e-6 && (v - 0.001).abs() < 1e-6);
 /// assert!((params - (1.0 - 0.1 * 0.1 / 0.001_f32.sqrt())).abs() < 1e-5);
 /// ```
-#[must_use]
-pub fn adam(
-    [params, m, v]: [Handle; 3],
-    gradient: Handle,
-    scale: &Handle,
-    step: AdamStep,
-) -> [Handle; 3] {
-    let (params, m, v) = <Dispatch as VectorOps>::adam(
+pub fn adam([params, m, v]: [&mut Handle; 3], gradient: &Handle, scale: &Handle, step: AdamStep) {
+    let (new_params, new_m, new_v) = <Dispatch as VectorOps>::adam(
         params.take(),
         m.take(),
         v.take(),
-        gradient.take(),
+        gradient.read(),
         scale.read(),
         step,
     );
-    [params, m, v].map(Handle::of)
+    params.put(new_params);
+    m.put(new_m);
+    v.put(new_v);
 }
 
 /// Operations on vectors and columns. The default bodies serve every backend.
@@ -101,13 +117,36 @@ pub trait VectorOps: Backend {
     }
 
     /// See [`clip_scale`].
-    fn clip_scale(report: &FloatTensor<Self>, max_norm: f64) -> FloatTensor<Self> {
-        let length = report.shape()[0];
-        let norm = Expr::<Self>(report.clone()).range(length - 1, length).sqrt();
+    fn clip_scale(
+        scale: FloatTensor<Self>,
+        numbers: &FloatTensor<Self>,
+        squares: &[usize],
+        max_norm: f64,
+    ) -> FloatTensor<Self> {
+        drop(scale); // Only `flex` writes into memory that is there.
+        let number = |&at: &usize| Expr::<Self>(numbers.clone()).range(at, at + 1);
+        let norm = squares[1..].iter().fold(number(&squares[0]), |sum, at| sum + number(at)).sqrt();
         let scale = (norm.clone() + 1e-6).recip() * max_norm;
         let scale = Expr(Self::float_clamp_max(scale.0, 1.0_f32.into()));
         // The smaller of two numbers may hide a NaN; 0 times the norm brings it back.
         (scale + norm * 0.0).0
+    }
+
+    /// See [`write`].
+    fn write(
+        vector: FloatTensor<Self>,
+        numbers: &FloatTensor<Self>,
+        at: usize,
+    ) -> FloatTensor<Self> {
+        let place = Slice::from(at..at + numbers.shape()[0]);
+        Self::float_slice_assign(vector, &[place], numbers.clone())
+    }
+
+    /// See [`numbers`].
+    fn copy(vector: &FloatTensor<Self>, at: usize, to: &mut [f32]) -> Result<(), String> {
+        let part = Expr::<Self>(vector.clone()).range(at, at + to.len());
+        to.copy_from_slice(&host::<Self>(part.0)?);
+        Ok(())
     }
 
     /// See [`adam`].
@@ -115,12 +154,12 @@ pub trait VectorOps: Backend {
         params: FloatTensor<Self>,
         m: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
+        gradient: &FloatTensor<Self>,
         scale: &FloatTensor<Self>,
         step: AdamStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let AdamStep { betas: [beta_1, beta_2], epsilon, rate, bounds } = step;
-        let gradient = Expr::<Self>(gradient) * Expr(scale.clone());
+        let gradient = Expr::<Self>(gradient.clone()) * Expr(scale.clone());
         let m = Expr::<Self>(m) * beta_1 + gradient.clone() * (1.0 - beta_1);
         let v = Expr::<Self>(v) * beta_2 + gradient.square() * (1.0 - beta_2);
         let change = m.clone() * (v.clone().sqrt() + epsilon).recip() * rate;
@@ -156,38 +195,51 @@ impl VectorOps for Flex {
         tensor_of(vec![kernel::sum_of_squares(slice_of(&vector)) as f32], [1])
     }
 
-    fn clip_scale(report: &Array, max_norm: f64) -> Array {
+    fn clip_scale(scale: Array, numbers: &Array, squares: &[usize], max_norm: f64) -> Array {
         flex_body!("clip_scale");
-        let report = numbers_of(report);
-        let norm = f64::from(report[report.len() - 1]).sqrt();
-        let scale = (max_norm / (norm + 1e-6)).min(1.0);
+        let numbers = numbers_of(numbers);
+        let norm = f64::from(squares.iter().map(|&at| numbers[at]).sum::<f32>()).sqrt();
+        let found = (max_norm / (norm + 1e-6)).min(1.0);
+        let mut scale = room(scale, 1);
         // The smaller of two numbers would hide a NaN.
-        let scale = if norm.is_finite() { scale } else { f64::NAN };
-        tensor_of(vec![scale as f32], [1])
+        scale.storage_mut()[0] = if norm.is_finite() { found as f32 } else { f32::NAN };
+        scale
+    }
+
+    fn write(vector: Array, numbers: &Array, at: usize) -> Array {
+        flex_body!("write");
+        let mut vector = contiguous(vector);
+        let numbers = numbers_of(numbers);
+        vector.storage_mut()[at..at + numbers.len()].copy_from_slice(&numbers);
+        vector
+    }
+
+    fn copy(vector: &Array, at: usize, to: &mut [f32]) -> Result<(), String> {
+        flex_body!("copy");
+        to.copy_from_slice(&numbers_of(vector)[at..at + to.len()]);
+        Ok(())
     }
 
     fn adam(
         params: Array,
         m: Array,
         v: Array,
-        gradient: Array,
+        gradient: &Array,
         scale: &Array,
         step: AdamStep,
     ) -> (Array, Array, Array) {
         flex_body!("adam");
         // In place, where nobody else holds the vectors.
         let [mut params, mut m, mut v] = [params, m, v].map(contiguous);
-        let gradient = contiguous(gradient);
-        let scale = numbers_of(scale)[0];
+        let (gradient, scale) = (numbers_of(gradient), numbers_of(scale)[0]);
         kernel::adam(
             params.storage_mut(),
             m.storage_mut(),
             v.storage_mut(),
-            slice_of(&gradient),
+            &gradient,
             scale,
             step,
         );
-        keep(gradient);
         (params, m, v)
     }
 }

@@ -138,6 +138,27 @@ impl Team {
         sums
     }
 
+    /// As [`Team::sum`], where it is known how many numbers the sums have: into memory that is there.
+    pub(crate) fn sum_into(
+        &self,
+        samples: usize,
+        gradient: &mut [f32],
+        figures: &mut [f64],
+        mut work: impl FnMut(Range<usize>, &mut [f32], &mut [f64]),
+    ) {
+        if !self.is_several() {
+            return work(0..samples, gradient, figures);
+        }
+        let zeros = Sums { gradient: vec![0.0; gradient.len()], figures: vec![0.0; figures.len()] };
+        let sums = self.sum(samples, |rows| {
+            let mut sums = zeros.clone();
+            work(rows, &mut sums.gradient, &mut sums.figures);
+            sums
+        });
+        gradient.copy_from_slice(&sums.gradient);
+        figures.copy_from_slice(&sums.figures);
+    }
+
     /// The sums of a node, on all members that have chunks of it; `own` gives this rank's branches. The members on
     /// either side know the sums of their side then, and tell them to those of the other side.
     fn complete(

@@ -1,12 +1,13 @@
 //! Gradients of minibatches on plain slices, in memory that is used again.
 
+use crate::metrics::PolicyMetrics;
 use crate::network::Mlp;
 use crate::ops::kernel;
 use crate::ops::spare::{Spare, with_spare};
 use crate::ops::surrogate::{LossTerms, flex};
-use crate::ops::tensors::{Array, numbers_of, room, tensor_of};
+use crate::ops::tensors::{Array, numbers_of, room, slice_of};
 use crate::ops::vector::standardize;
-use crate::ranks::{Sums, Team};
+use crate::ranks::Team;
 use burn::backend::TensorMetadata;
 use std::borrow::Cow;
 
@@ -22,44 +23,61 @@ pub struct PolicyLoss<'a> {
 }
 
 impl PolicyLoss<'_> {
-    /// The sums over the samples with these indices, of which each member of the team computes some: the gradient of the
-    /// network's parameters where it is wanted, and those of [`flex::sums`].
-    pub fn sums(&self, indices: &[i32], standardized: bool, slopes: bool, team: &Team) -> Sums {
-        let PolicyLoss { params: [params, old_params], columns, advantages, network, terms } = self;
-        let log_stds = terms.log_stds([params, old_params]);
-        with_buffers(|Buffers { columns: room_for, advantages: [raw, scaled], pass }| {
+    pub fn num_params(&self) -> usize {
+        self.network.num_params() + self.log_stds()[0].len()
+    }
+
+    fn log_stds(&self) -> [&[f32]; 2] {
+        let [params, old_params] = &self.params;
+        self.terms.log_stds([params, old_params])
+    }
+
+    /// The metrics on the samples with these indices, of which each member of the team computes some; writes the
+    /// gradient, unless there is no room for it.
+    pub fn at(
+        &self,
+        indices: &[i32],
+        standardized: bool,
+        gradient: &mut [f32],
+        team: &Team,
+    ) -> [f32; PolicyMetrics::COUNT] {
+        let PolicyLoss { params: [params, _], columns, advantages, network, terms } = self;
+        let (of, log_stds) = (indices.len(), self.log_stds());
+        let (along_network, along_log_std) =
+            gradient.split_at_mut(network.num_params().min(gradient.len()));
+        with_buffers(|Buffers { columns: room_for, advantages: [raw, scaled], sums, pass }| {
             let [mut advantages] = gather([*advantages], indices, std::slice::from_mut(raw));
-            if standardized && indices.len() > 1 {
+            if standardized && of > 1 {
                 standardize(advantages, scaled);
                 advantages = scaled;
             }
-            team.sum(indices.len(), |rows| {
+            sums.resize(flex::COUNT + log_stds[0].len(), 0.0);
+            team.sum_into(of, along_network, sums, |rows, gradient, sums| {
                 let advantages = &advantages[rows.clone()];
                 let [observations, actions, log_probs, old_outputs] =
                     gather(*columns, &indices[rows], room_for);
                 pass.forward(network, params, observations);
                 let columns = flex::Columns { actions, log_probs, advantages, old_outputs };
                 let (outputs, derivative) = (&pass.outputs, &mut pass.derivative);
-                let of = indices.len();
-                let figures = flex::sums(*terms, log_stds, outputs, &columns, of, derivative);
-                let mut gradient = Vec::new();
-                if slopes {
-                    gradient = room(network.num_params());
-                    pass.backward(network, params, observations, &mut gradient);
+                flex::sums(*terms, log_stds, outputs, &columns, of, derivative, sums);
+                if !gradient.is_empty() {
+                    pass.backward(network, params, observations, gradient);
                 }
-                Sums { gradient, figures }
-            })
+            });
+            let (metrics, along) = flex::means(sums, of, *terms);
+            along_log_std.iter_mut().zip(along).for_each(|(slope, along)| *slope = along);
+            metrics
         })
     }
 }
 
-/// A gradient, and its report that begins with these numbers.
-pub fn with_report<const N: usize>(gradient: Vec<f32>, metrics: [f32; N]) -> (Array, Array) {
-    let mut report = Vec::with_capacity(N + 1);
-    report.extend(metrics);
-    report.push(kernel::sum_of_squares(&gradient) as f32);
-    let length = gradient.len();
-    (tensor_of(gradient, [length]), tensor_of(report, [N + 1]))
+/// The report of a gradient, which begins with these numbers.
+pub fn reported<const N: usize>(report: Array, gradient: &Array, metrics: [f32; N]) -> Array {
+    let mut report = room(report, N + 1);
+    let numbers: &mut [f32] = report.storage_mut();
+    numbers[..N].copy_from_slice(&metrics);
+    numbers[N] = kernel::sum_of_squares(slice_of(gradient)) as f32;
+    report
 }
 
 /// A minibatch's memory.
@@ -69,6 +87,8 @@ pub struct Buffers {
     pub columns: [Vec<f32>; 4],
     /// Those of a policy's samples, and the same standardised.
     advantages: [Vec<f32>; 2],
+    /// Sums over the samples.
+    sums: Vec<f64>,
     pub pass: Pass,
 }
 

@@ -6,6 +6,7 @@ use crate::metrics::PolicyMetrics;
 use crate::ops::chunks::{Samples, sum};
 use crate::ops::kernel::vectorized;
 use crate::ops::lanes::{LANES, Lanes, Total, each, exp, ln, load, store};
+use smallvec::SmallVec;
 
 /// What the policy that acted did, a number or row per sample.
 pub struct Columns<'a> {
@@ -19,9 +20,13 @@ pub struct Columns<'a> {
 /// the derivative with respect to the network's outputs.
 type Chunk<'a> = Samples<'a, 5, 1>;
 
-/// Sums over samples with network outputs `[samples][out]`, where the new and the old log standard deviations are
-/// these: those of the metrics, then the loss's derivatives with respect to the log standard deviations. Writes the
-/// loss's derivative with respect to the outputs. The loss is a mean over `of` samples, of which these are some.
+/// How many sums the metrics are made of.
+pub const COUNT: usize = 5;
+
+/// Writes sums over samples with network outputs `[samples][out]`, where the new and the old log standard deviations are
+/// these: those of the metrics ([`COUNT`]), then the loss's derivatives with respect to the log standard deviations.
+/// Writes the loss's derivative with respect to the outputs, too. The loss is a mean over `of` samples, of which these
+/// are some.
 pub fn sums(
     terms: LossTerms,
     [log_std, old_log_std]: [&[f32]; 2],
@@ -29,7 +34,8 @@ pub fn sums(
     columns: &Columns<'_>,
     of: usize,
     derivative: &mut [f32],
-) -> Vec<f64> {
+    sums: &mut [f64],
+) {
     let Columns { actions, log_probs, advantages, old_outputs } = columns;
     let size = advantages.len();
     let width = outputs.len() / size;
@@ -46,17 +52,15 @@ pub fn sums(
         [(derivative, width)],
     );
     let scale = 1.0 / of as f32;
-    let mut sums = vec![0.0; Sums::COUNT + log_std.len()];
     match terms.family {
-        Family::Categorical => sum(samples, &mut sums, &|chunk, sums| {
+        Family::Categorical => sum(samples, sums, &|chunk, sums| {
             categorical(chunk, terms, scale, sums);
         }),
         Family::Gaussian | Family::SquashedGaussian { .. } => {
             let common = Gaussian::new(log_std, old_log_std, terms, scale);
-            sum(samples, &mut sums, &|chunk, sums| gaussian(chunk, &common, sums));
+            sum(samples, sums, &|chunk, sums| gaussian(chunk, &common, sums));
         }
     }
-    sums
 }
 
 /// The metrics that the sums of all `of` samples give, and the loss's derivative with respect to each log standard
@@ -66,7 +70,7 @@ pub fn means(
     of: usize,
     terms: LossTerms,
 ) -> ([f32; PolicyMetrics::COUNT], impl Iterator<Item = f32> + '_) {
-    let (sums, along) = sums.split_at(Sums::COUNT);
+    let (sums, along) = sums.split_at(COUNT);
     let along = along.iter().map(move |total| *total as f32 * (1.0 / of as f32));
     (Sums::metrics(sums, of, terms.surrogate.kl_coef()), along)
 }
@@ -82,9 +86,6 @@ struct Sums {
 }
 
 impl Sums {
-    /// How many they are.
-    const COUNT: usize = 5;
-
     fn write(self, sums: &mut [f64]) {
         let Sums { surrogate, entropy, outside, kl, approx_kl } = self;
         let totals = [surrogate, entropy, outside, kl, approx_kl];
@@ -258,7 +259,7 @@ fn means_of(width: usize, chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64])
     let Gaussian { inverse, old_variance, .. } = common;
     let Gaussian { constant, shift, terms, ln_half_widths, scale, .. } = *common;
     let (kl_coef, entropy_coef) = (terms.surrogate.kl_coef() as f32, terms.entropy_coef as f32);
-    let (sums, along_log_std) = sums.split_at_mut(Sums::COUNT);
+    let (sums, along_log_std) = sums.split_at_mut(COUNT);
     let mut totals = Sums::default();
     let size = chunk.read[4].0.len();
     for first in (0..size).step_by(LANES) {
@@ -326,8 +327,8 @@ fn means_of(width: usize, chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64])
 /// What is the same for every sample of a Gaussian.
 struct Gaussian {
     /// Reciprocals of the deviations.
-    inverse: Vec<f32>,
-    old_variance: Vec<f32>,
+    inverse: SmallVec<[f32; 16]>,
+    old_variance: SmallVec<[f32; 16]>,
     /// The part of the negative log-probability, and of the entropy, that the deviations give.
     constant: f32,
     /// The part of the KL.
