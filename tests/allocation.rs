@@ -182,17 +182,17 @@ fn small_trpo() -> TrpoConfig {
     }
 }
 
-/// A product goes through eight to ten tensors, with five to six allocations each.
+/// A product makes two tensors, which are five allocations each with what they stand behind, and three vectors.
 #[test]
 fn products_of_conjugate_gradient_allocate_little() {
     let _alone = alone();
     for threads in [1, 2] {
-        for (name, most) in [("cartpole", 52), ("pendulum", 46)] {
+        for name in ["cartpole", "pendulum"] {
             let with = |cg_iterations| {
                 in_an_update(name, threads, TrpoConfig { cg_iterations, ..small_trpo() })
             };
             let [two, ten] = [2, 10].map(with);
-            assert!(ten < two + 8 * (most + 1), "{name}, {threads} threads: {two}, {ten}");
+            assert!(ten < two + 8 * (13 + 1), "{name}, {threads} threads: {two}, {ten}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::AgentError;
 use crate::ops::{AdamStep, Bounds, Handle, adam, clip_scale, sum_of_squares};
 use crate::transfer::read;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 const BETA_1: f64 = 0.9;
@@ -67,14 +67,10 @@ impl Adam {
         bounds: Option<Bounds>,
         device: &Device,
     ) -> Adam {
-        let vector = |numbers: &[f32]| {
-            let data = TensorData::new(numbers.to_vec(), [numbers.len()]);
-            Tensor::<1>::from_data(data, device).into()
-        };
         Adam {
-            params: vector(params),
-            m: vector(&state.m),
-            v: vector(&state.v),
+            params: Handle::vector(params, device),
+            m: Handle::vector(&state.m, device),
+            v: Handle::vector(&state.v, device),
             steps: state.steps,
             epsilon,
             bounds,

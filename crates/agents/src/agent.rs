@@ -257,7 +257,8 @@ impl Agent {
 mod tests {
     use super::*;
     use crate::algorithm::AlgorithmConfig;
-    use crate::config::NetworkConfig;
+    use crate::config::{Activation, NetworkConfig};
+    use crate::network::Mlp;
     use crate::ops::{
         Family, LossTerms, Surrogate, ran, sum_of_squares, surrogate_loss, value_loss,
     };
@@ -291,7 +292,7 @@ mod tests {
         let names = |names: &[&'static str]| BTreeSet::from_iter(names.to_vec());
         let of_ppo = ["adam", "clip_scale", "copy", "policy_gradient", "value_gradient", "write"];
         assert_eq!(bodies_of_an_update(ppo), names(&of_ppo));
-        let of_trpo = ["adam", "mlp_backward", "mlp_forward", "mlp_jvp", "standardized", "write"];
+        let of_trpo = ["adam", "copy", "fisher_product", "mlp_forward", "standardized", "write"];
         let of_losses = ["policy_gradient", "policy_metrics", "value_gradient"];
         let of_trpo = [&of_trpo[..], &of_losses].concat();
         assert_eq!(bodies_of_an_update(trpo), names(&of_trpo));
@@ -304,6 +305,11 @@ mod tests {
         let terms = LossTerms { family, log_std: 0, surrogate, entropy_coef: 0.0 };
         let (one, first) = (column(), column() * 0.0);
         let _ = surrogate_loss(column(), &vector(), &vector(), &one, &first, &one, &one, terms);
-        assert_eq!(ran::take(), names(&["sum_of_squares", "surrogate_loss", "value_loss"]));
+        let network = Mlp::new(1, 1, &[2], Activation::Relu);
+        let there = network.linearize(Tensor::ones([network.num_params()], &Device::flex()), one);
+        let _ = (there.jvp(there.params().clone()), there.vjp(column()));
+        let of_networks = ["mlp_backward", "mlp_forward", "mlp_jvp"];
+        let of_losses = ["sum_of_squares", "surrogate_loss", "value_loss"];
+        assert_eq!(ran::take(), names(&[of_networks, of_losses].concat()));
     }
 }

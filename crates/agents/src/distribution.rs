@@ -97,19 +97,13 @@ impl Distribution {
         }
     }
 
-    /// The closed-form Fisher metric of the outputs applied to a change of them: `M u` with
-    /// `M = diag(p) - p p'` for logits and `1 / sigma^2` for means, `[batch, out]`.
+    /// What the Fisher metric `M` of the outputs is made of: the probabilities `p [batch, out]` of logits, with
+    /// `M = diag(p) - p p'`, and `M`'s diagonal `1 / sigma^2 [1, out]` for means.
     #[must_use]
-    pub fn metric(&self, change: Tensor<2>) -> Tensor<2> {
+    pub fn metric(&self) -> Tensor<2> {
         match self {
-            Distribution::Categorical { log_probs } => {
-                let p = log_probs.clone().exp();
-                let weighted = p.clone() * change;
-                weighted.clone() - p * weighted.sum_dim(1)
-            }
-            Distribution::Gaussian { log_std, .. } => {
-                change * log_std.clone().mul_scalar(-2.0).exp()
-            }
+            Distribution::Categorical { log_probs } => log_probs.clone().exp(),
+            Distribution::Gaussian { log_std, .. } => log_std.clone().mul_scalar(-2.0).exp(),
         }
     }
 }
@@ -150,12 +144,5 @@ mod tests {
         let wider = Distribution::gaussian(tensor([[1.0, 0.0]]), tensor([[2.0_f32.ln(), 0.0]]));
         let expected = 2.0_f32.ln() + 0.25 - 0.5;
         assert!((scalar(normal.kl(&wider)) - expected).abs() < 1e-6);
-    }
-
-    #[test]
-    fn the_metric_is_the_covariance_of_a_one_hot_choice() {
-        let p = Distribution::categorical(tensor([[0.75_f32.ln(), 0.25_f32.ln()]]));
-        let change: Vec<f32> = p.metric(tensor([[1.0, 0.0]])).into_data().try_into_vec().unwrap();
-        assert!((change[0] - 0.1875).abs() < 1e-6 && (change[1] + 0.1875).abs() < 1e-6);
     }
 }

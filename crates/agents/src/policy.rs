@@ -9,7 +9,8 @@ use crate::error::AgentError;
 use crate::minibatch::Minibatch;
 use crate::network::{Linearized, Mlp};
 use crate::ops::{
-    Bounds, Family, LossTerms, PolicyGradients, Surrogate, SurrogateLoss, surrogate_loss,
+    Bounds, Family, Fisher, LossTerms, PolicyGradients, Surrogate, SurrogateLoss, forward,
+    surrogate_loss,
 };
 use burn::tensor::Tensor;
 use envs::{ObservationNormalizer, Rng, Space};
@@ -270,51 +271,13 @@ impl Policy {
         LossTerms { family: self.family, log_std, surrogate, entropy_coef }
     }
 
-    /// The Fisher matrix of the mean KL where the network is, as a product.
-    #[must_use]
-    pub fn fisher(&self, network: Linearized) -> Fisher {
-        let distribution = self.distribution_of(network.outputs(), network.params());
-        Fisher { num_params: self.network.num_params(), network, distribution }
-    }
-}
-
-/// The Fisher matrix at a policy, equal there to the Hessian of the mean KL (Schulman et al. 2015,
-/// appendix C). It is never formed.
-#[derive(Clone, Debug)]
-pub struct Fisher {
-    /// Parameters of the network alone.
-    num_params: usize,
-    network: Linearized,
-    distribution: Distribution,
-}
-
-impl Fisher {
-    /// The network at the policy.
-    #[must_use]
-    pub fn network(&self) -> &Linearized {
-        &self.network
-    }
-
-    /// Fisher-vector product `F v = J' M J v / N`, `[params]`: `J` the Jacobian of the network's
-    /// outputs, `M` the metric of the distribution, `N` the number of samples.
-    #[must_use]
-    pub fn product(&self, vector: &Tensor<1>) -> Tensor<1> {
-        let product = self.product_by_network(vector, self.network.outputs().dims()[0]);
-        match self.distribution {
-            Distribution::Categorical { .. } => product,
-            Distribution::Gaussian { .. } => {
-                let end = vector.dims()[0];
-                let tail = vector.clone().slice_dim(0, self.num_params..end);
-                Tensor::cat(vec![product, tail.mul_scalar(LOG_STD_METRIC)], 0)
-            }
-        }
-    }
-
-    /// What these samples, of `of` that `F` is the mean of, have in the part of the product that belongs to the
+    /// The Fisher matrix of the mean KL at `params [params]` for `observations [batch, in]`, as far as it belongs to the
     /// network's parameters.
-    pub(crate) fn product_by_network(&self, vector: &Tensor<1>, of: usize) -> Tensor<1> {
-        let change = self.network.jvp(vector.clone());
-        self.network.vjp(self.distribution.metric(change).div_scalar(of as f64))
+    #[must_use]
+    pub fn fisher(&self, params: &Tensor<1>, observations: &Tensor<2>) -> Fisher {
+        let (outputs, hidden) = forward(&self.network, params.clone(), observations.clone());
+        let weights = self.distribution_of(outputs, params).metric();
+        Fisher::new(&self.network, self.family, params, observations, hidden, weights)
     }
 }
 

@@ -24,9 +24,12 @@ use crate::lagrangian::Lagrangian;
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::{Minibatch, indices_of, parts};
-use crate::ops::{Gradient, PolicyGradients, Reports, Surrogate, ValueGradients, standardized};
-use crate::policy::{Actor, Fisher, LOG_STD_METRIC, Policy};
-use crate::ranks::{Ranks, Sums, Team};
+use crate::ops::{
+    Fisher, Gradient, Handle, PolicyGradients, Reports, Surrogate, ValueGradients, copy,
+    standardized,
+};
+use crate::policy::{Actor, LOG_STD_METRIC, Policy};
+use crate::ranks::{Ranks, Team};
 use crate::stakes::Stakes;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
@@ -93,7 +96,7 @@ impl<'a> TrustRegion<'a> {
         if rows.len() < self.len() {
             observations = observations.slice_dim(0, rows);
         }
-        self.policy.fisher(self.policy.forward(&self.old_params, &observations))
+        self.policy.fisher(&self.old_params, &observations)
     }
 
     /// The surrogate at the old policy and its gradient `g`.
@@ -130,7 +133,7 @@ impl<'a> TrustRegion<'a> {
             return Ok(vec![0.0; vector.len()]);
         }
         let unit: Vec<f32> = vector.iter().map(|&x| (x / norm) as f32).collect();
-        let direction = Tensor::from_floats(unit.as_slice(), &device);
+        let direction = Handle::vector(&unit, &device);
         let mut sum: Vec<f64> = vector.iter().map(|v| self.damping * v).collect();
         for part in parts(self.len()) {
             let share = part.len() as f64 / self.len() as f64;
@@ -141,23 +144,26 @@ impl<'a> TrustRegion<'a> {
         Ok(sum)
     }
 
-    /// The product of the Fisher matrix on a part of the samples with a direction, which is given as a tensor, too.
+    /// The product of the Fisher matrix on a part of the samples with a direction, which is given on the host, too.
     fn fisher_product(
         &self,
         part: Range<usize>,
-        direction: &Tensor<1>,
+        direction: &Handle,
         numbers: &[f32],
     ) -> Result<Vec<f32>, AgentError> {
         let (of, mut kept, mut failed) = (part.len(), self.fishers.iter().flatten(), None);
-        let Sums { gradient: mut product, .. } = self.team.sum(of, |rows| {
+        let mut product: Vec<f32> = numbers.iter().map(|v| LOG_STD_METRIC * v).collect();
+        let by_network = &mut product[..self.policy.network().num_params()];
+        self.team.sum_into(of, by_network, &mut [], |rows, product, _| {
             let rows = part.start + rows.start..part.start + rows.end;
-            let fisher = kept.next().cloned().unwrap_or_else(|| self.fisher(rows));
-            let product = read([fisher.product_by_network(direction, of)]);
-            let gradient =
-                product.map_err(|error| failed = Some(error)).unwrap_or_default().concat();
-            Sums { gradient, figures: Vec::new() }
+            let found = match kept.next() {
+                Some(fisher) => fisher.product(direction, of),
+                None => self.fisher(rows).product(direction, of),
+            };
+            if let Err(error) = copy(&found, 0, product) {
+                failed = Some(error);
+            }
         });
-        product.extend(numbers[product.len()..].iter().map(|v| LOG_STD_METRIC * v));
         failed.map_or(Ok(product), Err)
     }
 
@@ -166,8 +172,8 @@ impl<'a> TrustRegion<'a> {
     /// # Errors
     /// When the device fails.
     pub fn at(&self, params: &[f32]) -> Result<Candidate, AgentError> {
-        let params = Tensor::<1>::from_floats(params, &self.old_params.device());
-        let metrics = self.loss.metrics_of_all(&params.into())?;
+        let params = Handle::vector(params, &self.old_params.device());
+        let metrics = self.loss.metrics_of_all(&params)?;
         let PolicyMetrics { policy_loss, kl, approx_kl, entropy, .. } = metrics;
         Ok(Candidate { surrogate: self.surrogate(metrics), policy_loss, kl, approx_kl, entropy })
     }

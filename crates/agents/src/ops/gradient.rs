@@ -17,7 +17,8 @@ use crate::ranks::{Sums, Team};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Device, Slice, Tensor, TensorData};
-use flex::{Buffers, PolicyLoss, gather, reported, with_buffers};
+pub(super) use flex::with_buffers;
+use flex::{Buffers, PolicyLoss, gather, reported};
 use std::ops::Range;
 
 /// The gradient of a loss on a minibatch.

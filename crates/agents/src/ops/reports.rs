@@ -2,7 +2,7 @@
 
 use super::gradient::Gradient;
 use super::tensors::Handle;
-use super::vector::{clip_scale, numbers, write};
+use super::vector::{clip_scale, copy, write};
 use crate::error::AgentError;
 use crate::ranks::Team;
 use crate::transfer::read;
@@ -74,7 +74,7 @@ impl Reports {
         };
         let own = gradients.iter().map(numbers).collect::<Result<_, _>>()?;
         for (index, report) in Team::tell(teams, own).into_iter().enumerate() {
-            add(index, &Tensor::<1>::from_floats(report.as_slice(), &self.device).into());
+            add(index, &Handle::vector(&report, &self.device));
         }
         Ok(())
     }
@@ -95,7 +95,9 @@ impl Reports {
     /// # Errors
     /// When the device fails.
     pub fn last<const N: usize>(&self) -> Result<[f32; N], AgentError> {
-        numbers(&self.rows, self.last_row())
+        let mut numbers = [0.0; N];
+        copy(&self.rows, self.last_row(), &mut numbers)?;
+        Ok(numbers)
     }
 
     fn last_row(&self) -> usize {

@@ -20,6 +20,13 @@ impl Handle {
         Tensor::<1>::zeros([1], device).into()
     }
 
+    /// A vector of these numbers.
+    #[must_use]
+    pub fn vector(numbers: &[f32], device: &Device) -> Handle {
+        let data = TensorData::new(numbers.to_vec(), [numbers.len()]);
+        Tensor::<1>::from_data(data, device).into()
+    }
+
     /// The tensor.
     ///
     /// # Panics

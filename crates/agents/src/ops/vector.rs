@@ -59,15 +59,12 @@ pub(super) fn write(vector: &mut Handle, at: usize, numbers: &Handle) {
     vector.put(written);
 }
 
-/// The numbers of a vector from index `at` on.
+/// Copies the numbers of a vector from index `at` on to the host.
 ///
 /// # Errors
 /// When the device fails.
-pub(super) fn numbers<const N: usize>(vector: &Handle, at: usize) -> Result<[f32; N], AgentError> {
-    let mut numbers = [0.0; N];
-    let copied = <Dispatch as VectorOps>::copy(vector.read(), at, &mut numbers);
-    copied.map_err(AgentError::Device)?;
-    Ok(numbers)
+pub(crate) fn copy(vector: &Handle, at: usize, to: &mut [f32]) -> Result<(), AgentError> {
+    <Dispatch as VectorOps>::copy(vector.read(), at, to).map_err(AgentError::Device)
 }
 
 /// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient, of the parameters, the first
@@ -142,7 +139,7 @@ pub trait VectorOps: Backend {
         Self::float_slice_assign(vector, &[place], numbers.clone())
     }
 
-    /// See [`numbers`].
+    /// See [`copy`].
     fn copy(vector: &FloatTensor<Self>, at: usize, to: &mut [f32]) -> Result<(), String> {
         let part = Expr::<Self>(vector.clone()).range(at, at + to.len());
         to.copy_from_slice(&host::<Self>(part.0)?);
