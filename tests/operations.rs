@@ -413,20 +413,29 @@ fn reports_are_kept_in_rows() {
             let [gradient, report] = [&[0.0], report].map(|x| vector(x, &device).into());
             Some(Gradient { gradient, report })
         };
-        let mut reports = Reports::new(3, &[3, 2, 2], &device);
+        let mut reports = Reports::new(&[3, 2, 2], &device);
         let teams = vec![Team::default(); 3];
         let first = [[1.0, 2.0, 3.0].as_slice(), &[4.0, 5.0], &[6.0, 7.0]].map(gradient);
-        reports.add(&teams, &first).unwrap();
+        reports.add_of_teams(&teams, &first).unwrap();
         let second = [[8.0, 9.0, 9.0].as_slice(), &[10.0, 16.0], &[11.0, 49.0]].map(gradient);
-        reports.add(&teams, &second).unwrap();
+        reports.add_of_teams(&teams, &second).unwrap();
         assert_eq!((reports.minibatches(), reports.width()), (2, 7), "{backend}");
         let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 9.0, 10.0, 16.0, 11.0, 49.0];
         assert_eq!(numbers(reports.rows()), rows, "{backend}");
-        assert_eq!(numbers(reports.column(1)), [4.0, 10.0], "{backend}");
+        assert_eq!(numbers(reports.losses(1)), [4.0, 10.0], "{backend}");
         assert_eq!(reports.last().unwrap(), [8.0, 9.0], "{backend}");
         let scales = [0..2, 2..3].map(|networks| reports.clip_scale(networks, 0.5));
         let found = scales.map(|scale| numbers(scale.tensor::<1>())).concat();
         assert_match(&found, &[0.5 / 5.0, 0.5 / 7.0], 1e-5, format!("scales on {backend}"));
+        // Beyond the room that there is at first.
+        for index in 2..1100_u16 {
+            let report: Handle = vector(&[f32::from(index)], &device).into();
+            reports.add([&report]);
+        }
+        let numbers = numbers(reports.rows());
+        let firsts = numbers.chunks(7).map(|row| row[0]).skip(2);
+        assert!(firsts.eq((2..1100_u16).map(f64::from)), "{backend}");
+        assert_eq!(numbers[..14], rows, "{backend}");
     }
 }
 

@@ -304,7 +304,7 @@ fn use_page(place: &Place, page: &str) {
 fn every_environment_is_replayed_in_a_browser() {
     let place = Place::new();
     for config in ["ppo_cartpole", "ppo_cliff", "ppo_pendulum", "ppo_reach", "ppo_panda_reach"] {
-        train(&place, config, &format!("runs/{config}"), &[]);
+        train(&place, config, &format!("runs/{config}"), &["agent.rollout_steps=32"]);
     }
     let page = report(&place, "runs");
     let data = data(&page);

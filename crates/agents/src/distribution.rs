@@ -100,7 +100,7 @@ impl Distribution {
     /// What the Fisher metric `M` of the outputs is made of: the probabilities `p [batch, out]` of logits, with
     /// `M = diag(p) - p p'`, and `M`'s diagonal `1 / sigma^2 [1, out]` for means.
     #[must_use]
-    pub fn metric(&self) -> Tensor<2> {
+    pub fn metric_weights(&self) -> Tensor<2> {
         match self {
             Distribution::Categorical { log_probs } => log_probs.clone().exp(),
             Distribution::Gaussian { log_std, .. } => log_std.clone().mul_scalar(-2.0).exp(),

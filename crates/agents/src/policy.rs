@@ -276,7 +276,7 @@ impl Policy {
     #[must_use]
     pub fn fisher(&self, params: &Tensor<1>, observations: &Tensor<2>) -> Fisher {
         let (outputs, hidden) = forward(&self.network, params.clone(), observations.clone());
-        let weights = self.distribution_of(outputs, params).metric();
+        let weights = self.distribution_of(outputs, params).metric_weights();
         Fisher::new(&self.network, self.family, params, observations, hidden, weights)
     }
 }

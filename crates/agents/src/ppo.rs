@@ -162,10 +162,9 @@ impl Algorithm for Ppo {
         // one only learns what its gradient reports.
         let gradients = teams.iter().map(|team| team.is_own().then(|| Gradient::new(device)));
         let mut gradients: Vec<Option<Gradient>> = gradients.collect();
-        let minibatches = config.epochs * samples.len().div_ceil(config.minibatch_size);
         let mut reported = vec![ValueGradients::REPORTED; teams.len()];
         reported[0] = PolicyGradients::REPORTED;
-        let mut reports = Reports::new(minibatches, &reported, device);
+        let mut reports = Reports::new(&reported, device);
         let mut order = Vec::new();
         let (mut epochs, mut last_epoch) = (0_u32, 0);
         'epochs: while (epochs as usize) < config.epochs {
@@ -189,7 +188,7 @@ impl Algorithm for Ppo {
                         }
                     },
                 );
-                reports.add(&teams, &gradients)?;
+                reports.add_of_teams(&teams, &gradients)?;
                 if let Some(target) = config.target_kl
                     && PolicyMetrics::from_row(reports.last()?.map(f64::from)).approx_kl
                         > EARLY_STOP * target

@@ -382,31 +382,28 @@ pub(crate) fn fit(
 ) -> Result<Fit, AgentError> {
     let mut adams: Vec<Adam> =
         critics.iter().map(|critic| critic.adam(config.adam_epsilon, device)).collect();
-    let teams = vec![Team::all(ranks); critics.len()];
-    let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets).zip(&teams))
-        .map(|((critic, target), team)| {
-            critic.gradients(&samples.observations, target, None, 1.0).by(team)
+    let team = Team::all(ranks);
+    let gradients: Vec<ValueGradients> = (critics.iter().zip(&samples.targets))
+        .map(|(critic, target)| {
+            critic.gradients(&samples.observations, target, None, 1.0).by(&team)
         })
         .collect();
     let whole = Tensor::<1>::ones([1], device).into();
     // What a minibatch writes, in memory that the next one uses again.
-    let mut found = vec![Some(Gradient::new(device)); critics.len()];
-    let minibatches = config.critic_epochs * samples.len().div_ceil(config.critic_minibatch_size);
-    let mut reports =
-        Reports::new(minibatches, &vec![ValueGradients::REPORTED; critics.len()], device);
+    let mut found: Vec<Gradient> = critics.iter().map(|_| Gradient::new(device)).collect();
+    let mut reports = Reports::new(&vec![ValueGradients::REPORTED; critics.len()], device);
     let mut order = Vec::new();
     for _ in 0..config.critic_epochs {
         let order = samples.shuffled(&mut shuffling, &mut order);
         for indices in order.chunks(config.critic_minibatch_size) {
             for ((gradients, adam), found) in gradients.iter().zip(&mut adams).zip(&mut found) {
-                let Some(found) = found else { continue };
                 gradients.at(adam.params(), indices, found);
                 adam.step(found.gradient.clone(), &whole, learning_rate);
             }
-            reports.add(&teams, &found)?;
+            reports.add(found.iter().map(|gradient| &gradient.report));
         }
     }
-    let means = (0..critics.len()).map(|critic| reports.column(critic).mean()).collect();
+    let means = (0..critics.len()).map(|critic| reports.losses(critic).mean()).collect();
     let (losses, [], critics) = Adam::read_all(Tensor::cat(means, 0), [], adams)?;
     let value_losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
     value_losses.iter().try_for_each(|&loss| AgentError::check_finite("value loss", loss))?;

@@ -115,7 +115,7 @@ pub fn sum<const R: usize, const W: usize>(
     let is_shared = samples.is_worth_sharing();
     let (first, rest) = samples.halves();
     // Few sums, as of most losses, need no memory of their own.
-    let mut few = [0.0; 16];
+    let mut few = [0.0; 32];
     let mut many = Vec::new();
     let others = match few.get_mut(..sums.len()) {
         Some(few) => few,

@@ -41,7 +41,8 @@ impl Fisher {
         Fisher { network: network.clone(), family, parts }
     }
 
-    /// What these samples, of `of`, have in the product with a direction `[params]`: as long as the network's parameters.
+    /// What these samples, of `of`, have in the product with a direction `[params]`, which is as long as the
+    /// network's parameters.
     #[must_use]
     pub fn product(&self, direction: &Handle, of: usize) -> Handle {
         let Fisher { network, family, parts } = self;

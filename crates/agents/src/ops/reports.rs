@@ -10,30 +10,34 @@ use burn::tensor::{Device, Tensor};
 use smallvec::SmallVec;
 use std::ops::Range;
 
+/// Minibatches that there is room for at first.
+const ROWS: usize = 512;
+
 /// What the gradients of an update's minibatches report ([`Gradient::report`]): a row for each minibatch, in which the
 /// networks' reports stand one behind the other.
 #[derive(Debug)]
 pub struct Reports {
-    /// As many rows as there can be minibatches.
+    /// The rows, and room for more.
     rows: Handle,
+    /// How many rows there is room for.
+    room: usize,
     /// Minibatches so far.
     len: usize,
     /// Where each network's report begins in a row, and at last the row's length.
     starts: Vec<usize>,
     /// For each network the factor that shortens its gradient, or it and others from it on.
     scales: Vec<Handle>,
-    device: Device,
 }
 
 impl Reports {
-    /// Of so many minibatches at most, with gradients that report so many numbers each.
+    /// Of gradients that report so many numbers each.
     #[must_use]
-    pub fn new(minibatches: usize, reported: &[usize], device: &Device) -> Reports {
+    pub fn new(reported: &[usize], device: &Device) -> Reports {
         let mut starts = vec![0];
         reported.iter().for_each(|count| starts.push(starts[starts.len() - 1] + count));
-        let rows = Tensor::<1>::zeros([minibatches * starts[reported.len()]], device);
+        let rows = Tensor::<1>::zeros([ROWS * starts[reported.len()]], device);
         let scales = reported.iter().map(|_| Handle::empty(device)).collect();
-        Reports { rows: rows.into(), len: 0, starts, scales, device: device.clone() }
+        Reports { rows: rows.into(), room: ROWS, len: 0, starts, scales }
     }
 
     /// Minibatches so far.
@@ -48,23 +52,32 @@ impl Reports {
         self.starts[self.starts.len() - 1]
     }
 
-    /// Takes in what a minibatch's gradients report, on all ranks; `None` are those of teams that this rank is not in.
+    /// Takes in a minibatch's reports, one of each network.
+    pub fn add<'a>(&mut self, reports: impl IntoIterator<Item = &'a Handle>) {
+        if self.len == self.room {
+            // Twice the room; its second half is written over.
+            let rows = self.rows.tensor::<1>();
+            self.rows = Tensor::cat(vec![rows.clone(), rows], 0).into();
+            self.room *= 2;
+        }
+        let row = self.len * self.width();
+        for (start, report) in self.starts.iter().zip(reports) {
+            write(&mut self.rows, row + start, report);
+        }
+        self.len += 1;
+    }
+
+    /// As [`Reports::add`], on all ranks, of which each has the gradients of its teams and `None` for the others.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn add(
+    pub fn add_of_teams(
         &mut self,
         teams: &[Team],
         gradients: &[Option<Gradient>],
     ) -> Result<(), AgentError> {
-        let row = self.len * self.width();
-        self.len += 1;
-        let mut add = |index: usize, report: &Handle| {
-            write(&mut self.rows, row + self.starts[index], report);
-        };
         if gradients.iter().all(Option::is_some) {
-            let reports = gradients.iter().flatten().map(|gradient| &gradient.report);
-            reports.enumerate().for_each(|(index, report)| add(index, report));
+            self.add(gradients.iter().flatten().map(|gradient| &gradient.report));
             return Ok(());
         }
         // Where teams are divided, no rank has them all.
@@ -73,14 +86,18 @@ impl Reports {
             Ok(Some(read([report.tensor()])?.concat()))
         };
         let own = gradients.iter().map(numbers).collect::<Result<_, _>>()?;
-        for (index, report) in Team::tell(teams, own).into_iter().enumerate() {
-            add(index, &Handle::vector(&report, &self.device));
-        }
+        let device = self.rows.tensor::<1>().device();
+        let told = Team::tell(teams, own).into_iter();
+        let told: Vec<Handle> = told.map(|report| Handle::vector(&report, &device)).collect();
+        self.add(&told);
         Ok(())
     }
 
     /// The factor that shortens the last gradients of these networks, all together, to `max_norm`
     /// ([`super::clip_scale`]).
+    ///
+    /// # Panics
+    /// When there was no minibatch yet.
     pub fn clip_scale(&mut self, networks: Range<usize>, max_norm: f64) -> Handle {
         let (row, first) = (self.last_row(), networks.start);
         // A report ends in the sum of its gradient's squares.
@@ -94,6 +111,9 @@ impl Reports {
     ///
     /// # Errors
     /// When the device fails.
+    ///
+    /// # Panics
+    /// When there was no minibatch yet.
     pub fn last<const N: usize>(&self) -> Result<[f32; N], AgentError> {
         let mut numbers = [0.0; N];
         copy(&self.rows, self.last_row(), &mut numbers)?;
@@ -110,9 +130,9 @@ impl Reports {
         self.rows.tensor::<1>().slice_dim(0, 0..self.len * self.width())
     }
 
-    /// The first number of each report of a network, `[minibatches]`.
+    /// The first number of each report of a network, `[minibatches]`: the loss.
     #[must_use]
-    pub fn column(&self, network: usize) -> Tensor<1> {
+    pub fn losses(&self, network: usize) -> Tensor<1> {
         let rows = self.rows().reshape([self.len, self.width()]);
         let start = self.starts[network];
         rows.slice_dim(1, start..start + 1).reshape([self.len])

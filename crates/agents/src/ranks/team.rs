@@ -149,9 +149,9 @@ impl Team {
         if !self.is_several() {
             return work(0..samples, gradient, figures);
         }
-        let zeros = Sums { gradient: vec![0.0; gradient.len()], figures: vec![0.0; figures.len()] };
+        let (params, others) = (gradient.len(), figures.len());
         let sums = self.sum(samples, |rows| {
-            let mut sums = zeros.clone();
+            let mut sums = Sums { gradient: vec![0.0; params], figures: vec![0.0; others] };
             work(rows, &mut sums.gradient, &mut sums.figures);
             sums
         });

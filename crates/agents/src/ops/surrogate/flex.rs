@@ -327,8 +327,8 @@ fn means_of(width: usize, chunk: Chunk<'_>, common: &Gaussian, sums: &mut [f64])
 /// What is the same for every sample of a Gaussian.
 struct Gaussian {
     /// Reciprocals of the deviations.
-    inverse: SmallVec<[f32; 16]>,
-    old_variance: SmallVec<[f32; 16]>,
+    inverse: SmallVec<[f32; 32]>,
+    old_variance: SmallVec<[f32; 32]>,
     /// The part of the negative log-probability, and of the entropy, that the deviations give.
     constant: f32,
     /// The part of the KL.
