@@ -17,9 +17,9 @@ fn train(place: &Place, environment: &str) {
     let config = root.join(format!("configs/ppo_{environment}.toml"));
     let config = config.to_str().expect("a path in UTF-8");
     let steps = match environment {
-        "cartpole" => "total_steps=256",
+        "cartpole" => "total_steps=512",
         "cliff" => "total_steps=200_000",
-        _ => "total_steps=4096",
+        _ => "total_steps=8192",
     };
     let sets = [steps, "eval.episodes=1", "eval.every_steps=0"];
     let mut arguments = vec!["run", config, "--quiet", "--out", environment];
@@ -262,8 +262,8 @@ fn the_commands_of_the_book_run() {
         // Episodes on `cliff` are short when it has learned, which takes a second.
         let steps = match environment {
             "cliff" => "\ntotal_steps = ",
-            "cartpole" => "\ntotal_steps = 256 # ",
-            _ => "\ntotal_steps = 4_096 # ",
+            "cartpole" => "\ntotal_steps = 512 # ",
+            _ => "\ntotal_steps = 8_192 # ",
         };
         assert!(config.contains("\ntotal_steps = "), "{name} has another shape");
         let cut = config.replace("\ntotal_steps = ", steps);
