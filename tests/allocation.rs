@@ -141,8 +141,8 @@ fn in_an_update(name: &str, threads: usize, config: impl AlgorithmConfig) -> u64
     updates.min().unwrap()
 }
 
-/// Fewer than one in an epoch, which has two or eight minibatches: with several threads, what an update does once is not always the
-/// same.
+/// Fewer than one in an epoch, which has two or eight minibatches: with several threads, what an update does once is
+/// not always the same.
 #[test]
 fn minibatches_allocate_nothing() {
     let _alone = alone();

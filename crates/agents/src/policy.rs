@@ -271,8 +271,8 @@ impl Policy {
         LossTerms { family: self.family, log_std, surrogate, entropy_coef }
     }
 
-    /// The Fisher matrix of the mean KL at `params [params]` for `observations [batch, in]`, as far as it belongs to the
-    /// network's parameters.
+    /// The Fisher matrix of the mean KL at `params [params]` for `observations [batch, in]`, as far as it belongs to
+    /// the network's parameters.
     #[must_use]
     pub fn fisher(&self, params: &Tensor<1>, observations: &Tensor<2>) -> Fisher {
         let (outputs, hidden) = forward(&self.network, params.clone(), observations.clone());

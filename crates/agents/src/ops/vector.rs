@@ -37,6 +37,9 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
 /// Writes into `scale [1]` the factor that shortens a vector to `max_norm` where it is longer. The sum of its squares
 /// is the sum of those `numbers` that `squares` are the indices of. Where that is not finite the factor is NaN.
 ///
+/// # Panics
+/// When an index is out of range. One at least is expected.
+///
 /// ```
 /// use agents::ops::{Handle, clip_scale};
 /// use burn::tensor::{Device, Tensor};

@@ -23,8 +23,8 @@ type Chunk<'a> = Samples<'a, 5, 1>;
 /// How many sums the metrics are made of.
 pub const COUNT: usize = 5;
 
-/// Writes sums over samples with network outputs `[samples][out]`, where the new and the old log standard deviations are
-/// these: those of the metrics ([`COUNT`]), then the loss's derivatives with respect to the log standard deviations.
+/// Writes sums over samples with network outputs `[samples][out]`, where the new and the old log standard deviations
+/// are these: those of the metrics ([`COUNT`]), then the loss's derivatives with respect to the log standard deviations.
 /// Writes the loss's derivative with respect to the outputs, too. The loss is a mean over `of` samples, of which these
 /// are some.
 pub fn sums(
