@@ -414,7 +414,8 @@ fn trpo_matches_pytorch() {
         check(&fisher, &expected.fisher_vector_product, "fisher_vector_product");
 
         let product = |v: &[f64]| region.damped_fisher_product(v);
-        let solution = conjugate_gradient(product, &gradient, 1000, 1e-16).unwrap();
+        let solution =
+            conjugate_gradient(product, &gradient, vec![0.0; gradient.len()], 1000, 1e-16).unwrap();
         check(&solution.x, &expected.natural_step_exact, "natural_step_exact");
         let curvature = dot(&solution.x, &region.damped_fisher_product(&solution.x).unwrap());
         let scale = step_scale(curvature, expected.max_kl).unwrap();

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the checkpoint format that this program writes and reads.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 /// First bytes of every checkpoint.
 const MAGIC: [u8; 8] = *b"BACKBURN";
 /// Magic, format, length of the payload, checksum.
@@ -171,7 +171,7 @@ mod tests {
         let older = problem(FORMAT - 1, b"");
         assert_eq!(
             older.to_string(),
-            "has format 5, which this program no longer reads (it reads format 6)"
+            "has format 6, which this program no longer reads (it reads format 7)"
         );
     }
 }

@@ -28,7 +28,10 @@ use crate::ops::standardized;
 use crate::policy::Policy;
 use crate::ranks::Ranks;
 use crate::stakes::Stakes;
-use crate::trpo::{Candidate, PolicyStep, TrpoConfig, TrpoMetrics, TrustRegion, fit, line_search};
+use crate::trpo::{
+    Candidate, PolicyStep, TrpoConfig, TrpoMetrics, TrustRegion, check_direction, first_guess, fit,
+    kept, line_search,
+};
 use burn::tensor::{Tensor, TensorData};
 use envs::Rng;
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,8 @@ struct CpoState {
     stakes: Stakes,
     /// Of the last iteration in which one ended.
     episodes: Option<Episodes>,
+    /// What conjugate gradient ended with for reward and cost, where the next ones start from it.
+    directions: [Vec<f64>; 2],
 }
 
 /// CPO with its hyperparameters and its state.
@@ -67,7 +72,8 @@ impl Cpo {
     /// No update made yet; `shuffling` is the stream of the shuffles.
     #[must_use]
     pub fn new(config: CpoConfig, _learner: &Learner, shuffling: Rng) -> Cpo {
-        let state = CpoState { shuffling, stakes: Stakes::default(), episodes: None };
+        let (stakes, directions) = (Stakes::default(), Default::default());
+        let state = CpoState { shuffling, stakes, episodes: None, directions };
         Cpo { config, state }
     }
 }
@@ -83,7 +89,7 @@ impl Algorithm for Cpo {
         let config = &self.config.trpo;
         let Learner { actor, critics, device, ranks, .. } = learner;
         let (reward, cost) = (batch.reward(), &batch.costs()[0]);
-        let CpoState { shuffling, mut stakes, mut episodes } = self.state.clone();
+        let CpoState { shuffling, mut stakes, mut episodes, directions } = self.state.clone();
         if let (Some(cost), Some(length)) = (cost.episode_sum, batch.episode_length) {
             episodes = Some(Episodes { cost, length });
         }
@@ -111,13 +117,14 @@ impl Algorithm for Cpo {
             // A KL grows with the square of the step.
             max_kl: config.max_kl.at(progress) * step_share * step_share,
             entropy_coef: config.entropy_coef.at(progress),
+            last: &directions,
             ranks,
         };
         let (step, fit) = ranks.join(
             || task.step(),
             || fit(config, critics, &rewards, learning_rate, shuffling, device, ranks),
         );
-        let ((step, Step { case, nu, .. }), fit) = (step?, fit?);
+        let ((step, Step { case, nu, .. }, directions), fit) = (step?, fit?);
 
         let metrics = TrpoMetrics::new(&step, &fit, reward, learning_rate, step_share);
         let mut metrics: Metrics = metrics.into();
@@ -127,7 +134,7 @@ impl Algorithm for Cpo {
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
-        self.state = CpoState { shuffling: fit.shuffling, stakes, episodes };
+        self.state = CpoState { shuffling: fit.shuffling, stakes, episodes, directions };
         // A recovery leaves the reward out of account: it has none.
         let nu = if case == Case::Recovery { f64::NAN } else { nu };
         let multiplier = std::iter::once(nu * unit);
@@ -140,7 +147,7 @@ impl Algorithm for Cpo {
         AlgorithmState::new(CpoConfig::NAME, &self.state)
     }
 
-    fn set_state(&mut self, state: &AlgorithmState, _: &Learner) -> Result<(), AgentError> {
+    fn set_state(&mut self, state: &AlgorithmState, learner: &Learner) -> Result<(), AgentError> {
         let state: CpoState = state.read(CpoConfig::NAME)?;
         state.stakes.check()?;
         let is_sound = |known: Episodes| {
@@ -150,6 +157,7 @@ impl Algorithm for Cpo {
                 && known.length >= 1.0
         };
         AgentError::check_saved("cost of the last episodes", state.episodes.is_none_or(is_sound))?;
+        state.directions.iter().try_for_each(|last| check_direction(last, &learner.actor))?;
         self.state = state;
         Ok(())
     }
@@ -179,14 +187,16 @@ struct Task<'a> {
     excess: f64,
     max_kl: f64,
     entropy_coef: f64,
+    /// Where conjugate gradient ended the last time, for reward and cost.
+    last: &'a [Vec<f64>; 2],
     ranks: &'a Arc<Ranks>,
 }
 
 impl Task<'_> {
     /// The solution of the subproblem (theorem 2), shortened until the line search accepts it. Where it
     /// accepts none the parameters stay.
-    fn step(&self) -> Result<(PolicyStep, Step), AgentError> {
-        let Task { config, policy, params, excess, max_kl, ranks, .. } = *self;
+    fn step(&self) -> Result<(PolicyStep, Step, [Vec<f64>; 2]), AgentError> {
+        let Task { config, policy, params, excess, max_kl, last, ranks, .. } = *self;
         let region = |samples, entropy_coef| {
             TrustRegion::new(policy, params, samples, config.damping, entropy_coef, ranks)
         };
@@ -202,14 +212,16 @@ impl Task<'_> {
 
         // `H^-1 g` and `H^-1 b`, as far as conjugate gradient comes; in the plane of what it found the
         // solution is exact.
-        let solve_for = |gradient: &[f64]| -> Result<Direction, AgentError> {
+        let solve_for = |gradient: &[f64], last: &[f64]| -> Result<Direction, AgentError> {
             let product = |v: &[f64]| region.damped_fisher_product(v);
             let (iterations, tolerance) = (config.cg_iterations, config.cg_tolerance);
-            let solution = conjugate_gradient(product, gradient, iterations, tolerance)?;
+            let guess = first_guess(config, last, gradient);
+            let solution = conjugate_gradient(product, gradient, guess, iterations, tolerance)?;
             let image = region.damped_fisher_product(&solution.x)?;
             Ok(Direction { solution, image })
         };
-        let (v, w) = (solve_for(&g)?, solve_for(&b)?);
+        let (v, w) = (solve_for(&g, &last[0])?, solve_for(&b, &last[1])?);
+        let directions = [&v, &w].map(|found| kept(config, &found.solution));
         let (cg_residual, cg_iterations) =
             (v.solution.residual, v.solution.iterations + w.solution.iterations);
         let basis = basis([v, w]);
@@ -231,7 +243,8 @@ impl Task<'_> {
                 && costs.at(params)?.surrogate - old_cost <= (-excess).max(0.0))
         };
         let found = line_search(config, policy, params, full_step, &region, accepts)?;
-        Ok((PolicyStep { found, gradient_norm, cg_residual, cg_iterations }, step))
+        let policy_step = PolicyStep { found, gradient_norm, cg_residual, cg_iterations };
+        Ok((policy_step, step, directions))
     }
 }
 

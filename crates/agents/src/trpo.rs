@@ -17,7 +17,7 @@ pub use config::TrpoConfig;
 use crate::adam::Adam;
 use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
 use crate::batch::{Batch, Signal};
-use crate::conjugate_gradient::{conjugate_gradient, dot};
+use crate::conjugate_gradient::{Solution, conjugate_gradient, dot};
 use crate::error::AgentError;
 use crate::gae::explained_variance;
 use crate::lagrangian::Lagrangian;
@@ -292,6 +292,8 @@ struct TrpoState {
     stakes: Stakes,
     /// Multipliers of the constraints.
     lagrangian: Lagrangian,
+    /// What conjugate gradient ended with, where the next one starts from it.
+    direction: Vec<f64>,
 }
 
 /// TRPO with its hyperparameters and its state.
@@ -306,7 +308,8 @@ impl Trpo {
     #[must_use]
     pub fn new(config: TrpoConfig, _learner: &Learner, shuffling: Rng) -> Trpo {
         let lagrangian = Lagrangian::new(config.constraints());
-        Trpo { config, state: TrpoState { shuffling, stakes: Stakes::default(), lagrangian } }
+        let (stakes, direction) = (Stakes::default(), Vec::new());
+        Trpo { config, state: TrpoState { shuffling, stakes, lagrangian, direction } }
     }
 }
 
@@ -320,7 +323,7 @@ impl Algorithm for Trpo {
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
         let Learner { actor, critics, device, ranks, .. } = learner;
-        let TrpoState { shuffling, mut stakes, mut lagrangian } = self.state.clone();
+        let TrpoState { shuffling, mut stakes, mut lagrangian, direction } = self.state.clone();
         lagrangian.update(config.constraints(), batch);
         let objective = lagrangian.objective(batch);
         let mut samples = Minibatch::upload(batch, &objective.advantages, device);
@@ -330,10 +333,10 @@ impl Algorithm for Trpo {
         let learning_rate = config.critic_learning_rate.at(progress);
         let step_share = stakes.step_share(&objective, config.advantage_floor);
         let (step, fit) = ranks.join(
-            || take_step(config, actor, &samples, progress, step_share, ranks),
+            || take_step(config, actor, &samples, progress, step_share, &direction, ranks),
             || fit(config, critics, &samples, learning_rate, shuffling, device, ranks),
         );
-        let (step, fit) = (step?, fit?);
+        let ((step, direction), fit) = (step?, fit?);
 
         let metrics = TrpoMetrics::new(&step, &fit, batch.reward(), learning_rate, step_share);
         let mut metrics = metrics.into();
@@ -341,7 +344,7 @@ impl Algorithm for Trpo {
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
-        self.state = TrpoState { shuffling: fit.shuffling, stakes, lagrangian };
+        self.state = TrpoState { shuffling: fit.shuffling, stakes, lagrangian, direction };
         let (constraints, lagrangian) = (self.config.constraints(), &self.state.lagrangian);
         lagrangian.report(constraints, batch, &fit.value_losses[1..], &mut metrics);
         Ok(metrics)
@@ -351,13 +354,24 @@ impl Algorithm for Trpo {
         AlgorithmState::new(TrpoConfig::NAME, &self.state)
     }
 
-    fn set_state(&mut self, state: &AlgorithmState, _: &Learner) -> Result<(), AgentError> {
+    fn set_state(&mut self, state: &AlgorithmState, learner: &Learner) -> Result<(), AgentError> {
         let state: TrpoState = state.read(TrpoConfig::NAME)?;
         state.stakes.check()?;
         state.lagrangian.check(self.config.constraints().len())?;
+        check_direction(&state.direction, &learner.actor)?;
         self.state = state;
         Ok(())
     }
+}
+
+/// Checks a saved direction, of which there is none before the first step.
+pub(crate) fn check_direction(direction: &[f64], actor: &Actor) -> Result<(), AgentError> {
+    if !direction.is_empty() {
+        let name = "direction of the last step";
+        AgentError::check_length(name, actor.params.len(), direction.len())?;
+        AgentError::check_saved(name, direction.iter().all(|x| x.is_finite()))?;
+    }
+    Ok(())
 }
 
 /// What fitting the critics led to.
@@ -421,15 +435,17 @@ pub(crate) struct PolicyStep {
 }
 
 /// One trust-region step: the natural gradient by conjugate gradient, scaled to the region's border,
-/// then shortened until the line search accepts it. Where it accepts none the parameters stay.
+/// then shortened until the line search accepts it. Where it accepts none the parameters stay. `last` is the direction
+/// that the step before returned.
 fn take_step(
     config: &TrpoConfig,
     actor: &Actor,
     samples: &Minibatch,
     progress: f64,
     step_share: f64,
+    last: &[f64],
     ranks: &Arc<Ranks>,
-) -> Result<PolicyStep, AgentError> {
+) -> Result<(PolicyStep, Vec<f64>), AgentError> {
     let (policy, params) = (actor.policy(), actor.params());
     // A KL grows with the square of the step.
     let max_kl = config.max_kl.at(progress) * step_share * step_share;
@@ -443,6 +459,7 @@ fn take_step(
     let solution = conjugate_gradient(
         |v| region.damped_fisher_product(v),
         &gradient,
+        first_guess(config, last, &gradient),
         config.cg_iterations,
         config.cg_tolerance,
     )?;
@@ -453,12 +470,25 @@ fn take_step(
     let full_step = full_step.as_deref();
     let accepts = |_: &[f32], candidate: &Candidate| Ok(candidate.accepted(old_surrogate, max_kl));
     let found = line_search(config, policy, params, full_step, &region, accepts)?;
-    Ok(PolicyStep {
-        found,
-        gradient_norm,
-        cg_residual: solution.residual,
-        cg_iterations: solution.iterations,
-    })
+    let (cg_residual, cg_iterations) = (solution.residual, solution.iterations);
+    let step = PolicyStep { found, gradient_norm, cg_residual, cg_iterations };
+    Ok((step, kept(config, &solution)))
+}
+
+/// What the next step's first guess is made of; nothing where it needs none, or can't be made of this.
+pub(crate) fn kept(config: &TrpoConfig, solution: &Solution) -> Vec<f64> {
+    let useful = config.cg_warm_start > 0.0 && solution.x.iter().all(|x| x.is_finite());
+    if useful { solution.x.clone() } else { Vec::new() }
+}
+
+/// Where conjugate gradient starts: at a share of the last direction, if there is one. With a few iterations it hardly
+/// changes what it starts with where the policy hardly depends on the parameters; there gradients of several batches
+/// add up. A gradient of 0 says that there is nothing to go on for.
+pub(crate) fn first_guess(config: &TrpoConfig, last: &[f64], gradient: &[f64]) -> Vec<f64> {
+    let share = if dot(gradient, gradient) > 0.0 { config.cg_warm_start } else { 0.0 };
+    let mut guess: Vec<f64> = last.iter().map(|x| share * x).collect();
+    guess.resize(gradient.len(), 0.0);
+    guess
 }
 
 /// Where a line search ended.
@@ -503,4 +533,68 @@ pub(crate) fn line_search(
     };
     AgentError::check_finite("entropy", reached.entropy)?;
     Ok(Found { params, reached, size, tried })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::AgentState;
+    use crate::config::NetworkConfig;
+    use crate::constraint::{Constraint, Constraints};
+    use crate::cpo::CpoConfig;
+    use crate::rollout::Collector;
+    use crate::training::TrainingConfig;
+    use envs::{Environments, TaskConfig, VectorEnv};
+
+    /// Iterations of conjugate gradient in two updates of the same policy on the same batch.
+    fn iterations(config: impl AlgorithmConfig) -> [f64; 2] {
+        let entry = Environments::default().get("gusty").unwrap();
+        let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 4);
+        let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
+        let config = TrainingConfig { network, ..TrainingConfig::new(config) };
+        let mut agent = config.agent(envs.spec()).unwrap();
+        let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
+        collector.collect(&mut agent).unwrap();
+        let batch = collector.batch(&agent).unwrap().clone();
+        let before = agent.state().unwrap();
+        [0, 1].map(|_| {
+            let metrics = agent.update(&batch, 0.0).unwrap();
+            let state = agent.state().unwrap();
+            agent.set_state(AgentState { policy: before.policy.clone(), ..state }).unwrap();
+            metrics.get("train/cg_iterations").unwrap()
+        })
+    }
+
+    #[test]
+    fn a_warm_start_goes_on_from_the_last_direction() {
+        let with = |cg_warm_start| TrpoConfig {
+            rollout_steps: 64,
+            cg_iterations: 1000,
+            cg_tolerance: 1e-6,
+            cg_warm_start,
+            ..TrpoConfig::default()
+        };
+        let of_cpo = |cg_warm_start| CpoConfig {
+            trpo: TrpoConfig {
+                constraint: Some(Constraints::new(vec![Constraint::on("fall", 0.5)])),
+                ..with(cg_warm_start)
+            },
+        };
+        for [first, second] in [iterations(with(0.0)), iterations(of_cpo(0.0))] {
+            assert!(first >= 2.0);
+            assert_eq!(first, second);
+        }
+        for [first, second] in [iterations(with(1.0)), iterations(of_cpo(1.0))] {
+            assert!(first >= 2.0);
+            assert_eq!(second, 0.0, "after {first}");
+        }
+    }
+
+    #[test]
+    fn without_a_gradient_there_is_nothing_to_go_on_for() {
+        let config = TrpoConfig { cg_warm_start: 0.5, ..TrpoConfig::default() };
+        assert_eq!(first_guess(&config, &[2.0, -4.0], &[0.0, 1.0]), [1.0, -2.0]);
+        assert_eq!(first_guess(&config, &[2.0, -4.0], &[0.0, 0.0]), [0.0, 0.0]);
+        assert_eq!(first_guess(&config, &[], &[0.0, 1.0]), [0.0, 0.0]);
+    }
 }

@@ -32,6 +32,10 @@ pub struct TrpoConfig {
     /// Conjugate gradient stops when the squared residual falls below this.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub cg_tolerance: f64,
+    /// Share of the step before that conjugate gradient starts from, in `[0, 1]` (Martens 2010); with 0 it starts from
+    /// nothing.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub cg_warm_start: f64,
     /// Multiple of the identity added to the Fisher matrix.
     #[schemars(range(min = 0.0, max = 1e3))]
     pub damping: f64,
@@ -77,6 +81,7 @@ impl Default for TrpoConfig {
             max_kl: Schedule::constant(0.01),
             cg_iterations: 10,
             cg_tolerance: 1e-10,
+            cg_warm_start: 0.0,
             damping: 0.1,
             line_search_steps: 10,
             line_search_shrink: 0.8,
@@ -120,6 +125,7 @@ impl AlgorithmConfig for TrpoConfig {
             "1 to 10000",
         )?;
         check.range("cg_tolerance", self.cg_tolerance, 0.0, 1.0)?;
+        check.range("cg_warm_start", self.cg_warm_start, 0.0, 1.0)?;
         check.range("damping", self.damping, 0.0, 1e3)?;
         let steps = self.line_search_steps;
         check.that("line_search_steps", (1..=1000).contains(&steps), steps, "1 to 1000")?;
