@@ -254,7 +254,7 @@ impl Agent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::algorithm::AlgorithmConfig;
     use crate::config::{Activation, NetworkConfig};
@@ -269,19 +269,29 @@ mod tests {
     use envs::{Environments, TaskConfig, VectorEnv};
     use std::collections::BTreeSet;
 
-    /// What runs on this thread in an update of a Gaussian policy on `flex`.
-    fn bodies_of_an_update(config: impl AlgorithmConfig) -> BTreeSet<&'static str> {
-        let entry = Environments::default().get("pendulum").unwrap();
-        let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
+    /// A small agent, and what it saw in its first rollout with so many copies.
+    pub(crate) fn first_batch(
+        environment: &str,
+        copies: usize,
+        config: impl AlgorithmConfig,
+    ) -> (Agent, Batch) {
+        let entry = Environments::default().get(environment).unwrap();
+        let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, copies);
         let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
         let config = TrainingConfig { network, ..TrainingConfig::new(config) };
         let mut agent = config.agent(envs.spec()).unwrap();
         let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
         collector.collect(&mut agent).unwrap();
-        let batch = collector.batch(&agent).unwrap();
+        let batch = collector.batch(&agent).unwrap().clone();
+        (agent, batch)
+    }
+
+    /// What runs on this thread in an update of a Gaussian policy on `flex`.
+    fn bodies_of_an_update(config: impl AlgorithmConfig) -> BTreeSet<&'static str> {
+        let (mut agent, batch) = first_batch("pendulum", 2, config);
         ran::take();
         // Not through `Agent::update`, which may give some of the work to another thread.
-        agent.algorithm.update(&mut agent.learner, batch, 0.0).unwrap();
+        agent.algorithm.update(&mut agent.learner, &batch, 0.0).unwrap();
         ran::take()
     }
 

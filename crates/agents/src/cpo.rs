@@ -17,7 +17,7 @@ pub use config::CpoConfig;
 
 use crate::algorithm::{Algorithm, AlgorithmConfig, AlgorithmState};
 use crate::batch::Batch;
-use crate::conjugate_gradient::{Solution, conjugate_gradient, dot};
+use crate::conjugate_gradient::{Solution, dot};
 use crate::error::AgentError;
 use crate::gae::variance;
 use crate::lagrangian::report;
@@ -29,8 +29,8 @@ use crate::policy::Policy;
 use crate::ranks::Ranks;
 use crate::stakes::Stakes;
 use crate::trpo::{
-    Candidate, PolicyStep, TrpoConfig, TrpoMetrics, TrustRegion, check_direction, first_guess, fit,
-    kept, line_search,
+    Candidate, Direction, PolicyStep, TrpoConfig, TrpoMetrics, TrustRegion, check_direction, fit,
+    line_search,
 };
 use burn::tensor::{Tensor, TensorData};
 use envs::Rng;
@@ -89,7 +89,7 @@ impl Algorithm for Cpo {
         let config = &self.config.trpo;
         let Learner { actor, critics, device, ranks, .. } = learner;
         let (reward, cost) = (batch.reward(), &batch.costs()[0]);
-        let CpoState { shuffling, mut stakes, mut episodes, directions } = self.state.clone();
+        let CpoState { shuffling, mut stakes, mut episodes, mut directions } = self.state.clone();
         if let (Some(cost), Some(length)) = (cost.episode_sum, batch.episode_length) {
             episodes = Some(Episodes { cost, length });
         }
@@ -117,14 +117,13 @@ impl Algorithm for Cpo {
             // A KL grows with the square of the step.
             max_kl: config.max_kl.at(progress) * step_share * step_share,
             entropy_coef: config.entropy_coef.at(progress),
-            last: &directions,
             ranks,
         };
         let (step, fit) = ranks.join(
-            || task.step(),
+            || task.step(&mut directions),
             || fit(config, critics, &rewards, learning_rate, shuffling, device, ranks),
         );
-        let ((step, Step { case, nu, .. }, directions), fit) = (step?, fit?);
+        let ((step, Step { case, nu, .. }), fit) = (step?, fit?);
 
         let metrics = TrpoMetrics::new(&step, &fit, reward, learning_rate, step_share);
         let mut metrics: Metrics = metrics.into();
@@ -187,16 +186,15 @@ struct Task<'a> {
     excess: f64,
     max_kl: f64,
     entropy_coef: f64,
-    /// Where conjugate gradient ended the last time, for reward and cost.
-    last: &'a [Vec<f64>; 2],
     ranks: &'a Arc<Ranks>,
 }
 
 impl Task<'_> {
     /// The solution of the subproblem (theorem 2), shortened until the line search accepts it. Where it
-    /// accepts none the parameters stay.
-    fn step(&self) -> Result<(PolicyStep, Step, [Vec<f64>; 2]), AgentError> {
-        let Task { config, policy, params, excess, max_kl, last, ranks, .. } = *self;
+    /// accepts none the parameters stay. `last` are the directions of the step before, of reward and cost, and become
+    /// this one's.
+    fn step(&self, last: &mut [Vec<f64>; 2]) -> Result<(PolicyStep, Step), AgentError> {
+        let Task { config, policy, params, excess, max_kl, ranks, .. } = *self;
         let region = |samples, entropy_coef| {
             TrustRegion::new(policy, params, samples, config.damping, entropy_coef, ranks)
         };
@@ -212,16 +210,9 @@ impl Task<'_> {
 
         // `H^-1 g` and `H^-1 b`, as far as conjugate gradient comes; in the plane of what it found the
         // solution is exact.
-        let solve_for = |gradient: &[f64], last: &[f64]| -> Result<Direction, AgentError> {
-            let product = |v: &[f64]| region.damped_fisher_product(v);
-            let (iterations, tolerance) = (config.cg_iterations, config.cg_tolerance);
-            let guess = first_guess(config, last, gradient);
-            let solution = conjugate_gradient(product, gradient, guess, iterations, tolerance)?;
-            let image = region.damped_fisher_product(&solution.x)?;
-            Ok(Direction { solution, image })
-        };
-        let (v, w) = (solve_for(&g, &last[0])?, solve_for(&b, &last[1])?);
-        let directions = [&v, &w].map(|found| kept(config, &found.solution));
+        let [of_reward, of_cost] = last;
+        let v = region.direction(config, &g, of_reward)?;
+        let w = region.direction(config, &b, of_cost)?;
         let (cg_residual, cg_iterations) =
             (v.solution.residual, v.solution.iterations + w.solution.iterations);
         let basis = basis([v, w]);
@@ -243,15 +234,8 @@ impl Task<'_> {
                 && costs.at(params)?.surrogate - old_cost <= (-excess).max(0.0))
         };
         let found = line_search(config, policy, params, full_step, &region, accepts)?;
-        let policy_step = PolicyStep { found, gradient_norm, cg_residual, cg_iterations };
-        Ok((policy_step, step, directions))
+        Ok((PolicyStep { found, gradient_norm, cg_residual, cg_iterations }, step))
     }
-}
-
-/// A direction `x` that conjugate gradient found, with `H x`.
-struct Direction {
-    solution: Solution,
-    image: Vec<f64>,
 }
 
 /// A basis of the directions' span in which `H` is the identity, by Gram and Schmidt's process. A direction

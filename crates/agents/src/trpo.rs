@@ -144,6 +144,24 @@ impl<'a> TrustRegion<'a> {
         Ok(sum)
     }
 
+    /// The direction `x` with `H x = gradient`, as far as conjugate gradient comes, where `H` is the damped Fisher matrix.
+    /// The search starts from `last`, the one before; what the next search needs of this one takes its place.
+    pub(crate) fn direction(
+        &self,
+        config: &TrpoConfig,
+        gradient: &[f64],
+        last: &mut Vec<f64>,
+    ) -> Result<Direction, AgentError> {
+        let product = |v: &[f64]| self.damped_fisher_product(v);
+        let (iterations, tolerance) = (config.cg_iterations, config.cg_tolerance);
+        let guess = first_guess(config, last, gradient);
+        let solution = conjugate_gradient(product, gradient, guess, iterations, tolerance)?;
+        let image = product(&solution.x)?;
+        let useful = config.cg_warm_start > 0.0 && solution.x.iter().all(|x| x.is_finite());
+        *last = if useful { solution.x.clone() } else { Vec::new() };
+        Ok(Direction { solution, image })
+    }
+
     /// The product of the Fisher matrix on a part of the samples with a direction, which is given on the host, too.
     fn fisher_product(
         &self,
@@ -181,6 +199,12 @@ impl<'a> TrustRegion<'a> {
     fn surrogate(&self, metrics: PolicyMetrics) -> f64 {
         self.entropy_coef * metrics.entropy - metrics.policy_loss
     }
+}
+
+/// A direction `x` that conjugate gradient found, with `H x`.
+pub(crate) struct Direction {
+    pub solution: Solution,
+    pub image: Vec<f64>,
 }
 
 /// What a step would lead to.
@@ -323,7 +347,7 @@ impl Algorithm for Trpo {
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
         let Learner { actor, critics, device, ranks, .. } = learner;
-        let TrpoState { shuffling, mut stakes, mut lagrangian, direction } = self.state.clone();
+        let TrpoState { shuffling, mut stakes, mut lagrangian, mut direction } = self.state.clone();
         lagrangian.update(config.constraints(), batch);
         let objective = lagrangian.objective(batch);
         let mut samples = Minibatch::upload(batch, &objective.advantages, device);
@@ -333,10 +357,10 @@ impl Algorithm for Trpo {
         let learning_rate = config.critic_learning_rate.at(progress);
         let step_share = stakes.step_share(&objective, config.advantage_floor);
         let (step, fit) = ranks.join(
-            || take_step(config, actor, &samples, progress, step_share, &direction, ranks),
+            || take_step(config, actor, &samples, progress, step_share, &mut direction, ranks),
             || fit(config, critics, &samples, learning_rate, shuffling, device, ranks),
         );
-        let ((step, direction), fit) = (step?, fit?);
+        let (step, fit) = (step?, fit?);
 
         let metrics = TrpoMetrics::new(&step, &fit, batch.reward(), learning_rate, step_share);
         let mut metrics = metrics.into();
@@ -436,16 +460,16 @@ pub(crate) struct PolicyStep {
 
 /// One trust-region step: the natural gradient by conjugate gradient, scaled to the region's border,
 /// then shortened until the line search accepts it. Where it accepts none the parameters stay. `last` is the direction
-/// that the step before returned.
+/// of the step before, and becomes this one's.
 fn take_step(
     config: &TrpoConfig,
     actor: &Actor,
     samples: &Minibatch,
     progress: f64,
     step_share: f64,
-    last: &[f64],
+    last: &mut Vec<f64>,
     ranks: &Arc<Ranks>,
-) -> Result<(PolicyStep, Vec<f64>), AgentError> {
+) -> Result<PolicyStep, AgentError> {
     let (policy, params) = (actor.policy(), actor.params());
     // A KL grows with the square of the step.
     let max_kl = config.max_kl.at(progress) * step_share * step_share;
@@ -456,35 +480,21 @@ fn take_step(
     let gradient_norm = dot(&gradient, &gradient).sqrt();
     AgentError::check_finite("gradient norm", gradient_norm)?;
 
-    let solution = conjugate_gradient(
-        |v| region.damped_fisher_product(v),
-        &gradient,
-        first_guess(config, last, &gradient),
-        config.cg_iterations,
-        config.cg_tolerance,
-    )?;
-    let curvature = dot(&solution.x, &region.damped_fisher_product(&solution.x)?);
-    let scale = step_scale(curvature, max_kl);
+    let Direction { solution, image } = region.direction(config, &gradient, last)?;
+    let scale = step_scale(dot(&solution.x, &image), max_kl);
     let full_step: Option<Vec<f64>> =
         scale.map(|scale| solution.x.iter().map(|s| scale * s).collect());
     let full_step = full_step.as_deref();
     let accepts = |_: &[f32], candidate: &Candidate| Ok(candidate.accepted(old_surrogate, max_kl));
     let found = line_search(config, policy, params, full_step, &region, accepts)?;
     let (cg_residual, cg_iterations) = (solution.residual, solution.iterations);
-    let step = PolicyStep { found, gradient_norm, cg_residual, cg_iterations };
-    Ok((step, kept(config, &solution)))
-}
-
-/// What the next step's first guess is made of; nothing where it needs none, or can't be made of this.
-pub(crate) fn kept(config: &TrpoConfig, solution: &Solution) -> Vec<f64> {
-    let useful = config.cg_warm_start > 0.0 && solution.x.iter().all(|x| x.is_finite());
-    if useful { solution.x.clone() } else { Vec::new() }
+    Ok(PolicyStep { found, gradient_norm, cg_residual, cg_iterations })
 }
 
 /// Where conjugate gradient starts: at a share of the last direction, if there is one. With a few iterations it hardly
 /// changes what it starts with where the policy hardly depends on the parameters; there gradients of several batches
 /// add up. A gradient of 0 says that there is nothing to go on for.
-pub(crate) fn first_guess(config: &TrpoConfig, last: &[f64], gradient: &[f64]) -> Vec<f64> {
+fn first_guess(config: &TrpoConfig, last: &[f64], gradient: &[f64]) -> Vec<f64> {
     let share = if dot(gradient, gradient) > 0.0 { config.cg_warm_start } else { 0.0 };
     let mut guess: Vec<f64> = last.iter().map(|x| share * x).collect();
     guess.resize(gradient.len(), 0.0);
@@ -539,23 +549,13 @@ pub(crate) fn line_search(
 mod tests {
     use super::*;
     use crate::agent::AgentState;
-    use crate::config::NetworkConfig;
+    use crate::agent::tests::first_batch;
     use crate::constraint::{Constraint, Constraints};
     use crate::cpo::CpoConfig;
-    use crate::rollout::Collector;
-    use crate::training::TrainingConfig;
-    use envs::{Environments, TaskConfig, VectorEnv};
 
     /// Iterations of conjugate gradient in two updates of the same policy on the same batch.
     fn iterations(config: impl AlgorithmConfig) -> [f64; 2] {
-        let entry = Environments::default().get("gusty").unwrap();
-        let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 4);
-        let network = NetworkConfig { hidden: vec![8], ..NetworkConfig::default() };
-        let config = TrainingConfig { network, ..TrainingConfig::new(config) };
-        let mut agent = config.agent(envs.spec()).unwrap();
-        let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
-        collector.collect(&mut agent).unwrap();
-        let batch = collector.batch(&agent).unwrap().clone();
+        let (mut agent, batch) = first_batch("gusty", 4, config);
         let before = agent.state().unwrap();
         [0, 1].map(|_| {
             let metrics = agent.update(&batch, 0.0).unwrap();
