@@ -381,10 +381,10 @@ fn backward_body<V: Vector, const R: usize>(
         sum_rows::<V>(slopes, rows, to, add);
         let depth = place.depth();
         if place.is_first {
-            outer::<V, NARROW, NARROW>(observations, slopes, rows, weight_gradient, depth, add, R);
+            outer::<V, NARROW, NARROW>(observations, slopes, rows, weight_gradient, depth, add);
             return;
         }
-        outer::<V, R, PANEL>(left, slopes, rows, weight_gradient, depth, add, R);
+        outer::<V, R, PANEL>(left, slopes, rows, weight_gradient, depth, add);
         let height = place.panels() * PANEL;
         let finish = Finish::Slope(activation, left);
         let results = &mut next[..read];

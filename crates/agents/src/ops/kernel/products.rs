@@ -54,12 +54,11 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
         let mut panel = 0;
         while panel < panels {
             let results = &mut results[panel * rows..];
-            // As many panels as there are registers for share what is loaded of left.
-            let left_over = panels - panel;
-            panel += if R >= 8 && left_over >= 4 && panels >= 8 {
+            let shared = V::PANELS.min(panels - panel);
+            panel += if shared >= 4 && panels >= 8 {
                 factors.panels::<V, 4, 4>(panel, results);
                 4
-            } else if R >= 8 && left_over >= 2 {
+            } else if shared >= 2 {
                 factors.panels::<V, R, 2>(panel, results);
                 2
             } else {
@@ -167,8 +166,7 @@ fn tile<V: Vector, const R: usize, const C: usize, const G: usize>(
 }
 
 /// The gradient of weights in panels of `depth` rows: `left' slopes`, a sum over `rows` samples. With
-/// `add` it is added to what is there. `R` is a divisor of `G`; `registers` is how many rows a tile of one
-/// panel could have.
+/// `add` it is added to what is there. `R` is a divisor of `G`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn outer<V: Vector, const R: usize, const G: usize>(
@@ -178,7 +176,6 @@ pub(super) fn outer<V: Vector, const R: usize, const G: usize>(
     gradient: &mut [Row],
     depth: usize,
     add: bool,
-    registers: usize,
 ) {
     for first in (0..depth).step_by(DEPTH) {
         let end = depth.min(first + DEPTH);
@@ -188,12 +185,11 @@ pub(super) fn outer<V: Vector, const R: usize, const G: usize>(
         while panel < panels {
             let (slopes, gradient) = (&slopes[panel * rows..], &mut gradient[panel * depth..]);
             let range = first..end;
-            // As many panels as there are registers for share what is loaded of left.
-            let left_over = panels - panel;
-            panel += if registers >= 8 && left_over >= 4 && (G == NARROW || panels >= 8) {
+            let shared = V::PANELS.min(panels - panel);
+            panel += if shared >= 4 && (G == NARROW || panels >= 8) {
                 outer_panels::<V, 4, 4, G>(left, slopes, rows, gradient, depth, range, add);
                 4
-            } else if registers >= 8 && left_over >= 2 {
+            } else if shared >= 2 {
                 outer_panels::<V, R, 2, G>(left, slopes, rows, gradient, depth, range, add);
                 2
             } else {

@@ -6,6 +6,7 @@
 //! here is `inline(always)`, and why the kernels have generic functions instead of closures.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 /// Numbers of a vector, and columns of a panel.
 pub(super) const PANEL: usize = 16;
@@ -18,6 +19,9 @@ pub(super) const ZERO: Row = [0.0; PANEL];
 
 /// Sixteen numbers.
 pub(super) trait Vector: Copy {
+    /// As many panels share what a tile loads, where there are so many.
+    const PANELS: usize;
+
     fn splat(x: f32) -> Self;
     fn load(row: &Row) -> Self;
     fn store(self, row: &mut Row);
@@ -47,6 +51,10 @@ pub struct Level(pub(super) Instructions);
 pub(super) enum Instructions {
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same, of a processor that does half a vector at a time. It loads as fast as it multiplies, so
+    /// that tiles of one panel lose nothing, and are the faster ones.
+    #[cfg(target_arch = "x86_64")]
+    Avx512InHalves,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// What the compiler makes of arrays: NEON on 64-bit ARM.
@@ -56,17 +64,21 @@ pub(super) enum Instructions {
 impl Level {
     /// All that this machine has, the fastest first.
     pub fn all() -> impl Iterator<Item = Level> {
-        let all = [
-            #[cfg(target_arch = "x86_64")]
-            (Instructions::Avx512, is_x86_feature_detected!("avx512f")),
-            #[cfg(target_arch = "x86_64")]
-            (
-                Instructions::Avx2,
-                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            ),
-            (Instructions::Portable, true),
-        ];
-        all.into_iter().filter_map(|(instructions, has)| has.then_some(Level(instructions)))
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                all.extend([Instructions::Avx512, Instructions::Avx512InHalves]);
+                if works_in_halves() {
+                    all.reverse();
+                }
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Instructions::Avx2);
+            }
+        }
+        all.push(Instructions::Portable);
+        all.into_iter().map(Level)
     }
 
     /// Whether a product and a sum are fused: what does so gives the same bits.
@@ -74,7 +86,7 @@ impl Level {
     pub fn fuses(self) -> bool {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 | Instructions::Avx2 => true,
+            Instructions::Avx512 | Instructions::Avx512InHalves | Instructions::Avx2 => true,
             Instructions::Portable => cfg!(any(target_arch = "aarch64", target_feature = "fma")),
         }
     }
@@ -86,6 +98,8 @@ impl fmt::Display for Level {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512InHalves => "AVX-512 in halves",
+            #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => "AVX2",
             Instructions::Portable => "portable",
         })
@@ -95,8 +109,19 @@ impl fmt::Display for Level {
 /// The fastest of this machine.
 impl Default for Level {
     fn default() -> Level {
-        Level::all().next().unwrap_or(Level(Instructions::Portable))
+        static FASTEST: LazyLock<Level> =
+            LazyLock::new(|| Level::all().next().unwrap_or(Level(Instructions::Portable)));
+        *FASTEST
     }
+}
+
+/// Whether it takes this processor two cycles to multiply two vectors of AVX-512, as AMD's Zen 4 does (family 25).
+#[cfg(target_arch = "x86_64")]
+fn works_in_halves() -> bool {
+    let processor = raw_cpuid::CpuId::new();
+    let is_amd =
+        processor.get_vendor_info().is_some_and(|vendor| vendor.as_str() == "AuthenticAMD");
+    is_amd && processor.get_feature_info().is_some_and(|features| features.family_id() == 25)
 }
 
 /// Defines a function that runs `$body` with the instructions of a [`Level`]. `$body` has two
@@ -112,8 +137,8 @@ macro_rules! dispatched {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
             #[allow(clippy::too_many_arguments)]
-            fn avx512($($argument: $kind),*) {
-                $body::<Avx512, 8>($($argument),*)
+            fn avx512<const PANELS: usize>($($argument: $kind),*) {
+                $body::<Avx512<PANELS>, 8>($($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
@@ -125,7 +150,11 @@ macro_rules! dispatched {
                 // SAFETY: a level is only made where the machine has its instructions.
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code)]
-                Instructions::Avx512 => unsafe { avx512($($argument),*) },
+                Instructions::Avx512 => unsafe { avx512::<4>($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                #[allow(unsafe_code)]
+                Instructions::Avx512InHalves => unsafe { avx512::<1>($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code)]
@@ -150,7 +179,7 @@ mod x86 {
     use core::arch::x86_64::*;
 
     #[derive(Clone, Copy)]
-    pub struct Avx512(__m512);
+    pub struct Avx512<const PANELS: usize>(__m512);
 
     #[derive(Clone, Copy)]
     pub struct Avx2(__m256, __m256);
@@ -167,7 +196,9 @@ mod x86 {
     }
 
     // `max` and `min` of the machine give their second operand where one is not a number.
-    impl Vector for Avx512 {
+    impl<const PANELS: usize> Vector for Avx512<PANELS> {
+        const PANELS: usize = PANELS;
+
         #[inline(always)]
         fn splat(x: f32) -> Self {
             Avx512(unsafe { _mm512_set1_ps(x) })
@@ -240,6 +271,8 @@ mod x86 {
     }
 
     impl Vector for Avx2 {
+        const PANELS: usize = 1;
+
         #[inline(always)]
         fn splat(x: f32) -> Self {
             let half = unsafe { _mm256_set1_ps(x) };
@@ -352,6 +385,8 @@ impl Portable {
 }
 
 impl Vector for Portable {
+    const PANELS: usize = 1;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         Portable([x; PANEL])
