@@ -501,6 +501,11 @@ fn mistakes_in_a_constraint_are_explained() {
             "CPO",
         ),
         (
+            format!("{CPO}reuse_batches = 1\nconstraint = {{ cost = 'heat', limit = 1 }}\n"),
+            "agent.reuse_batches",
+            "belongs to TRPO",
+        ),
+        (
             format!("{CPO}constraint = {{ cost = 'heat', multiplier = 1 }}\n"),
             "agent.constraint.multiplier",
             "CPO",

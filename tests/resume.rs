@@ -54,6 +54,7 @@ noise_correlation = 0.5
 algorithm = \"trpo\"
 rollout_steps = 64
 cg_warm_start = 0.9
+reuse_batches = 2
 critic_minibatch_size = 48
 [eval]
 episodes = 2
@@ -296,7 +297,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         bytes[position] ^= 0x10;
         bytes
     };
-    let newer = [&latest[..8], &8_u32.to_le_bytes(), &latest[12..]].concat();
+    let newer = [&latest[..8], &9_u32.to_le_bytes(), &latest[12..]].concat();
     let longer = [&latest[..], b"x"].concat();
     let middle = latest.len() / 2;
     let damages: [(Vec<u8>, &str); 10] = [
@@ -309,7 +310,7 @@ fn damaged_checkpoints_are_refused_and_an_earlier_one_is_used() {
         (flipped(21), "is damaged"),
         (longer, "is damaged"),
         (b"PK\x03\x04 an archive of another program".to_vec(), "is no Backburn checkpoint"),
-        (newer, "has format 8; this program reads format 7"),
+        (newer, "has format 9; this program reads format 8"),
     ];
     for (bytes, message) in &damages {
         fs::remove_file(whole.join("summary.json")).expect("it is removed");

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the checkpoint format that this program writes and reads.
-pub const FORMAT: u32 = 7;
+pub const FORMAT: u32 = 8;
 /// First bytes of every checkpoint.
 const MAGIC: [u8; 8] = *b"BACKBURN";
 /// Magic, format, length of the payload, checksum.

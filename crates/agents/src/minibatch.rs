@@ -29,6 +29,11 @@ pub(crate) fn parts(samples: usize) -> impl Iterator<Item = Range<usize>> {
     (0..samples).step_by(PART).map(move |start| start..samples.min(start + PART))
 }
 
+/// Uploads an array `[size]` and then the row.
+pub(crate) fn rows(data: &[f32], size: usize, device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(data.to_vec(), [size, data.len() / size]), device)
+}
+
 /// The indices of these samples.
 pub(crate) fn indices_of(samples: Range<usize>) -> Vec<i32> {
     samples.map(|index| index as i32).collect()
@@ -47,10 +52,7 @@ impl Minibatch {
     /// Uploads a whole batch with the advantages that the algorithm has made of its signals'.
     #[must_use]
     pub fn upload(batch: &Batch, advantages: &[f32], device: &Device) -> Minibatch {
-        let size = batch.len();
-        let rows = |data: &[f32]| {
-            Tensor::from_data(TensorData::new(data.to_vec(), [size, data.len() / size]), device)
-        };
+        let rows = |data: &[f32]| rows(data, batch.len(), device);
         Minibatch {
             observations: rows(&batch.observations),
             actions: rows(&batch.actions),

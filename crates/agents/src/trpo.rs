@@ -11,6 +11,7 @@
 //! ```
 
 mod config;
+mod memory;
 
 pub use config::TrpoConfig;
 
@@ -34,6 +35,7 @@ use crate::stakes::Stakes;
 use crate::transfer::read;
 use burn::tensor::{Device, Tensor};
 use envs::Rng;
+use memory::Memory;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -54,8 +56,8 @@ pub struct TrustRegion<'a> {
 }
 
 impl<'a> TrustRegion<'a> {
-    /// The trust region around `params`, which must be the policy that gave the samples; the ranks share what there
-    /// is to compute.
+    /// The trust region around `params`, the policy that gave the samples their outputs; the ranks share what there is
+    /// to compute.
     #[must_use]
     pub fn new(
         policy: &'a Policy,
@@ -255,7 +257,7 @@ crate::metrics! {
         pub entropy: f64,
         /// Exact mean KL(old, new) of the step, in nats.
         pub kl: f64,
-        /// The same from the samples' ratios alone.
+        /// The same from the samples' ratios alone, which are to the policies that acted.
         pub approx_kl: f64,
         /// Share of the returns' variance that the critic explained before the update.
         pub explained_variance: f64,
@@ -318,6 +320,8 @@ struct TrpoState {
     lagrangian: Lagrangian,
     /// What conjugate gradient ended with, where the next one starts from it.
     direction: Vec<f64>,
+    /// Batches that the next steps count again.
+    memory: Memory,
 }
 
 /// TRPO with its hyperparameters and its state.
@@ -332,8 +336,8 @@ impl Trpo {
     #[must_use]
     pub fn new(config: TrpoConfig, _learner: &Learner, shuffling: Rng) -> Trpo {
         let lagrangian = Lagrangian::new(config.constraints());
-        let (stakes, direction) = (Stakes::default(), Vec::new());
-        Trpo { config, state: TrpoState { shuffling, stakes, lagrangian, direction } }
+        let (stakes, direction, memory) = (Stakes::default(), Vec::new(), Memory::default());
+        Trpo { config, state: TrpoState { shuffling, stakes, lagrangian, direction, memory } }
     }
 }
 
@@ -347,7 +351,8 @@ impl Algorithm for Trpo {
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
         let Learner { actor, critics, device, ranks, .. } = learner;
-        let TrpoState { shuffling, mut stakes, mut lagrangian, mut direction } = self.state.clone();
+        let TrpoState { shuffling, mut stakes, mut lagrangian, mut direction, mut memory } =
+            self.state.clone();
         lagrangian.update(config.constraints(), batch);
         let objective = lagrangian.objective(batch);
         let mut samples = Minibatch::upload(batch, &objective.advantages, device);
@@ -356,11 +361,13 @@ impl Algorithm for Trpo {
         }
         let learning_rate = config.critic_learning_rate.at(progress);
         let step_share = stakes.step_share(&objective, config.advantage_floor);
+        let counted = memory.before(&samples, actor, config.normalize_advantages, device);
         let (step, fit) = ranks.join(
-            || take_step(config, actor, &samples, progress, step_share, &mut direction, ranks),
+            || take_step(config, actor, &counted, progress, step_share, &mut direction, ranks),
             || fit(config, critics, &samples, learning_rate, shuffling, device, ranks),
         );
         let (step, fit) = (step?, fit?);
+        memory.keep(batch, &objective.advantages, config.reuse_batches);
 
         let metrics = TrpoMetrics::new(&step, &fit, batch.reward(), learning_rate, step_share);
         let mut metrics = metrics.into();
@@ -368,7 +375,8 @@ impl Algorithm for Trpo {
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
-        self.state = TrpoState { shuffling: fit.shuffling, stakes, lagrangian, direction };
+        let shuffling = fit.shuffling;
+        self.state = TrpoState { shuffling, stakes, lagrangian, direction, memory };
         let (constraints, lagrangian) = (self.config.constraints(), &self.state.lagrangian);
         lagrangian.report(constraints, batch, &fit.value_losses[1..], &mut metrics);
         Ok(metrics)
@@ -383,6 +391,7 @@ impl Algorithm for Trpo {
         state.stakes.check()?;
         state.lagrangian.check(self.config.constraints().len())?;
         check_direction(&state.direction, &learner.actor)?;
+        state.memory.check(learner.actor.policy(), self.config.reuse_batches)?;
         self.state = state;
         Ok(())
     }

@@ -52,6 +52,9 @@ impl AlgorithmConfig for CpoConfig {
                 return check.fail("constraint", message);
             }
         }
+        if self.trpo.reuse_batches > 0 {
+            return check.fail("reuse_batches", "belongs to TRPO; CPO takes one batch: remove it");
+        }
         AlgorithmConfig::validate(&self.trpo, check, batch)
     }
 

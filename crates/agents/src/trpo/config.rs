@@ -36,6 +36,10 @@ pub struct TrpoConfig {
     /// nothing.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub cg_warm_start: f64,
+    /// Batches before this one whose samples a step counts again, each by the ratio of the new policy to the one that
+    /// acted then (Queeney, Paschalidis and Cassandras 2021).
+    #[schemars(range(max = 100))]
+    pub reuse_batches: usize,
     /// Multiple of the identity added to the Fisher matrix.
     #[schemars(range(min = 0.0, max = 1e3))]
     pub damping: f64,
@@ -82,6 +86,7 @@ impl Default for TrpoConfig {
             cg_iterations: 10,
             cg_tolerance: 1e-10,
             cg_warm_start: 0.0,
+            reuse_batches: 0,
             damping: 0.1,
             line_search_steps: 10,
             line_search_shrink: 0.8,
@@ -107,7 +112,7 @@ impl AlgorithmConfig for TrpoConfig {
     }
 
     fn gradient_samples(&self, batch: usize) -> usize {
-        batch
+        batch * (1 + self.reuse_batches)
     }
 
     fn constraints(&self) -> &[Constraint] {
@@ -126,6 +131,8 @@ impl AlgorithmConfig for TrpoConfig {
         )?;
         check.range("cg_tolerance", self.cg_tolerance, 0.0, 1.0)?;
         check.range("cg_warm_start", self.cg_warm_start, 0.0, 1.0)?;
+        let reused = self.reuse_batches;
+        check.that("reuse_batches", reused <= 100, reused, "0 to 100")?;
         check.range("damping", self.damping, 0.0, 1e3)?;
         let steps = self.line_search_steps;
         check.that("line_search_steps", (1..=1000).contains(&steps), steps, "1 to 1000")?;
