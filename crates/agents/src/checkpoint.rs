@@ -171,7 +171,7 @@ mod tests {
         let older = problem(FORMAT - 1, b"");
         assert_eq!(
             older.to_string(),
-            "has format 6, which this program no longer reads (it reads format 7)"
+            "has format 7, which this program no longer reads (it reads format 8)"
         );
     }
 }
