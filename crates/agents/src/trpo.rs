@@ -320,8 +320,6 @@ struct TrpoState {
     lagrangian: Lagrangian,
     /// What conjugate gradient ended with, where the next one starts from it.
     direction: Vec<f64>,
-    /// Batches that the next steps count again.
-    memory: Memory,
 }
 
 /// TRPO with its hyperparameters and its state.
@@ -329,6 +327,8 @@ struct TrpoState {
 pub struct Trpo {
     config: TrpoConfig,
     state: TrpoState,
+    /// Batches that the next steps count again: large, and so not among what an update copies first.
+    memory: Memory,
 }
 
 impl Trpo {
@@ -336,8 +336,9 @@ impl Trpo {
     #[must_use]
     pub fn new(config: TrpoConfig, _learner: &Learner, shuffling: Rng) -> Trpo {
         let lagrangian = Lagrangian::new(config.constraints());
-        let (stakes, direction, memory) = (Stakes::default(), Vec::new(), Memory::default());
-        Trpo { config, state: TrpoState { shuffling, stakes, lagrangian, direction, memory } }
+        let (stakes, direction) = (Stakes::default(), Vec::new());
+        let state = TrpoState { shuffling, stakes, lagrangian, direction };
+        Trpo { config, state, memory: Memory::default() }
     }
 }
 
@@ -351,8 +352,7 @@ impl Algorithm for Trpo {
     ) -> Result<Metrics, AgentError> {
         let config = &self.config;
         let Learner { actor, critics, device, ranks, .. } = learner;
-        let TrpoState { shuffling, mut stakes, mut lagrangian, mut direction, mut memory } =
-            self.state.clone();
+        let TrpoState { shuffling, mut stakes, mut lagrangian, mut direction } = self.state.clone();
         lagrangian.update(config.constraints(), batch);
         let objective = lagrangian.objective(batch);
         let mut samples = Minibatch::upload(batch, &objective.advantages, device);
@@ -361,13 +361,13 @@ impl Algorithm for Trpo {
         }
         let learning_rate = config.critic_learning_rate.at(progress);
         let step_share = stakes.step_share(&objective, config.advantage_floor);
-        let counted = memory.before(&samples, actor, config.normalize_advantages, device);
+        let counted = self.memory.before(&samples, actor, config.normalize_advantages, device);
         let (step, fit) = ranks.join(
             || take_step(config, actor, &counted, progress, step_share, &mut direction, ranks),
             || fit(config, critics, &samples, learning_rate, shuffling, device, ranks),
         );
         let (step, fit) = (step?, fit?);
-        memory.keep(batch, &objective.advantages, config.reuse_batches);
+        self.memory.keep(batch, &objective.advantages, config.reuse_batches);
 
         let metrics = TrpoMetrics::new(&step, &fit, batch.reward(), learning_rate, step_share);
         let mut metrics = metrics.into();
@@ -375,24 +375,23 @@ impl Algorithm for Trpo {
         for (critic, state) in critics.iter_mut().zip(fit.states) {
             critic.state = state;
         }
-        let shuffling = fit.shuffling;
-        self.state = TrpoState { shuffling, stakes, lagrangian, direction, memory };
+        self.state = TrpoState { shuffling: fit.shuffling, stakes, lagrangian, direction };
         let (constraints, lagrangian) = (self.config.constraints(), &self.state.lagrangian);
         lagrangian.report(constraints, batch, &fit.value_losses[1..], &mut metrics);
         Ok(metrics)
     }
 
     fn state(&self) -> Result<AlgorithmState, AgentError> {
-        AlgorithmState::new(TrpoConfig::NAME, &self.state)
+        AlgorithmState::new(TrpoConfig::NAME, &(&self.state, &self.memory))
     }
 
     fn set_state(&mut self, state: &AlgorithmState, learner: &Learner) -> Result<(), AgentError> {
-        let state: TrpoState = state.read(TrpoConfig::NAME)?;
+        let (state, memory): (TrpoState, Memory) = state.read(TrpoConfig::NAME)?;
         state.stakes.check()?;
         state.lagrangian.check(self.config.constraints().len())?;
         check_direction(&state.direction, &learner.actor)?;
-        state.memory.check(learner.actor.policy(), self.config.reuse_batches)?;
-        self.state = state;
+        memory.check(learner.actor.policy(), self.config.reuse_batches)?;
+        (self.state, self.memory) = (state, memory);
         Ok(())
     }
 }

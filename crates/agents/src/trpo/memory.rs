@@ -27,7 +27,7 @@ struct Kept {
 impl Memory {
     /// The samples of all batches that are kept, and then `now`. Each sample has the probability with which its action
     /// was drawn, so that ratios are to that; but the old policy, which the KL is to, is the actor's for all of them.
-    /// Advantages are standardised batch by batch, as those of `now` are, if they are.
+    /// Advantages are standardised batch by batch, as those of `now` are, if they are. Critics learn from `now` alone.
     pub(super) fn before(
         &self,
         now: &Minibatch,
@@ -35,24 +35,29 @@ impl Memory {
         standardize: bool,
         device: &Device,
     ) -> Minibatch {
-        let mut all = now.clone();
+        if self.0.is_empty() {
+            return now.clone();
+        }
         let params = Tensor::from_floats(actor.params(), device);
-        for kept in self.0.iter().rev() {
-            let size = kept.log_probs.len();
-            let rows = |data: &[f32]| rows(data, size, device);
-            let observations = rows(&kept.observations);
-            let mut advantages = rows(&kept.advantages);
+        let mut columns = [const { Vec::new() }; 5];
+        let mut add = |batch: [Tensor<2>; 5]| {
+            columns.iter_mut().zip(batch).for_each(|(column, part)| column.push(part));
+        };
+        for Kept { observations, actions, log_probs, advantages } in &self.0 {
+            let rows = |data: &[f32]| rows(data, log_probs.len(), device);
+            let (observations, mut advantages) = (rows(observations), rows(advantages));
             if standardize {
                 advantages = standardized(advantages);
             }
-            let with = |kept: Tensor<2>, all: Tensor<2>| Tensor::cat(vec![kept, all], 0);
-            all.outputs = with(actor.policy().outputs(&params, observations.clone()), all.outputs);
-            all.observations = with(observations, all.observations);
-            all.actions = with(rows(&kept.actions), all.actions);
-            all.log_probs = with(rows(&kept.log_probs), all.log_probs);
-            all.advantages = with(advantages, all.advantages);
+            let outputs = actor.policy().outputs(&params, observations.clone());
+            add([observations, rows(actions), rows(log_probs), outputs, advantages]);
         }
-        all
+        let Minibatch { observations, actions, log_probs, outputs, advantages, .. } = now.clone();
+        add([observations, actions, log_probs, outputs, advantages]);
+        let [observations, actions, log_probs, outputs, advantages] =
+            columns.map(|parts| Tensor::cat(parts, 0));
+        let targets = Vec::new();
+        Minibatch { observations, actions, log_probs, outputs, advantages, targets }
     }
 
     /// Takes in a batch with the advantages that the step had, and forgets all but the last `count`.
