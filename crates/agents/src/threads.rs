@@ -1,13 +1,15 @@
 //! The threads of a learner: what they do side by side, and how they stay awake for it.
 //!
-//! A minibatch takes less time than waking a thread, so the threads stay awake while an iteration lasts.
+//! A minibatch takes less time than waking a thread, so the threads stay awake while an iteration lasts, and a little
+//! longer, so that the next one finds them awake.
 //! Where the cores have other work that would only be in the way of it: then one thread does everything.
 //! The results are the same: each piece of work has one order inside, no piece reads what another one
 //! writes, and sums of pieces have an order that does not depend on who computed them
 //! ([`crate::ops::chunks`]).
 
 use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
-use std::cell::OnceCell;
+use scopeguard::defer;
+use std::cell::{Cell, OnceCell};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -28,6 +30,9 @@ const LOOKS: u32 = 256;
 const TIRED: Duration = Duration::from_millis(2);
 /// How long it naps in between.
 const NAP: Duration = Duration::from_micros(100);
+/// How long threads wait for the next work that they are kept awake for: longer than what a trainer does between two
+/// iterations takes.
+const LINGER: Duration = Duration::from_micros(500);
 
 /// As many threads as the process may use, or as `RAYON_NUM_THREADS` says.
 #[must_use]
@@ -50,6 +55,8 @@ pub struct Threads {
 struct Crew {
     /// Threads that are looking for work.
     helpers: AtomicUsize,
+    /// How much work they are kept awake for.
+    works: AtomicUsize,
     /// When the core came back late, the last times.
     late: Mutex<[Option<Instant>; OFTEN]>,
 }
@@ -57,6 +64,10 @@ struct Crew {
 thread_local! {
     /// The crew that this thread belongs to.
     static CREW: OnceCell<Arc<Crew>> = const { OnceCell::new() };
+    /// Whether it is one of the crew's helpers.
+    static IS_HELPING: Cell<bool> = const { Cell::new(false) };
+    /// Whether it has something to finish, so that it must not become a helper on the way.
+    static IS_WORKING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Threads {
@@ -81,18 +92,18 @@ impl Threads {
         let Some(pool) = self.pool.get_or_init(|| self.start()) else {
             return work();
         };
-        let over = AtomicBool::new(false);
+        self.crew.works.fetch_add(1, Ordering::SeqCst);
+        defer! { self.crew.works.fetch_sub(1, Ordering::SeqCst); }
+        if self.crew.helpers.load(Ordering::SeqCst) < self.count() {
+            let crew = Arc::clone(&self.crew);
+            pool.spawn_broadcast(move |_| crew.help());
+        }
         pool.install(|| {
-            let here = rayon::current_thread_index();
-            rayon::scope(|scope| {
-                scope.spawn_broadcast(|_, context| {
-                    if Some(context.index()) != here {
-                        self.crew.help(&over);
-                    }
-                });
-                let _over = Set(&over);
-                work()
-            })
+            // The thread that leads is no helper meanwhile.
+            let was_helping = usize::from(IS_HELPING.get());
+            self.crew.helpers.fetch_sub(was_helping, Ordering::Relaxed);
+            defer! { self.crew.helpers.fetch_add(was_helping, Ordering::Relaxed); }
+            working(work)
         })
     }
 
@@ -120,13 +131,11 @@ impl Default for Threads {
     }
 }
 
-/// Sets a flag when it is dropped: also when the work around it panics.
-struct Set<'a>(&'a AtomicBool);
-
-impl Drop for Set<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
+/// Does what this thread has to finish.
+fn working<T>(work: impl FnOnce() -> T) -> T {
+    let before = IS_WORKING.replace(true);
+    defer! { IS_WORKING.set(before); }
+    work()
 }
 
 impl Crew {
@@ -144,11 +153,14 @@ impl Crew {
         late[OFTEN - 1] = Some(Instant::now());
     }
 
-    /// Takes over what [`join`] offers until the work is over or the machine is busy.
-    fn help(&self, over: &AtomicBool) {
+    /// Takes over what [`join`] offers until the work is over, and no other begins, or the machine is busy.
+    fn help(&self) {
+        if IS_WORKING.get() || IS_HELPING.replace(true) {
+            return;
+        }
         self.helpers.fetch_add(1, Ordering::Relaxed);
         let (mut looks, mut last_work) = (0, Instant::now());
-        while !over.load(Ordering::Acquire) {
+        loop {
             if rayon::yield_now() == Some(Yield::Executed) {
                 looks = 0;
                 continue;
@@ -162,19 +174,31 @@ impl Crew {
             if looks == LOOKS {
                 last_work = offered;
             }
-            if offered - last_work > TIRED {
+            let idle = offered - last_work;
+            let is_over = self.works.load(Ordering::Acquire) == 0;
+            if is_over && idle > LINGER {
+                // Other work may begin at this moment: either it sees that this thread leaves, or this thread sees it.
+                self.helpers.fetch_sub(1, Ordering::SeqCst);
+                if self.works.load(Ordering::SeqCst) == 0 {
+                    break;
+                }
+                self.helpers.fetch_add(1, Ordering::SeqCst);
+            }
+            if idle > TIRED {
                 std::thread::sleep(NAP);
                 continue;
             }
             std::thread::yield_now();
-            if offered.elapsed() > PATIENCE {
+            // After the work nobody waits for this thread.
+            if !is_over && offered.elapsed() > PATIENCE {
                 self.was_late();
                 if self.is_busy() {
+                    self.helpers.fetch_sub(1, Ordering::SeqCst);
                     break;
                 }
             }
         }
-        self.helpers.fetch_sub(1, Ordering::Relaxed);
+        IS_HELPING.set(false);
     }
 }
 
@@ -194,28 +218,27 @@ pub fn join<A: Send, B: Send>(
         return (first(), second());
     }
     let done = AtomicBool::new(false);
-    rayon::join(
-        || {
-            let result = first();
-            // Rayon's own way to wait puts the thread to sleep, which takes longer than a minibatch.
-            let mut looks = 0_u32;
-            while !done.load(Ordering::Acquire) {
-                if rayon::yield_now() == Some(Yield::Executed) {
-                    continue;
-                }
-                std::hint::spin_loop();
-                looks += 1;
-                if looks.is_multiple_of(LOOKS) {
-                    std::thread::yield_now();
-                }
+    let first = || {
+        let result = first();
+        // Rayon's own way to wait puts the thread to sleep, which takes longer than a minibatch.
+        let mut looks = 0_u32;
+        while !done.load(Ordering::Acquire) {
+            if rayon::yield_now() == Some(Yield::Executed) {
+                continue;
             }
-            result
-        },
-        || {
-            let _done = Set(&done);
-            second()
-        },
-    )
+            std::hint::spin_loop();
+            looks += 1;
+            if looks.is_multiple_of(LOOKS) {
+                std::thread::yield_now();
+            }
+        }
+        result
+    };
+    let second = || {
+        defer! { done.store(true, Ordering::Release); }
+        working(second)
+    };
+    working(|| rayon::join(first, second))
 }
 
 #[cfg(test)]
@@ -240,6 +263,23 @@ mod tests {
             for _ in 0..20 {
                 assert_eq!(threads.keep_awake(|| sum(&numbers)), 49_995_000);
             }
+        }
+    }
+
+    #[test]
+    fn threads_without_work_go_to_sleep() {
+        let threads = Threads::new(NonZeroUsize::new(3).unwrap());
+        let helpers = || threads.crew.helpers.load(Ordering::SeqCst);
+        let begun = Instant::now();
+        let until = |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                assert!(begun.elapsed() < Duration::from_secs(30), "{} helpers", helpers());
+                std::thread::sleep(NAP);
+            }
+        };
+        for _ in 0..2 {
+            threads.keep_awake(|| until(&|| helpers() > 0 || threads.crew.is_busy()));
+            until(&|| helpers() == 0);
         }
     }
 

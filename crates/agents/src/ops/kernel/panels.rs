@@ -343,13 +343,14 @@ pub(super) fn pack_observations<'a>(
         let samples = observations.chunks_exact(width);
         let (used, padding) = packed.split_at_mut(samples.len().min(rows));
         for (to, from) in used.iter_mut().zip(samples) {
-            match from[first..].first_chunk() {
-                Some(from) => *to = *from,
-                None => {
-                    *to = [0.0; NARROW];
-                    to.iter_mut().zip(&from[first..]).for_each(|(to, from)| *to = *from);
-                }
-            }
+            // A copy of a length that is not known here would be a call for each sample.
+            *to = match from[first..] {
+                [] => [0.0; NARROW],
+                [a] => [a, 0.0, 0.0, 0.0],
+                [a, b] => [a, b, 0.0, 0.0],
+                [a, b, c] => [a, b, c, 0.0],
+                [a, b, c, d, ..] => [a, b, c, d],
+            };
         }
         padding.fill([0.0; NARROW]);
     }
