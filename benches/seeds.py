@@ -73,7 +73,8 @@ def main() -> None:
     parser.add_argument("trainer")
     parser.add_argument("--seeds", type=int, help="instead of as many as there are in the table")
     parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=", ".join(TASKS))
-    arguments = parser.parse_args()
+    # The environments may stand behind an option.
+    arguments = parser.parse_intermixed_args()
     environments = arguments.environments or list(TASKS)
     if unknown := set(environments) - set(TASKS):
         parser.error(f"no environment {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
