@@ -52,8 +52,6 @@ pub struct Adam {
     steps: u64,
     epsilon: f64,
     bounds: Option<Bounds>,
-    /// The last step, until somebody needs what it leads to: gradient, its scale, and the step's constants.
-    pending: Option<(Handle, Handle, AdamStep)>,
 }
 
 impl Adam {
@@ -74,26 +72,18 @@ impl Adam {
             steps: state.steps,
             epsilon,
             bounds,
-            pending: None,
         }
     }
 
-    /// The parameters, `[params]`, after all steps.
-    pub fn params(&mut self) -> &Handle {
-        self.catch_up();
+    /// The parameters, `[params]`.
+    #[must_use]
+    pub fn params(&self) -> &Handle {
         &self.params
     }
 
-    /// Makes the pending step.
-    fn catch_up(&mut self) {
-        if let Some((gradient, scale, step)) = self.pending.take() {
-            adam([&mut self.params, &mut self.m, &mut self.v], &gradient, &scale, step);
-        }
-    }
-
     /// Moves the parameters by one step against `scale [1]` times `gradient [params]`, with bias
-    /// correction. The step is made where its result is needed, by the thread that needs it.
-    pub fn step(&mut self, gradient: Handle, scale: &Handle, rate: f64) {
+    /// correction.
+    pub fn step(&mut self, gradient: &Handle, scale: &Handle, rate: f64) {
         self.steps += 1;
         let steps = self.steps as f64;
         // The corrections of both moments, put into the rate and epsilon (section 2).
@@ -105,8 +95,7 @@ impl Adam {
             rate: rate * v_root / m_share,
             bounds: self.bounds,
         };
-        self.catch_up();
-        self.pending = Some((gradient, scale.clone(), step));
+        adam([&mut self.params, &mut self.m, &mut self.v], gradient, scale, step);
     }
 
     /// Reads vectors and their optimisers back from the device, those of `named` and those of critics,
@@ -120,8 +109,7 @@ impl Adam {
         critics: Vec<Adam>,
     ) -> Result<ReadBack<N>, AgentError> {
         let critics = critics.into_iter().map(|adam| ("critic", adam));
-        let mut adams: Vec<(&str, Adam)> = named.into_iter().chain(critics).collect();
-        adams.iter_mut().for_each(|(_, adam)| adam.catch_up());
+        let adams: Vec<(&str, Adam)> = named.into_iter().chain(critics).collect();
         let steps: Vec<(&str, u64)> =
             adams.iter().map(|(name, adam)| (*name, adam.steps)).collect();
         // Handed over, so that nothing is copied where nobody else holds a vector.

@@ -167,6 +167,15 @@ impl Algorithm for Ppo {
         let mut reports = Reports::new(&reported, device);
         let mut order = Vec::new();
         let (mut epochs, mut last_epoch) = (0_u32, 0);
+        // All parameters of actor and the rewards' critic, which comes first, are clipped together, and a cost has a
+        // unit of its own, so its critic is clipped by itself.
+        let step = |network: usize, adam: &mut Adam, gradient: &Gradient, reports: &Reports| {
+            let scale = reports.scale(if network < 2 { 0 } else { network });
+            let rate = if network == 0 { actor_rate } else { critic_rate };
+            adam.step(&gradient.gradient, scale, rate);
+        };
+        // A minibatch's step is made with the next minibatch, by the thread that needs what it leads to.
+        let mut is_step_due = false;
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
             last_epoch = reports.minibatches();
@@ -175,19 +184,24 @@ impl Algorithm for Ppo {
                 let (policy, critics) = gradients.split_at_mut(1);
                 ranks.join(
                     || {
-                        if let Some(gradient) = &mut policy[0] {
-                            policy_gradients.at(actor_adam.params(), indices, gradient);
+                        let Some(gradient) = &mut policy[0] else { return };
+                        if is_step_due {
+                            step(0, &mut actor_adam, gradient, &reports);
                         }
+                        policy_gradients.at(actor_adam.params(), indices, gradient);
                     },
                     || {
-                        let of = value_gradients.iter().zip(&mut critic_adams);
-                        for (gradient, (of, adam)) in critics.iter_mut().zip(of) {
-                            if let Some(gradient) = gradient {
-                                of.at(adam.params(), indices, gradient);
+                        let of = value_gradients.iter().zip(&mut critic_adams).enumerate();
+                        for (gradient, (critic, (of, adam))) in critics.iter_mut().zip(of) {
+                            let Some(gradient) = gradient else { continue };
+                            if is_step_due {
+                                step(1 + critic, adam, gradient, &reports);
                             }
+                            of.at(adam.params(), indices, gradient);
                         }
                     },
                 );
+                is_step_due = false;
                 reports.add_of_teams(&teams, &gradients)?;
                 if let Some(target) = config.target_kl
                     && PolicyMetrics::from_row(reports.last()?.map(f64::from)).approx_kl
@@ -195,17 +209,17 @@ impl Algorithm for Ppo {
                 {
                     break 'epochs;
                 }
-                // The rewards' critic comes first. All parameters of actor and critic are clipped together ...
-                let scale = reports.clip_scale(0..2, config.max_grad_norm);
-                let adams = [&mut actor_adam].into_iter().chain(&mut critic_adams);
-                for (index, (adam, gradient)) in adams.zip(&gradients).enumerate() {
-                    let Some(Gradient { gradient, .. }) = gradient else { continue };
-                    let rate = if index == 0 { actor_rate } else { critic_rate };
-                    // ... and a cost has a unit of its own, so its critic is clipped by itself.
-                    let own = (index > 1)
-                        .then(|| reports.clip_scale(index..index + 1, config.max_grad_norm));
-                    adam.step(gradient.clone(), own.as_ref().unwrap_or(&scale), rate);
-                }
+                reports.clip(0..2, config.max_grad_norm);
+                (2..teams.len())
+                    .for_each(|cost| reports.clip(cost..cost + 1, config.max_grad_norm));
+                is_step_due = true;
+            }
+        }
+        if is_step_due {
+            let adams = [&mut actor_adam].into_iter().chain(&mut critic_adams).enumerate();
+            for ((network, adam), gradient) in adams.zip(&gradients) {
+                let Some(gradient) = gradient else { continue };
+                step(network, adam, gradient, &reports);
             }
         }
 

@@ -444,7 +444,7 @@ pub(crate) fn fit(
         for indices in order.chunks(config.critic_minibatch_size) {
             for ((gradients, adam), found) in gradients.iter().zip(&mut adams).zip(&mut found) {
                 gradients.at(adam.params(), indices, found);
-                adam.step(found.gradient.clone(), &whole, learning_rate);
+                adam.step(&found.gradient, &whole, learning_rate);
             }
             reports.add(found.iter().map(|gradient| &gradient.report));
         }

@@ -93,18 +93,23 @@ impl Reports {
         Ok(())
     }
 
-    /// The factor that shortens the last gradients of these networks, all together, to `max_norm`
+    /// Computes the factor that shortens the last gradients of these networks, all together, to `max_norm`
     /// ([`super::clip_scale`]).
     ///
     /// # Panics
     /// When there was no minibatch yet.
-    pub fn clip_scale(&mut self, networks: Range<usize>, max_norm: f64) -> Handle {
+    pub fn clip(&mut self, networks: Range<usize>, max_norm: f64) {
         let (row, first) = (self.last_row(), networks.start);
         // A report ends in the sum of its gradient's squares.
         let squares: SmallVec<[usize; 4]> =
             networks.map(|network| row + self.starts[network + 1] - 1).collect();
         clip_scale(&mut self.scales[first], &self.rows, &squares, max_norm);
-        self.scales[first].clone()
+    }
+
+    /// The factor of the networks from this one on that were clipped together.
+    #[must_use]
+    pub fn scale(&self, first: usize) -> &Handle {
+        &self.scales[first]
     }
 
     /// What the last gradient of the first network reports, as far as its first `N` numbers.

@@ -108,9 +108,12 @@ fn adam_body(
     let [add_m, add_v] = betas.map(|beta| (1.0 - beta) as f32);
     for (((param, m), v), slope) in params.iter_mut().zip(m).zip(v).zip(gradient) {
         let slope = scale * slope;
-        *m = keep_m * *m + add_m * slope;
-        *v = keep_v * *v + add_v * slope * slope;
-        *param -= rate * *m / (v.sqrt() + epsilon);
+        // All is read before anything is written: vectors of this size each begin on a page of their own, and a processor
+        // takes the same place on another page for the one that was just written, and waits.
+        let (old_param, old_m, old_v) = (*param, *m, *v);
+        *m = keep_m * old_m + add_m * slope;
+        *v = keep_v * old_v + add_v * slope * slope;
+        *param = old_param - rate * *m / (v.sqrt() + epsilon);
     }
     if let Some(Bounds { first, low, high }) = bounds {
         for param in &mut params[first..] {
