@@ -8,9 +8,9 @@ use agents::minibatch::Target;
 use agents::network::Mlp;
 use agents::ops::{
     AdamStep, Bounds, Family, Gradient, Handle, LossTerms, PolicyGradients, Reports, Surrogate,
-    SurrogateLoss, ValueGradients, adam, standardized, sum_of_squares, surrogate_loss, value_loss,
+    SurrogateLoss, ValueGradients, adam, clip_scale, standardized, sum_of_squares, surrogate_loss,
+    value_loss,
 };
-use agents::ranks::Team;
 use agents::{Activation, Backend, Minibatch, PolicyMetrics};
 use backburn_tests::textbook::{self, gradient};
 use backburn_tests::{assert_match, device, numbers, rows, widened};
@@ -250,7 +250,7 @@ fn a_number_that_is_not_finite_shows_in_the_metrics_and_in_the_norm() {
                     Some(Bounds { first: 1, low: -1.0, high: 1.0 }),
                     &device,
                 );
-                adam.step(slope.into(), &scale, 0.1);
+                adam.step(&slope.into(), &scale, 0.1);
                 assert!(
                     numbers(adam.params().tensor::<1>())[0].is_nan(),
                     "{}",
@@ -409,33 +409,47 @@ fn a_critics_gradient_is_that_of_its_rows() {
 #[test]
 fn reports_are_kept_in_rows() {
     for (backend, device) in devices() {
-        let gradient = |report: &[f32]| {
-            let [gradient, report] = [&[0.0], report].map(|x| vector(x, &device).into());
-            Some(Gradient { gradient, report })
-        };
-        let mut reports = Reports::new(&[3, 2, 2], &device);
-        let teams = vec![Team::default(); 3];
-        let first = [[1.0, 2.0, 3.0].as_slice(), &[4.0, 5.0], &[6.0, 7.0]].map(gradient);
-        reports.add_of_teams(&teams, &first).unwrap();
-        let second = [[8.0, 9.0, 9.0].as_slice(), &[10.0, 16.0], &[11.0, 49.0]].map(gradient);
-        reports.add_of_teams(&teams, &second).unwrap();
-        assert_eq!((reports.minibatches(), reports.width()), (2, 7), "{backend}");
-        let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 9.0, 10.0, 16.0, 11.0, 49.0];
-        assert_eq!(numbers(reports.rows()), rows, "{backend}");
-        assert_eq!(numbers(reports.losses(1)), [4.0, 10.0], "{backend}");
+        let report = |numbers: &[f32]| -> Handle { vector(numbers, &device).into() };
+        let mut reports = Reports::new(3, &device);
+        reports.add(&report(&[1.0, 2.0, 3.0]));
+        reports.add(&report(&[8.0, 9.0, 10.0]));
+        assert_eq!(reports.minibatches(), 2, "{backend}");
+        assert_eq!(numbers(reports.rows()), [1.0, 2.0, 3.0, 8.0, 9.0, 10.0], "{backend}");
+        assert_eq!(numbers(reports.losses()), [1.0, 8.0], "{backend}");
         assert_eq!(reports.last().unwrap(), [8.0, 9.0], "{backend}");
-        let scales = [0..2, 2..3].map(|networks| reports.clip_scale(networks, 0.5));
-        let found = scales.map(|scale| numbers(scale.tensor::<1>())).concat();
-        assert_match(&found, &[0.5 / 5.0, 0.5 / 7.0], 1e-5, format!("scales on {backend}"));
         // Beyond the room that there is at first.
         for index in 2..1100_u16 {
-            let report: Handle = vector(&[f32::from(index)], &device).into();
-            reports.add([&report]);
+            reports.add(&report(&[f32::from(index); 3]));
         }
-        let numbers = numbers(reports.rows());
-        let firsts = numbers.chunks(7).map(|row| row[0]).skip(2);
-        assert!(firsts.eq((2..1100_u16).map(f64::from)), "{backend}");
-        assert_eq!(numbers[..14], rows, "{backend}");
+        let losses = numbers(reports.losses());
+        assert!(losses[2..].iter().copied().eq((2..1100_u16).map(f64::from)), "{backend}");
+        assert_eq!(losses[..2], [1.0, 8.0], "{backend}");
+    }
+}
+
+#[test]
+fn gradients_are_shortened_together_and_alone() {
+    for (backend, device) in devices() {
+        let report = |numbers: &[f32]| -> Handle { vector(numbers, &device).into() };
+        let [actor, critic] = [report(&[8.0, 9.0, 9.0]), report(&[10.0, 16.0])];
+        let [cost, alone] = [report(&[11.0, 49.0]), Handle::empty(&device)];
+        let mut scale = Handle::empty(&device);
+        let mut scaled = |reports: [&Handle; 2], max_norm| {
+            clip_scale(&mut scale, reports, max_norm);
+            scale.clone()
+        };
+        let found = [
+            scaled([&actor, &critic], 0.5),
+            scaled([&critic, &actor], 0.5),
+            scaled([&cost, &alone], 0.5),
+            scaled([&cost, &alone], 50.0),
+        ];
+        // None was written over the one before it, which somebody else holds.
+        let found = found.map(|scale| numbers(scale.tensor::<1>())).concat();
+        let expected = [0.5 / 5.0, 0.5 / 5.0, 0.5 / 7.0, 1.0];
+        assert_match(&found, &expected, 1e-5, format!("scales on {backend}"));
+        clip_scale(&mut scale, [&report(&[f32::NAN]), &alone], 1.0);
+        assert!(numbers(scale.tensor::<1>())[0].is_nan(), "{backend}");
     }
 }
 
@@ -515,7 +529,7 @@ fn adam_is_the_papers() {
         let mut adam = Adam::new(&start, &AdamState::new(SIZE), EPSILON, Some(bounds), &device);
         for (gradient, scale) in gradients.iter().zip(scales) {
             let scale = vector(&[scale as f32], &device).into();
-            adam.step(vector(gradient, &device).into(), &scale, RATE);
+            adam.step(&vector(gradient, &device).into(), &scale, RATE);
         }
         let one = vector(&[1.0], &device);
         let (metrics, [(after, state)], _) =

@@ -123,7 +123,7 @@ impl Algorithm for Reinforce {
         let gradient =
             gradient.ok_or_else(|| AgentError::Fault("a loss of no parameter".into()))?;
         let (norm, scale) = clip(&[&gradient], MAX_GRAD_NORM);
-        adam.step(gradient.into(), &scale, self.config.learning_rate.at(progress));
+        adam.step(&gradient.into(), &scale, self.config.learning_rate.at(progress));
 
         // The baseline: forward, loss with its derivative, backward, step. Faster, for many steps.
         let target = &all.targets[0];
@@ -134,7 +134,7 @@ impl Algorithm for Reinforce {
             let network = critic.forward(&baseline.params().tensor(), &all.observations);
             let loss = value_loss(network.outputs(), &target.returns, &target.values, None, 1.0);
             let rate = self.config.baseline_learning_rate.at(progress);
-            baseline.step(network.vjp(loss.derivative).into(), &whole, rate);
+            baseline.step(&network.vjp(loss.derivative).into(), &whole, rate);
             value_losses.push(loss.loss);
         }
 

@@ -149,8 +149,8 @@ pub fn clip(gradients: &[&Tensor<1>], max_norm: f64) -> (Tensor<1>, Handle) {
     let squares = gradients.iter().map(|gradient| sum_of_squares(gradient));
     let squares = squares.reduce(|sum, square| sum + square);
     let squares = squares.unwrap_or_else(|| unreachable!("an actor has a gradient"));
-    let mut scale = Handle::empty(&squares.device());
-    clip_scale(&mut scale, &squares.clone().into(), &[0], max_norm);
+    let [mut scale, none] = [0, 1].map(|_| Handle::empty(&squares.device()));
+    clip_scale(&mut scale, [&squares.clone().into(), &none], max_norm);
     (squares.sqrt(), scale)
 }
 
@@ -164,7 +164,7 @@ mod tests {
         let device = Device::flex();
         let mut adam = Adam::new(&[1.0, 1.0], &AdamState::new(2), 1e-8, None, &device);
         let gradient = Tensor::<1>::from_floats([0.5, -4.0], &device).into();
-        adam.step(gradient, &Tensor::<1>::ones([1], &device).into(), 0.1);
+        adam.step(&gradient, &Tensor::<1>::ones([1], &device).into(), 0.1);
         let moved: Vec<f32> = adam.params().tensor::<1>().to_data().try_into_vec().unwrap();
         assert!((moved[0] - 0.9).abs() < 1e-6 && (moved[1] - 1.1).abs() < 1e-6, "{moved:?}");
     }
@@ -177,7 +177,7 @@ mod tests {
             // Half of the double, to see that the scale counts.
             let gradient = Tensor::<1>::from_floats([2.0 * gradient], &device).into();
             let half = Tensor::<1>::from_floats([0.5], &device).into();
-            adam.step(gradient, &half, 0.01);
+            adam.step(&gradient, &half, 0.01);
         }
         let first = 0.9 * 0.1 + 0.1 * 3.0;
         let second = 0.999 * 0.001 + 0.001 * 9.0;
@@ -196,7 +196,7 @@ mod tests {
             let start = [0.45, 0.45, -0.45];
             let mut adam = Adam::new(&start, &AdamState::new(3), 1e-8, Some(bounds), &device);
             let gradient = Tensor::<1>::from_floats([-1.0, -1.0, 1.0], &device).into();
-            adam.step(gradient, &Tensor::<1>::ones([1], &device).into(), 0.1);
+            adam.step(&gradient, &Tensor::<1>::ones([1], &device).into(), 0.1);
             let moved: Vec<f32> = adam.params().tensor::<1>().to_data().try_into_vec().unwrap();
             assert!((moved[0] - 0.55).abs() < 1e-6, "{moved:?}");
             assert_eq!(moved[1..], [0.5, -0.5]);

@@ -159,23 +159,19 @@ pub(crate) fn report(
     }
 }
 
-/// The mean loss of each of so many critics of costs, from rows of reports, one a minibatch: theirs begin at `first`,
-/// each a loss and the sum of its gradient's squares.
+/// The mean loss of each critic of costs, from what its gradients report in so many minibatches: rows of a loss and the
+/// sum of the gradient's squares.
 ///
 /// # Errors
 /// When one is not finite.
-pub(crate) fn mean_losses(
-    rows: &[&[f32]],
-    first: usize,
-    critics: usize,
-) -> Result<Vec<f64>, AgentError> {
-    let mean = |critic: usize| {
-        let losses = rows.iter().map(|row| f64::from(row[first + 2 * critic]));
-        let mean = losses.sum::<f64>() / rows.len() as f64;
+pub(crate) fn mean_losses(reports: &[f32], minibatches: usize) -> Result<Vec<f64>, AgentError> {
+    let mean = |rows: &[f32]| {
+        let losses = rows.iter().step_by(2).map(|&loss| f64::from(loss));
+        let mean = losses.sum::<f64>() / minibatches as f64;
         AgentError::check_finite("cost's value loss", mean)?;
         Ok(mean)
     };
-    (0..critics).map(mean).collect()
+    reports.chunks_exact(2 * minibatches).map(mean).collect()
 }
 
 #[cfg(test)]

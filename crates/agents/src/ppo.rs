@@ -12,6 +12,7 @@
 //! ```
 
 mod config;
+mod descent;
 
 pub use config::{KlPenalty, PpoConfig};
 
@@ -24,9 +25,11 @@ use crate::lagrangian::{Lagrangian, mean_losses};
 use crate::learner::{CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, PolicyGradients, Reports, Surrogate, ValueGradients};
+use crate::ops::{Gradient, PolicyGradients, Surrogate, ValueGradients};
 use crate::ranks::Team;
 use crate::stakes::Stakes;
+use burn::tensor::Tensor;
+use descent::Descent;
 use envs::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -137,10 +140,9 @@ impl Algorithm for Ppo {
         let (actor, optimizer) = (&learner.actor, &self.state.policy_optimizer);
         let policy = actor.policy();
         let (epsilon, bounds) = (config.adam_epsilon, policy.bounds());
-        let mut actor_adam = Adam::new(&actor.params, optimizer, epsilon, bounds, device);
+        let actor_adam = Adam::new(&actor.params, optimizer, epsilon, bounds, device);
         let critics = learner.critics.iter();
-        let mut critic_adams: Vec<Adam> =
-            critics.map(|critic| critic.adam(epsilon, device)).collect();
+        let critic_adams: Vec<Adam> = critics.map(|critic| critic.adam(epsilon, device)).collect();
         let old_params = actor_adam.params().tensor();
         let samples = Minibatch::upload(batch, &objective.advantages, device);
         let standardize = config.normalize_advantages;
@@ -157,94 +159,93 @@ impl Algorithm for Ppo {
                     critic.gradients(&samples.observations, target, clip_range, coef).by(team)
                 })
                 .collect();
+        let mut networks: Vec<Descent> = [actor_adam]
+            .into_iter()
+            .chain(critic_adams)
+            .zip(&teams)
+            .enumerate()
+            .map(|(network, (adam, team))| {
+                let (reported, rate) = match network {
+                    0 => (PolicyGradients::REPORTED, actor_rate),
+                    _ => (ValueGradients::REPORTED, critic_rate),
+                };
+                let rates = [rate, config.max_grad_norm];
+                Descent::new(network, team, adam, reported, rates, device)
+            })
+            .collect();
         let mut shuffling = self.state.shuffling.clone();
-        // What a minibatch writes, in memory that the next one uses again; of a network that other ranks work on, this
-        // one only learns what its gradient reports.
-        let gradients = teams.iter().map(|team| team.is_own().then(|| Gradient::new(device)));
-        let mut gradients: Vec<Option<Gradient>> = gradients.collect();
-        let mut reported = vec![ValueGradients::REPORTED; teams.len()];
-        reported[0] = PolicyGradients::REPORTED;
-        let mut reports = Reports::new(&reported, device);
+        // What a minibatch writes, and what the one before has written, in memory that is used again.
+        let gradients = || teams.iter().map(|_| Gradient::new(device)).collect::<Vec<_>>();
+        let (mut gradients, mut last) = (gradients(), gradients());
+        let mut is_step_due = false;
         let mut order = Vec::new();
         let (mut epochs, mut last_epoch) = (0_u32, 0);
-        // All parameters of actor and the rewards' critic, which comes first, are clipped together, and a cost has a
-        // unit of its own, so its critic is clipped by itself.
-        let step = |network: usize, adam: &mut Adam, gradient: &Gradient, reports: &Reports| {
-            let scale = reports.scale(if network < 2 { 0 } else { network });
-            let rate = if network == 0 { actor_rate } else { critic_rate };
-            adam.step(&gradient.gradient, scale, rate);
-        };
-        // A minibatch's step is made with the next minibatch, by the thread that needs what it leads to.
-        let mut is_step_due = false;
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
-            last_epoch = reports.minibatches();
+            last_epoch = networks[0].reports.minibatches();
             let order = samples.shuffled(&mut shuffling, &mut order);
             for indices in order.chunks(config.minibatch_size) {
-                let (policy, critics) = gradients.split_at_mut(1);
+                let due = is_step_due.then_some(&last[..]);
+                let (actor, critics) = networks.split_at_mut(1);
+                let (of_actor, of_critics) = gradients.split_at_mut(1);
                 ranks.join(
                     || {
-                        let Some(gradient) = &mut policy[0] else { return };
-                        if is_step_due {
-                            step(0, &mut actor_adam, gradient, &reports);
-                        }
-                        policy_gradients.at(actor_adam.params(), indices, gradient);
+                        actor[0].next(due, &mut of_actor[0], |params, into| {
+                            policy_gradients.at(params, indices, into);
+                        });
                     },
                     || {
-                        let of = value_gradients.iter().zip(&mut critic_adams).enumerate();
-                        for (gradient, (critic, (of, adam))) in critics.iter_mut().zip(of) {
-                            let Some(gradient) = gradient else { continue };
-                            if is_step_due {
-                                step(1 + critic, adam, gradient, &reports);
-                            }
-                            of.at(adam.params(), indices, gradient);
+                        let critics = critics.iter_mut().zip(of_critics).zip(&value_gradients);
+                        for ((critic, into), value_gradients) in critics {
+                            critic.next(due, into, |params, into| {
+                                value_gradients.at(params, indices, into);
+                            });
                         }
                     },
                 );
+                Descent::tell_reports(&mut networks, &mut gradients, device)?;
                 is_step_due = false;
-                reports.add_of_teams(&teams, &gradients)?;
                 if let Some(target) = config.target_kl
-                    && PolicyMetrics::from_row(reports.last()?.map(f64::from)).approx_kl
+                    && PolicyMetrics::from_row(networks[0].reports.last()?.map(f64::from)).approx_kl
                         > EARLY_STOP * target
                 {
                     break 'epochs;
                 }
-                reports.clip(0..2, config.max_grad_norm);
-                (2..teams.len())
-                    .for_each(|cost| reports.clip(cost..cost + 1, config.max_grad_norm));
+                std::mem::swap(&mut gradients, &mut last);
                 is_step_due = true;
             }
         }
         if is_step_due {
-            let adams = [&mut actor_adam].into_iter().chain(&mut critic_adams).enumerate();
-            for ((network, adam), gradient) in adams.zip(&gradients) {
-                let Some(gradient) = gradient else { continue };
-                step(network, adam, gradient, &reports);
-            }
+            networks.iter_mut().for_each(|network| network.step(&last));
         }
 
         let mut kl_coef = self.state.kl_coef;
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
-            let metrics = || policy_gradients.metrics_of_all(actor_adam.params());
+            let metrics = || policy_gradients.metrics_of_all(networks[0].adam.params());
             let own = teams[0].is_own().then(metrics).transpose()?;
             let kl = Team::tell(&teams[..1], vec![own.map(|metrics| metrics.kl)])[0];
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
-        let (rows, [policy], critics) =
-            Adam::read_all(reports.rows(), [("policy", actor_adam)], critic_adams)?;
+        let minibatches = networks[0].reports.minibatches();
+        let reports = networks.iter().map(|network| network.reports.rows()).collect();
+        let mut adams = networks.into_iter().map(|network| network.adam);
+        let Some(actor_adam) = adams.next() else { unreachable!("an actor is there") };
+        let (reports, [policy], critics) =
+            Adam::read_all(Tensor::cat(reports, 0), [("policy", actor_adam)], adams.collect())?;
         let fitted = [policy].into_iter().chain(critics).zip(&teams);
         let own = fitted.map(|(fitted, team)| team.is_own().then_some(fitted)).collect();
         let mut fitted = Team::tell(&teams, own).into_iter();
         let Some((params, policy_optimizer)) = fitted.next() else {
             unreachable!("an actor is there")
         };
-        let rows: Vec<&[f32]> = rows.chunks_exact(reports.width()).collect();
+        let (of_policy, of_critics) = reports.split_at(minibatches * PolicyGradients::REPORTED);
+        let (of_values, of_costs) = of_critics.split_at(minibatches * ValueGradients::REPORTED);
         let MinibatchMetrics { policy, value_loss, gradient_norm } =
-            MinibatchMetrics::means(&rows, last_epoch)?;
-        let cost_losses = mean_losses(&rows, MinibatchMetrics::REPORTED, batch.costs().len())?;
+            MinibatchMetrics::means(of_policy, of_values, last_epoch)?;
+        let cost_losses = mean_losses(of_costs, minibatches)?;
 
         learner.actor.params = params;
         self.state = PpoState { policy_optimizer, kl_coef, shuffling, stakes, lagrangian };
@@ -305,18 +306,23 @@ struct MinibatchMetrics {
 }
 
 impl MinibatchMetrics {
-    /// How many numbers the policy and the rewards' critic report, which stand first in a row.
-    const REPORTED: usize = PolicyGradients::REPORTED + ValueGradients::REPORTED;
     /// How many metrics they give.
     const COUNT: usize = PolicyMetrics::COUNT + 2;
 
-    /// Means over the minibatches with these rows of reports: metrics of the policy, the loss of the rewards' critic,
-    /// and the norm of both gradients. Of both KLs, means over the minibatches from `last_epoch` on.
-    fn means(rows: &[&[f32]], last_epoch: usize) -> Result<MinibatchMetrics, AgentError> {
-        let minibatches: Vec<[f32; Self::COUNT]> = rows
-            .iter()
-            .filter_map(|row| row.first_chunk::<{ Self::REPORTED }>())
-            .map(|&[loss, entropy, clipped, kl, approx_kl, squares, value_loss, value_squares]| {
+    /// Means over the minibatches in which the policy and the rewards' critic reported these rows: metrics of the
+    /// policy, the loss of the critic, and the norm of both gradients. Of both KLs, means over the minibatches from
+    /// `last_epoch` on.
+    fn means(
+        of_policy: &[f32],
+        of_values: &[f32],
+        last_epoch: usize,
+    ) -> Result<MinibatchMetrics, AgentError> {
+        let of_policy = of_policy.as_chunks::<{ PolicyGradients::REPORTED }>().0;
+        let of_values = of_values.as_chunks::<{ ValueGradients::REPORTED }>().0;
+        let minibatches: Vec<[f32; Self::COUNT]> = (of_policy.iter().zip(of_values))
+            .map(|(of_policy, of_values)| {
+                let &[loss, entropy, clipped, kl, approx_kl, squares] = of_policy;
+                let &[value_loss, value_squares] = of_values;
                 let norm = f64::from(squares + value_squares).sqrt() as f32;
                 [loss, entropy, clipped, kl, approx_kl, value_loss, norm]
             })

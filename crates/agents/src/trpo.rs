@@ -437,19 +437,21 @@ pub(crate) fn fit(
     let whole = Tensor::<1>::ones([1], device).into();
     // What a minibatch writes, in memory that the next one uses again.
     let mut found: Vec<Gradient> = critics.iter().map(|_| Gradient::new(device)).collect();
-    let mut reports = Reports::new(&vec![ValueGradients::REPORTED; critics.len()], device);
+    let reports = critics.iter().map(|_| Reports::new(ValueGradients::REPORTED, device));
+    let mut reports: Vec<Reports> = reports.collect();
     let mut order = Vec::new();
     for _ in 0..config.critic_epochs {
         let order = samples.shuffled(&mut shuffling, &mut order);
         for indices in order.chunks(config.critic_minibatch_size) {
-            for ((gradients, adam), found) in gradients.iter().zip(&mut adams).zip(&mut found) {
+            let networks = gradients.iter().zip(&mut adams).zip(&mut found).zip(&mut reports);
+            for (((gradients, adam), found), reports) in networks {
                 gradients.at(adam.params(), indices, found);
                 adam.step(&found.gradient, &whole, learning_rate);
+                reports.add(&found.report);
             }
-            reports.add(found.iter().map(|gradient| &gradient.report));
         }
     }
-    let means = (0..critics.len()).map(|critic| reports.losses(critic).mean()).collect();
+    let means = reports.iter().map(|reports| reports.losses().mean()).collect();
     let (losses, [], critics) = Adam::read_all(Tensor::cat(means, 0), [], adams)?;
     let value_losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
     value_losses.iter().try_for_each(|&loss| AgentError::check_finite("value loss", loss))?;

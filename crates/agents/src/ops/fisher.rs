@@ -46,9 +46,9 @@ impl Fisher {
     #[must_use]
     pub fn product(&self, direction: &Handle, of: usize) -> Handle {
         let Fisher { network, family, parts } = self;
-        let [params, observations, hidden, weights] = parts.each_ref().map(Handle::read);
+        let [params, observations, hidden, weights] = parts.each_ref().map(Handle::dispatched);
         Handle::of(<Dispatch as FisherOps>::fisher_product(
-            direction.read(),
+            direction.dispatched(),
             params,
             observations,
             hidden,

@@ -6,7 +6,7 @@ mod flex;
 
 use super::network::NetworkOps;
 use super::surrogate::{Family, LossTerms, SurrogateOps};
-use super::tensors::{Array, Handle, flex_body, host, numbers_of, room, tensor_of};
+use super::tensors::{Array, Handle, flex_body, host, numbers_of, on_backend_of, room};
 use super::value::{self, ValueOps};
 use super::vector::VectorOps;
 use crate::error::AgentError;
@@ -15,10 +15,10 @@ use crate::minibatch::{Minibatch, Target, indices_of, parts};
 use crate::network::Mlp;
 use crate::ranks::{Sums, Team};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Flex, TensorMetadata};
 use burn::tensor::{Device, Slice, Tensor, TensorData};
 pub(super) use flex::with_buffers;
-use flex::{Buffers, PolicyLoss, gather, reported};
+use flex::{Buffers, PolicyLoss, gather, write_report};
 use std::ops::Range;
 
 /// The gradient of a loss on a minibatch.
@@ -86,26 +86,27 @@ impl PolicyGradients {
 
     /// Writes the gradient at `params` on the samples with these indices.
     pub fn at(&self, params: &Handle, indices: &[i32], into: &mut Gradient) {
-        let [observations, actions, log_probs, outputs, advantages] =
-            self.columns.each_ref().map(Handle::read);
-        let (gradient, report) = <Dispatch as GradientOps>::policy_gradient(
-            into.gradient.take(),
-            into.report.take(),
-            params.read(),
-            self.old_params.read(),
-            observations,
-            actions,
-            log_probs,
-            outputs,
-            advantages,
-            indices,
-            &self.network,
-            self.terms,
-            self.standardize,
-            &self.team,
-        );
-        into.gradient.put(gradient);
-        into.report.put(report);
+        let Gradient { gradient, report } = into;
+        on_backend_of!(params, B => {
+            let [observations, actions, log_probs, outputs, advantages] =
+                self.columns.each_ref().map(Handle::read::<B>);
+            B::policy_gradient(
+                gradient.write::<B>(),
+                report.write::<B>(),
+                params.read::<B>(),
+                self.old_params.read::<B>(),
+                observations,
+                actions,
+                log_probs,
+                outputs,
+                advantages,
+                indices,
+                &self.network,
+                self.terms,
+                self.standardize,
+                &self.team,
+            );
+        });
     }
 
     /// The metrics of the loss at `params` on the samples with these indices.
@@ -113,22 +114,26 @@ impl PolicyGradients {
     /// # Errors
     /// When the device fails.
     pub fn metrics(&self, params: &Handle, indices: &[i32]) -> Result<PolicyMetrics, AgentError> {
-        let [observations, actions, log_probs, outputs, advantages] =
-            self.columns.each_ref().map(Handle::read);
-        let metrics = <Dispatch as GradientOps>::policy_metrics(
-            params.read(),
-            self.old_params.read(),
-            observations,
-            actions,
-            log_probs,
-            outputs,
-            advantages,
-            indices,
-            &self.network,
-            self.terms,
-            &self.team,
-        );
-        PolicyMetrics::read(Tensor::from_dispatch(metrics))
+        let mut metrics = self.old_params.clone();
+        on_backend_of!(params, B => {
+            let [observations, actions, log_probs, outputs, advantages] =
+                self.columns.each_ref().map(Handle::read::<B>);
+            B::policy_metrics(
+                metrics.write::<B>(),
+                params.read::<B>(),
+                self.old_params.read::<B>(),
+                observations,
+                actions,
+                log_probs,
+                outputs,
+                advantages,
+                indices,
+                &self.network,
+                self.terms,
+                &self.team,
+            );
+        });
+        PolicyMetrics::read(metrics.into_tensor())
     }
 
     /// The same on all samples.
@@ -136,7 +141,7 @@ impl PolicyGradients {
     /// # Errors
     /// When the device fails.
     pub fn metrics_of_all(&self, params: &Handle) -> Result<PolicyMetrics, AgentError> {
-        let size = self.columns[0].read().shape()[0];
+        let size = self.columns[0].dispatched().shape()[0];
         let mut sums = [0.0; PolicyMetrics::COUNT];
         for part in parts(size) {
             let count = part.len() as f64;
@@ -185,33 +190,33 @@ impl ValueGradients {
 
     /// Writes the gradient at `params` on the samples with these indices.
     pub fn at(&self, params: &Handle, indices: &[i32], into: &mut Gradient) {
-        let [observations, returns, values] = self.columns.each_ref().map(Handle::read);
-        let (gradient, report) = <Dispatch as GradientOps>::value_gradient(
-            into.gradient.take(),
-            into.report.take(),
-            params.read(),
-            observations,
-            returns,
-            values,
-            indices,
-            &self.network,
-            self.clip_range,
-            self.coef,
-            &self.team,
-        );
-        into.gradient.put(gradient);
-        into.report.put(report);
+        let Gradient { gradient, report } = into;
+        on_backend_of!(params, B => {
+            let [observations, returns, values] = self.columns.each_ref().map(Handle::read::<B>);
+            B::value_gradient(
+                gradient.write::<B>(),
+                report.write::<B>(),
+                params.read::<B>(),
+                observations,
+                returns,
+                values,
+                indices,
+                &self.network,
+                self.clip_range,
+                self.coef,
+                &self.team,
+            );
+        });
     }
 }
 
-/// Gradients of minibatches. The default bodies serve every backend.
-#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Cube: cfg(feature = "wgpu"))]
+/// Gradients of minibatches, written into `gradient` and `report`. The default bodies serve every backend.
 pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
     /// See [`PolicyGradients::at`].
     #[allow(clippy::too_many_arguments)]
     fn policy_gradient(
-        gradient: FloatTensor<Self>,
-        report: FloatTensor<Self>,
+        gradient: &mut FloatTensor<Self>,
+        report: &mut FloatTensor<Self>,
         params: &FloatTensor<Self>,
         old_params: &FloatTensor<Self>,
         observations: &FloatTensor<Self>,
@@ -224,13 +229,12 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         terms: LossTerms,
         standardize: bool,
         team: &Team,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        drop((gradient, report)); // Only `flex` writes into memory that is there.
+    ) {
         let [mut advantages] = rows_of::<Self, 1>([advantages], indices);
         if standardize && indices.len() > 1 {
             advantages = Self::standardized(advantages);
         }
-        let (gradient, metrics) = by_team::<Self>(team, indices.len(), &params.device(), |rows| {
+        let (found, metrics) = by_team::<Self>(team, indices.len(), &params.device(), |rows| {
             let columns = [observations, actions, log_probs, old_outputs];
             let [observations, actions, log_probs, old_outputs] =
                 rows_of::<Self, 4>(columns, &indices[rows.clone()]);
@@ -257,13 +261,14 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
             };
             (gradient, metrics)
         });
-        let squares = Self::sum_of_squares(gradient.clone());
-        (gradient, Self::float_cat(vec![metrics, squares], 0))
+        let squares = Self::sum_of_squares(found.clone());
+        (*gradient, *report) = (found, Self::float_cat(vec![metrics, squares], 0));
     }
 
     /// See [`PolicyGradients::metrics`].
     #[allow(clippy::too_many_arguments)]
     fn policy_metrics(
+        metrics: &mut FloatTensor<Self>,
         params: &FloatTensor<Self>,
         old_params: &FloatTensor<Self>,
         observations: &FloatTensor<Self>,
@@ -275,9 +280,9 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         network: &Mlp,
         terms: LossTerms,
         team: &Team,
-    ) -> FloatTensor<Self> {
+    ) {
         let device = params.device();
-        let (_, metrics) = by_team::<Self>(team, indices.len(), &device, |rows| {
+        let (_, found) = by_team::<Self>(team, indices.len(), &device, |rows| {
             let columns = [observations, actions, log_probs, old_outputs, advantages];
             let [observations, actions, log_probs, old_outputs, advantages] =
                 rows_of::<Self, 5>(columns, &indices[rows]);
@@ -294,14 +299,14 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
             );
             (unused, metrics)
         });
-        metrics
+        *metrics = found;
     }
 
     /// See [`ValueGradients`].
     #[allow(clippy::too_many_arguments)]
     fn value_gradient(
-        gradient: FloatTensor<Self>,
-        report: FloatTensor<Self>,
+        gradient: &mut FloatTensor<Self>,
+        report: &mut FloatTensor<Self>,
         params: &FloatTensor<Self>,
         observations: &FloatTensor<Self>,
         returns: &FloatTensor<Self>,
@@ -311,10 +316,9 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
         clip_range: Option<f64>,
         coef: f64,
         team: &Team,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        drop((gradient, report));
+    ) {
         let device = params.device();
-        let (gradient, loss) = by_team::<Self>(team, indices.len(), &device, |rows| {
+        let (found, loss) = by_team::<Self>(team, indices.len(), &device, |rows| {
             let columns = [observations, returns, old_values];
             let [observations, returns, old_values] = rows_of::<Self, 3>(columns, &indices[rows]);
             let (values, hidden) =
@@ -324,8 +328,8 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
             let (params, network) = (params.clone(), network.clone());
             (Self::mlp_backward(observations, params, hidden, derivative, network), loss)
         });
-        let squares = Self::sum_of_squares(gradient.clone());
-        (gradient, Self::float_cat(vec![loss, squares], 0))
+        let squares = Self::sum_of_squares(found.clone());
+        (*gradient, *report) = (found, Self::float_cat(vec![loss, squares], 0));
     }
 }
 
@@ -378,8 +382,8 @@ impl GradientOps for burn::backend::Cube {}
 
 impl GradientOps for Flex {
     fn policy_gradient(
-        gradient: Array,
-        report: Array,
+        gradient: &mut Array,
+        report: &mut Array,
         params: &Array,
         old_params: &Array,
         observations: &Array,
@@ -392,7 +396,7 @@ impl GradientOps for Flex {
         terms: LossTerms,
         standardized: bool,
         team: &Team,
-    ) -> (Array, Array) {
+    ) {
         flex_body!("policy_gradient");
         let loss = PolicyLoss {
             params: [params, old_params].map(numbers_of),
@@ -401,13 +405,13 @@ impl GradientOps for Flex {
             network,
             terms,
         };
-        let mut gradient = room(gradient, loss.num_params());
-        let metrics = loss.at(indices, standardized, gradient.storage_mut(), team);
-        let report = reported(report, &gradient, metrics);
-        (gradient, report)
+        let gradient = room(gradient, loss.num_params());
+        let metrics = loss.at(indices, standardized, gradient, team);
+        write_report(report, gradient, metrics);
     }
 
     fn policy_metrics(
+        metrics: &mut Array,
         params: &Array,
         old_params: &Array,
         observations: &Array,
@@ -419,7 +423,7 @@ impl GradientOps for Flex {
         network: &Mlp,
         terms: LossTerms,
         team: &Team,
-    ) -> Array {
+    ) {
         flex_body!("policy_metrics");
         let loss = PolicyLoss {
             params: [params, old_params].map(numbers_of),
@@ -428,13 +432,13 @@ impl GradientOps for Flex {
             network,
             terms,
         };
-        let metrics = loss.at(indices, false, &mut [], team);
-        tensor_of(metrics.to_vec(), [metrics.len()])
+        let found = loss.at(indices, false, &mut [], team);
+        room(metrics, found.len()).copy_from_slice(&found);
     }
 
     fn value_gradient(
-        gradient: Array,
-        report: Array,
+        gradient: &mut Array,
+        report: &mut Array,
         params: &Array,
         observations: &Array,
         returns: &Array,
@@ -444,12 +448,12 @@ impl GradientOps for Flex {
         clip_range: Option<f64>,
         coef: f64,
         team: &Team,
-    ) -> (Array, Array) {
+    ) {
         flex_body!("value_gradient");
         let (params, of) = (numbers_of(params), indices.len());
-        let mut gradient = room(gradient, network.num_params());
+        let gradient = room(gradient, network.num_params());
         let mut total = [0.0];
-        team.sum_into(of, gradient.storage_mut(), &mut total, |rows, gradient, total| {
+        team.sum_into(of, gradient, &mut total, |rows, gradient, total| {
             with_buffers(|Buffers { columns, pass, .. }| {
                 let [observations, returns, old_values] =
                     gather([observations, returns, old_values], &indices[rows], columns);
@@ -460,7 +464,6 @@ impl GradientOps for Flex {
                 pass.backward(network, &params, observations, gradient);
             });
         });
-        let report = reported(report, &gradient, [value::mean(total[0], of)]);
-        (gradient, report)
+        write_report(report, gradient, [value::mean(total[0], of)]);
     }
 }

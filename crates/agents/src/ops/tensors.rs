@@ -2,19 +2,20 @@
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{BoolTensor, FloatTensor};
-use burn::backend::{Backend, DispatchTensor, Flex, TensorMetadata};
+use burn::backend::{
+    Backend, BackendTensor, DispatchTensor, DispatchTensorKind, Flex, TensorMetadata,
+};
 use burn::tensor::{Device, Shape, Slice, Tensor, TensorData, read_sync};
 use std::borrow::Cow;
 use std::ops::{Add, Mul, Neg, Sub};
-use std::sync::Arc;
 
-/// A tensor behind a pointer, for what a minibatch passes on: a [`Tensor`] has 600 bytes, which each call
-/// copies several times. It is missing only while an operation that changes it is at work.
+/// A tensor that operations write into where it lies. Burn's own dispatch moves each tensor that it changes, 576 bytes that
+/// two threads would take from each other's cache in every minibatch.
 #[derive(Clone, Debug)]
-pub struct Handle(Arc<Option<DispatchTensor>>);
+pub struct Handle(DispatchTensor);
 
 impl Handle {
-    /// One that an operation is to put its result into.
+    /// One that an operation is to write its result into.
     #[must_use]
     pub fn empty(device: &Device) -> Handle {
         Tensor::<1>::zeros([1], device).into()
@@ -33,44 +34,106 @@ impl Handle {
     /// When it has another number of dimensions.
     #[must_use]
     pub fn tensor<const D: usize>(&self) -> Tensor<D> {
-        Tensor::from_dispatch(self.read().clone())
+        self.clone().into_tensor()
     }
 
-    /// The tensor itself, where nobody else holds it.
+    /// The tensor itself.
     ///
     /// # Panics
     /// When it has another number of dimensions.
     #[must_use]
-    pub fn into_tensor<const D: usize>(mut self) -> Tensor<D> {
-        Tensor::from_dispatch(self.take())
+    pub fn into_tensor<const D: usize>(self) -> Tensor<D> {
+        Tensor::from_dispatch(self.0)
     }
 
     pub(super) fn of(tensor: DispatchTensor) -> Handle {
-        Handle(Arc::new(Some(tensor)))
+        Handle(tensor)
+    }
+
+    /// What an operation of Burn's dispatch reads.
+    pub(super) fn dispatched(&self) -> &DispatchTensor {
+        &self.0
+    }
+
+    /// Which backend it is on; see [`on_backend_of`].
+    pub(super) fn kind(&self) -> &DispatchTensorKind {
+        &self.0.kind
     }
 
     /// What an operation reads.
-    pub(super) fn read(&self) -> &DispatchTensor {
-        let Some(tensor) = &*self.0 else { unreachable!("an operation puts back what it takes") };
-        tensor
+    ///
+    /// # Panics
+    /// When it is on another backend.
+    pub(super) fn read<B: Stored>(&self) -> &FloatTensor<B> {
+        B::of(&self.0.kind).unwrap_or_else(|| unreachable!("a tensor on another backend"))
     }
 
-    /// What an operation changes, in place where nobody else holds it; [`Handle::put`] follows.
-    pub(super) fn take(&mut self) -> DispatchTensor {
-        match Arc::get_mut(&mut self.0).and_then(Option::take) {
-            Some(tensor) => tensor,
-            None => self.read().clone(),
-        }
-    }
-
-    /// Puts in what an operation has made.
-    pub(super) fn put(&mut self, tensor: DispatchTensor) {
-        match Arc::get_mut(&mut self.0) {
-            Some(place) => *place = Some(tensor),
-            None => *self = Handle::of(tensor),
-        }
+    /// What an operation changes.
+    ///
+    /// # Panics
+    /// When it is on another backend.
+    pub(super) fn write<B: Stored>(&mut self) -> &mut FloatTensor<B> {
+        B::of_mut(&mut self.0.kind).unwrap_or_else(|| unreachable!("a tensor on another backend"))
     }
 }
+
+/// A backend that a [`Handle`]'s tensor may be on.
+pub(super) trait Stored: Backend {
+    /// The tensor, if it is on this backend.
+    fn of(kind: &DispatchTensorKind) -> Option<&FloatTensor<Self>>;
+
+    /// The same, to be changed.
+    fn of_mut(kind: &mut DispatchTensorKind) -> Option<&mut FloatTensor<Self>>;
+}
+
+macro_rules! stored {
+    ($backend:ident) => {
+        impl Stored for burn::backend::$backend {
+            fn of(kind: &DispatchTensorKind) -> Option<&FloatTensor<Self>> {
+                match kind {
+                    DispatchTensorKind::$backend(BackendTensor::Float(tensor)) => Some(tensor),
+                    _ => None,
+                }
+            }
+
+            fn of_mut(kind: &mut DispatchTensorKind) -> Option<&mut FloatTensor<Self>> {
+                match kind {
+                    DispatchTensorKind::$backend(BackendTensor::Float(tensor)) => Some(tensor),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+stored!(Flex);
+#[cfg(feature = "ndarray")]
+stored!(NdArray);
+#[cfg(feature = "wgpu")]
+stored!(Cube);
+
+/// What an expression gives on the backend of a [`Handle`]'s tensor, which it knows by a name.
+macro_rules! on_backend_of {
+    ($handle:expr, $name:ident => $body:expr) => {
+        match $handle.kind() {
+            burn::backend::DispatchTensorKind::Flex(_) => {
+                type $name = burn::backend::Flex;
+                $body
+            }
+            #[cfg(feature = "ndarray")]
+            burn::backend::DispatchTensorKind::NdArray(_) => {
+                type $name = burn::backend::NdArray;
+                $body
+            }
+            #[cfg(feature = "wgpu")]
+            burn::backend::DispatchTensorKind::Cube(_) => {
+                type $name = burn::backend::Cube;
+                $body
+            }
+            _ => unreachable!("tensors of parameters and batches are on one of these backends"),
+        }
+    };
+}
+pub(super) use on_backend_of;
 
 impl<const D: usize> From<Tensor<D>> for Handle {
     fn from(tensor: Tensor<D>) -> Handle {
@@ -109,11 +172,20 @@ pub(super) fn tensor_of<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) ->
     Flex::float_from_data(TensorData::new(numbers, shape), &Default::default())
 }
 
-/// A vector of so many numbers, to be written over: in the memory of an earlier one, where that has this length and
-/// nobody else holds it.
-pub(super) fn room(earlier: Array, length: usize) -> Array {
-    let fits = earlier.is_unique() && earlier.storage::<f32>().len() == length;
-    if fits { earlier } else { tensor_of(vec![0.0; length], [length]) }
+/// So many numbers to be written over, in the memory of the vector, where that has this length and nobody else holds it.
+pub(super) fn room(vector: &mut Array, length: usize) -> &mut [f32] {
+    if !vector.is_unique() || vector.storage::<f32>().len() != length {
+        *vector = tensor_of(vec![0.0; length], [length]);
+    }
+    vector.storage_mut()
+}
+
+/// A vector's numbers, to be changed; of one that somebody else holds, too, those of a copy.
+pub(super) fn numbers_mut(vector: &mut Array) -> &mut [f32] {
+    if !vector.is_contiguous() {
+        *vector = vector.to_contiguous();
+    }
+    vector.storage_mut()
 }
 
 /// A tensor's numbers on the host.

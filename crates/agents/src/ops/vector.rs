@@ -3,7 +3,8 @@
 use super::chunks::{Samples, sum};
 use super::kernel::{self, AdamStep, Bounds};
 use super::tensors::{
-    Array, Expr, Handle, contiguous, flex_body, host, numbers_of, room, slice_of, tensor_of,
+    Array, Expr, Handle, contiguous, flex_body, host, numbers_mut, numbers_of, on_backend_of, room,
+    slice_of, tensor_of,
 };
 use crate::error::AgentError;
 use burn::backend::tensor::FloatTensor;
@@ -34,11 +35,9 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as VectorOps>::sum_of_squares(vector.clone().into_dispatch()))
 }
 
-/// Writes into `scale [1]` the factor that shortens a vector to `max_norm` where it is longer. The sum of its squares
-/// is the sum of those `numbers` that `squares` are the indices of. Where that is not finite the factor is NaN.
-///
-/// # Panics
-/// When an index is out of range. One at least is expected.
+/// Writes into `scale [1]` the factor that shortens two gradients, which are one vector together, to `max_norm` where that
+/// is longer. Their reports end in the sum of a gradient's squares ([`super::Gradient::report`]); of a gradient
+/// alone the other report is [`Handle::empty`]. Where the sum is not finite the factor is NaN.
 ///
 /// ```
 /// use agents::ops::{Handle, clip_scale};
@@ -46,20 +45,19 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
 ///
 /// let vector = |numbers: &[f32]| Handle::from(Tensor::<1>::from_floats(numbers, &Device::flex()));
 /// // Of lengths 3 and 4, together 5.
-/// let (squares, mut scale) = (vector(&[0.1, 9.0, 16.0]), vector(&[0.0]));
-/// clip_scale(&mut scale, &squares, &[1, 2], 1.0);
+/// let (report, other, mut scale) = (vector(&[0.1, 9.0]), vector(&[16.0]), vector(&[0.0]));
+/// clip_scale(&mut scale, [&report, &other], 1.0);
 /// assert!((scale.tensor::<1>().into_scalar::<f32>() - 0.2).abs() < 1e-6);
 /// ```
-pub fn clip_scale(scale: &mut Handle, numbers: &Handle, squares: &[usize], max_norm: f64) {
-    let found =
-        <Dispatch as VectorOps>::clip_scale(scale.take(), numbers.read(), squares, max_norm);
-    scale.put(found);
+pub fn clip_scale(scale: &mut Handle, [report, other]: [&Handle; 2], max_norm: f64) {
+    on_backend_of!(scale, B => {
+        B::clip_scale(scale.write::<B>(), [report.read::<B>(), other.read::<B>()], max_norm);
+    });
 }
 
 /// Writes `numbers` into a vector, from index `at` on.
 pub(super) fn write(vector: &mut Handle, at: usize, numbers: &Handle) {
-    let written = <Dispatch as VectorOps>::write(vector.take(), numbers.read(), at);
-    vector.put(written);
+    on_backend_of!(vector, B => B::write(vector.write::<B>(), numbers.read::<B>(), at));
 }
 
 /// Copies the numbers of a vector from index `at` on to the host.
@@ -67,7 +65,7 @@ pub(super) fn write(vector: &mut Handle, at: usize, numbers: &Handle) {
 /// # Errors
 /// When the device fails.
 pub(crate) fn copy(vector: &Handle, at: usize, to: &mut [f32]) -> Result<(), AgentError> {
-    <Dispatch as VectorOps>::copy(vector.read(), at, to).map_err(AgentError::Device)
+    on_backend_of!(vector, B => B::copy(vector.read::<B>(), at, to)).map_err(AgentError::Device)
 }
 
 /// One step of Adam (Kingma and Ba 2015) against `scale [1]` times the gradient, of the parameters, the first
@@ -86,17 +84,10 @@ pub(crate) fn copy(vector: &Handle, at: usize, to: &mut [f32]) -> Result<(), Age
 /// assert!((params - (1.0 - 0.1 * 0.1 / 0.001_f32.sqrt())).abs() < 1e-5);
 /// ```
 pub fn adam([params, m, v]: [&mut Handle; 3], gradient: &Handle, scale: &Handle, step: AdamStep) {
-    let (new_params, new_m, new_v) = <Dispatch as VectorOps>::adam(
-        params.take(),
-        m.take(),
-        v.take(),
-        gradient.read(),
-        scale.read(),
-        step,
-    );
-    params.put(new_params);
-    m.put(new_m);
-    v.put(new_v);
+    on_backend_of!(params, B => {
+        let vectors = [params.write::<B>(), m.write::<B>(), v.write::<B>()];
+        B::adam(vectors, gradient.read::<B>(), scale.read::<B>(), step);
+    });
 }
 
 /// Operations on vectors and columns. The default bodies serve every backend.
@@ -115,31 +106,27 @@ pub trait VectorOps: Backend {
     fn sum_of_squares(vector: FloatTensor<Self>) -> FloatTensor<Self> {
         Expr::<Self>(vector).square().sum().0
     }
+}
 
+/// Operations that write into vectors. The default bodies serve every backend.
+pub trait StepOps: Backend {
     /// See [`clip_scale`].
-    fn clip_scale(
-        scale: FloatTensor<Self>,
-        numbers: &FloatTensor<Self>,
-        squares: &[usize],
-        max_norm: f64,
-    ) -> FloatTensor<Self> {
-        drop(scale); // Only `flex` writes into memory that is there.
-        let number = |&at: &usize| Expr::<Self>(numbers.clone()).range(at, at + 1);
-        let norm = squares[1..].iter().fold(number(&squares[0]), |sum, at| sum + number(at)).sqrt();
-        let scale = (norm.clone() + 1e-6).recip() * max_norm;
-        let scale = Expr(Self::float_clamp_max(scale.0, 1.0_f32.into()));
+    fn clip_scale(scale: &mut FloatTensor<Self>, reports: [&FloatTensor<Self>; 2], max_norm: f64) {
+        let [squares, others] = reports.map(|report| {
+            let length = report.shape()[0];
+            Expr::<Self>(report.clone()).range(length - 1, length)
+        });
+        let norm = (squares + others).sqrt();
+        let found = (norm.clone() + 1e-6).recip() * max_norm;
+        let found = Expr(Self::float_clamp_max(found.0, 1.0_f32.into()));
         // The smaller of two numbers may hide a NaN; 0 times the norm brings it back.
-        (scale + norm * 0.0).0
+        *scale = (found + norm * 0.0).0;
     }
 
     /// See [`write`].
-    fn write(
-        vector: FloatTensor<Self>,
-        numbers: &FloatTensor<Self>,
-        at: usize,
-    ) -> FloatTensor<Self> {
+    fn write(vector: &mut FloatTensor<Self>, numbers: &FloatTensor<Self>, at: usize) {
         let place = Slice::from(at..at + numbers.shape()[0]);
-        Self::float_slice_assign(vector, &[place], numbers.clone())
+        *vector = Self::float_slice_assign(vector.clone(), &[place], numbers.clone());
     }
 
     /// See [`copy`].
@@ -151,33 +138,38 @@ pub trait VectorOps: Backend {
 
     /// See [`adam`].
     fn adam(
-        params: FloatTensor<Self>,
-        m: FloatTensor<Self>,
-        v: FloatTensor<Self>,
+        vectors: [&mut FloatTensor<Self>; 3],
         gradient: &FloatTensor<Self>,
         scale: &FloatTensor<Self>,
         step: AdamStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+    ) {
         let AdamStep { betas: [beta_1, beta_2], epsilon, rate, bounds } = step;
+        let [params, m, v] = vectors;
         let gradient = Expr::<Self>(gradient.clone()) * Expr(scale.clone());
-        let m = Expr::<Self>(m) * beta_1 + gradient.clone() * (1.0 - beta_1);
-        let v = Expr::<Self>(v) * beta_2 + gradient.square() * (1.0 - beta_2);
-        let change = m.clone() * (v.clone().sqrt() + epsilon).recip() * rate;
-        let mut params = Expr::<Self>(params) - change;
+        let new_m = Expr::<Self>(m.clone()) * beta_1 + gradient.clone() * (1.0 - beta_1);
+        let new_v = Expr::<Self>(v.clone()) * beta_2 + gradient.square() * (1.0 - beta_2);
+        let change = new_m.clone() * (new_v.clone().sqrt() + epsilon).recip() * rate;
+        let mut moved = Expr::<Self>(params.clone()) - change;
         if let Some(Bounds { first, low, high }) = bounds {
-            let length = params.0.shape()[0];
-            let kept = params.clone().range(first, length).clamp(low, high);
-            params = Expr(Self::float_cat(vec![params.range(0, first).0, kept.0], 0));
+            let length = moved.0.shape()[0];
+            let kept = moved.clone().range(first, length).clamp(low, high);
+            moved = Expr(Self::float_cat(vec![moved.range(0, first).0, kept.0], 0));
         }
-        (params.0, m.0, v.0)
+        (*params, *m, *v) = (moved.0, new_m.0, new_v.0);
     }
 }
 
 #[cfg(feature = "ndarray")]
 impl VectorOps for burn::backend::NdArray {}
 
+#[cfg(feature = "ndarray")]
+impl StepOps for burn::backend::NdArray {}
+
 #[cfg(feature = "wgpu")]
 impl VectorOps for burn::backend::Cube {}
+
+#[cfg(feature = "wgpu")]
+impl StepOps for burn::backend::Cube {}
 
 impl VectorOps for Flex {
     fn standardized(column: Array) -> Array {
@@ -194,24 +186,23 @@ impl VectorOps for Flex {
         let vector = contiguous(vector);
         tensor_of(vec![kernel::sum_of_squares(slice_of(&vector)) as f32], [1])
     }
+}
 
-    fn clip_scale(scale: Array, numbers: &Array, squares: &[usize], max_norm: f64) -> Array {
+impl StepOps for Flex {
+    fn clip_scale(scale: &mut Array, reports: [&Array; 2], max_norm: f64) {
         flex_body!("clip_scale");
-        let numbers = numbers_of(numbers);
-        let norm = f64::from(squares.iter().map(|&at| numbers[at]).sum::<f32>()).sqrt();
+        let [squares, others] =
+            reports.map(|report| numbers_of(report).last().copied().unwrap_or_default());
+        let norm = f64::from(squares + others).sqrt();
         let found = (max_norm / (norm + 1e-6)).min(1.0);
-        let mut scale = room(scale, 1);
         // The smaller of two numbers would hide a NaN.
-        scale.storage_mut()[0] = if norm.is_finite() { found as f32 } else { f32::NAN };
-        scale
+        room(scale, 1)[0] = if norm.is_finite() { found as f32 } else { f32::NAN };
     }
 
-    fn write(vector: Array, numbers: &Array, at: usize) -> Array {
+    fn write(vector: &mut Array, numbers: &Array, at: usize) {
         flex_body!("write");
-        let mut vector = contiguous(vector);
         let numbers = numbers_of(numbers);
-        vector.storage_mut()[at..at + numbers.len()].copy_from_slice(&numbers);
-        vector
+        numbers_mut(vector)[at..at + numbers.len()].copy_from_slice(&numbers);
     }
 
     fn copy(vector: &Array, at: usize, to: &mut [f32]) -> Result<(), String> {
@@ -220,27 +211,10 @@ impl VectorOps for Flex {
         Ok(())
     }
 
-    fn adam(
-        params: Array,
-        m: Array,
-        v: Array,
-        gradient: &Array,
-        scale: &Array,
-        step: AdamStep,
-    ) -> (Array, Array, Array) {
+    fn adam(vectors: [&mut Array; 3], gradient: &Array, scale: &Array, step: AdamStep) {
         flex_body!("adam");
-        // In place, where nobody else holds the vectors.
-        let [mut params, mut m, mut v] = [params, m, v].map(contiguous);
-        let (gradient, scale) = (numbers_of(gradient), numbers_of(scale)[0]);
-        kernel::adam(
-            params.storage_mut(),
-            m.storage_mut(),
-            v.storage_mut(),
-            &gradient,
-            scale,
-            step,
-        );
-        (params, m, v)
+        let [params, m, v] = vectors.map(numbers_mut);
+        kernel::adam(params, m, v, &numbers_of(gradient), numbers_of(scale)[0], step);
     }
 }
 

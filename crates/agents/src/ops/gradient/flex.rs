@@ -5,7 +5,7 @@ use crate::network::Mlp;
 use crate::ops::kernel;
 use crate::ops::spare::{Spare, with_spare};
 use crate::ops::surrogate::{LossTerms, flex};
-use crate::ops::tensors::{Array, numbers_of, room, slice_of};
+use crate::ops::tensors::{Array, numbers_of, room};
 use crate::ops::vector::standardize;
 use crate::ranks::Team;
 use burn::backend::TensorMetadata;
@@ -71,13 +71,11 @@ impl PolicyLoss<'_> {
     }
 }
 
-/// The report of a gradient, which begins with these numbers.
-pub fn reported<const N: usize>(report: Array, gradient: &Array, metrics: [f32; N]) -> Array {
-    let mut report = room(report, N + 1);
-    let numbers: &mut [f32] = report.storage_mut();
+/// Writes the report of a gradient, which begins with these numbers.
+pub fn write_report<const N: usize>(report: &mut Array, gradient: &[f32], metrics: [f32; N]) {
+    let numbers = room(report, N + 1);
     numbers[..N].copy_from_slice(&metrics);
-    numbers[N] = kernel::sum_of_squares(slice_of(gradient)) as f32;
-    report
+    numbers[N] = kernel::sum_of_squares(gradient) as f32;
 }
 
 /// A minibatch's memory.
