@@ -111,8 +111,8 @@ fn adam_body(
         // All is read before anything is written: vectors of this size each begin on a page of their own, and a processor
         // takes the same place on another page for the one that was just written, and waits.
         let (old_param, old_m, old_v) = (*param, *m, *v);
-        *m = keep_m * old_m + add_m * slope;
-        *v = keep_v * old_v + add_v * slope * slope;
+        *m = without_subnormals(keep_m * old_m + add_m * slope);
+        *v = without_subnormals(keep_v * old_v + add_v * slope * slope);
         *param = old_param - rate * *m / (v.sqrt() + epsilon);
     }
     if let Some(Bounds { first, low, high }) = bounds {
@@ -120,6 +120,13 @@ fn adam_body(
             *param = param.clamp(low as f32, high as f32);
         }
     }
+}
+
+/// The number, or 0 where it is subnormal. The moments of a unit that no sample reaches any more fall to the smallest number
+/// that there is and stay there, and processors take several times as long for it.
+#[inline(always)]
+fn without_subnormals(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x }
 }
 
 #[inline(always)]

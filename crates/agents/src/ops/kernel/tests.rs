@@ -361,3 +361,17 @@ fn what_is_not_a_number_is_not_lost() {
         }
     }
 }
+
+/// Left to itself a moment would end at the smallest number that there is.
+#[test]
+fn moments_without_a_gradient_end_at_zero() {
+    let [mut params, mut m, mut v, gradient] = [1.0, 2e-38, 2e-38, 0.0].map(|x| vec![x; 37]);
+    m[36] = f32::NAN;
+    let step = AdamStep { betas: [0.9, 0.999], epsilon: 1e-5, rate: 0.1, bounds: None };
+    for _ in 0..1000 {
+        adam(&mut params, &mut m, &mut v, &gradient, 1.0, step);
+    }
+    assert_eq!((&m[..36], &v[..]), ([0.0; 36].as_slice(), [0.0; 37].as_slice()));
+    assert_eq!(params[..36], [1.0; 36]);
+    assert!(m[36].is_nan() && params[36].is_nan());
+}
