@@ -22,7 +22,7 @@ use crate::batch::Batch;
 use crate::error::AgentError;
 use crate::gae::explained_variance;
 use crate::lagrangian::{Lagrangian, mean_losses};
-use crate::learner::{CriticState, Learner};
+use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
 use crate::ops::{Gradient, PolicyGradients, Surrogate, ValueGradients};
@@ -140,18 +140,32 @@ impl Algorithm for Ppo {
         let (actor, optimizer) = (&learner.actor, &self.state.policy_optimizer);
         let policy = actor.policy();
         let (epsilon, bounds) = (config.adam_epsilon, policy.bounds());
-        let actor_adam = Adam::new(&actor.params, optimizer, epsilon, bounds, device);
-        let critics = learner.critics.iter();
-        let critic_adams: Vec<Adam> = critics.map(|critic| critic.adam(epsilon, device)).collect();
-        let old_params = actor_adam.params().tensor();
         let samples = Minibatch::upload(batch, &objective.advantages, device);
-        let standardize = config.normalize_advantages;
-        let policy_gradients =
-            policy.gradients(&old_params, &samples, surrogate, entropy_coef, standardize);
         let sizes = learner.critics.iter().map(|critic| critic.state.params.len());
         let teams =
             Team::each(ranks, &[actor.params.len()].into_iter().chain(sizes).collect::<Vec<_>>());
-        let policy_gradients = policy_gradients.by(&teams[0]);
+        // A thread copies what it will work on, which it has in its core's cache.
+        let (mut actor, mut critics) = ranks.join(
+            || {
+                let adam = Adam::new(&actor.params, optimizer, epsilon, bounds, device);
+                let rates = [actor_rate, config.max_grad_norm];
+                Descent::new(0, &teams[0], adam, PolicyGradients::REPORTED, rates, device)
+            },
+            || {
+                let descent = |(index, (critic, team)): (usize, (&Critic, &Team))| {
+                    let adam = critic.adam(epsilon, device);
+                    let rates = [critic_rate, config.max_grad_norm];
+                    Descent::new(1 + index, team, adam, ValueGradients::REPORTED, rates, device)
+                };
+                let critics = learner.critics.iter().zip(&teams[1..]).enumerate();
+                critics.map(descent).collect::<Vec<Descent>>()
+            },
+        );
+        let standardize = config.normalize_advantages;
+        let old_params = actor.adam.params().tensor();
+        let policy_gradients = policy
+            .gradients(&old_params, &samples, surrogate, entropy_coef, standardize)
+            .by(&teams[0]);
         let (clip_range, coef) = (config.value_clip_range, config.value_coef);
         let value_gradients: Vec<ValueGradients> =
             (learner.critics.iter().zip(&samples.targets).zip(&teams[1..]))
@@ -159,20 +173,6 @@ impl Algorithm for Ppo {
                     critic.gradients(&samples.observations, target, clip_range, coef).by(team)
                 })
                 .collect();
-        let mut networks: Vec<Descent> = [actor_adam]
-            .into_iter()
-            .chain(critic_adams)
-            .zip(&teams)
-            .enumerate()
-            .map(|(network, (adam, team))| {
-                let (reported, rate) = match network {
-                    0 => (PolicyGradients::REPORTED, actor_rate),
-                    _ => (ValueGradients::REPORTED, critic_rate),
-                };
-                let rates = [rate, config.max_grad_norm];
-                Descent::new(network, team, adam, reported, rates, device)
-            })
-            .collect();
         let mut shuffling = self.state.shuffling.clone();
         // What a minibatch writes, and what the one before has written, in memory that is used again.
         let gradients = || teams.iter().map(|_| Gradient::new(device)).collect::<Vec<_>>();
@@ -182,15 +182,14 @@ impl Algorithm for Ppo {
         let (mut epochs, mut last_epoch) = (0_u32, 0);
         'epochs: while (epochs as usize) < config.epochs {
             epochs += 1;
-            last_epoch = networks[0].reports.minibatches();
+            last_epoch = actor.reports.minibatches();
             let order = samples.shuffled(&mut shuffling, &mut order);
             for indices in order.chunks(config.minibatch_size) {
                 let due = is_step_due.then_some(&last[..]);
-                let (actor, critics) = networks.split_at_mut(1);
                 let (of_actor, of_critics) = gradients.split_at_mut(1);
                 ranks.join(
                     || {
-                        actor[0].next(due, &mut of_actor[0], |params, into| {
+                        actor.next(due, &mut of_actor[0], |params, into| {
                             policy_gradients.at(params, indices, into);
                         });
                     },
@@ -203,10 +202,11 @@ impl Algorithm for Ppo {
                         }
                     },
                 );
-                Descent::tell_reports(&mut networks, &mut gradients, device)?;
+                let networks = [&mut actor].into_iter().chain(&mut critics);
+                Descent::tell_reports(&teams, networks, &mut gradients, device)?;
                 is_step_due = false;
                 if let Some(target) = config.target_kl
-                    && PolicyMetrics::from_row(networks[0].reports.last()?.map(f64::from)).approx_kl
+                    && PolicyMetrics::from_row(actor.reports.last()?.map(f64::from)).approx_kl
                         > EARLY_STOP * target
                 {
                     break 'epochs;
@@ -216,25 +216,28 @@ impl Algorithm for Ppo {
             }
         }
         if is_step_due {
-            networks.iter_mut().for_each(|network| network.step(&last));
+            ranks.join(
+                || actor.step(&last),
+                || critics.iter_mut().for_each(|critic| critic.step(&last)),
+            );
         }
 
         let mut kl_coef = self.state.kl_coef;
         let mut kl_after_update = None;
         if let Some(penalty) = config.kl_penalty {
-            let metrics = || policy_gradients.metrics_of_all(networks[0].adam.params());
+            let metrics = || policy_gradients.metrics_of_all(actor.adam.params());
             let own = teams[0].is_own().then(metrics).transpose()?;
             let kl = Team::tell(&teams[..1], vec![own.map(|metrics| metrics.kl)])[0];
             AgentError::check_finite("KL divergence", kl)?;
             kl_coef = adapted(kl_coef, kl, penalty.target);
             kl_after_update = Some(kl);
         }
-        let minibatches = networks[0].reports.minibatches();
-        let reports = networks.iter().map(|network| network.reports.rows()).collect();
-        let mut adams = networks.into_iter().map(|network| network.adam);
-        let Some(actor_adam) = adams.next() else { unreachable!("an actor is there") };
+        let minibatches = actor.reports.minibatches();
+        let reports = [&actor].into_iter().chain(&critics);
+        let reports = reports.map(|network| network.reports.rows()).collect();
+        let critics = critics.into_iter().map(|critic| critic.adam).collect();
         let (reports, [policy], critics) =
-            Adam::read_all(Tensor::cat(reports, 0), [("policy", actor_adam)], adams.collect())?;
+            Adam::read_all(Tensor::cat(reports, 0), [("policy", actor.adam)], critics)?;
         let fitted = [policy].into_iter().chain(critics).zip(&teams);
         let own = fitted.map(|(fitted, team)| team.is_own().then_some(fitted)).collect();
         let mut fitted = Team::tell(&teams, own).into_iter();

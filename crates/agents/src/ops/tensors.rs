@@ -10,7 +10,8 @@ use std::borrow::Cow;
 use std::ops::{Add, Mul, Neg, Sub};
 
 /// A tensor that operations write into where it lies. Burn's own dispatch moves each tensor that it changes, 576 bytes that
-/// two threads would take from each other's cache in every minibatch.
+/// two threads would take from each other's cache in every minibatch. Operations panic when their tensors are not on
+/// one backend, or are part of a graph of Burn's autodiff.
 #[derive(Clone, Debug)]
 pub struct Handle(DispatchTensor);
 
@@ -65,7 +66,7 @@ impl Handle {
     /// # Panics
     /// When it is on another backend.
     pub(super) fn read<B: Stored>(&self) -> &FloatTensor<B> {
-        B::of(&self.0.kind).unwrap_or_else(|| unreachable!("a tensor on another backend"))
+        B::of(&self.0.kind).unwrap_or_else(|| panic!("the tensors are on different backends"))
     }
 
     /// What an operation changes.
@@ -73,7 +74,8 @@ impl Handle {
     /// # Panics
     /// When it is on another backend.
     pub(super) fn write<B: Stored>(&mut self) -> &mut FloatTensor<B> {
-        B::of_mut(&mut self.0.kind).unwrap_or_else(|| unreachable!("a tensor on another backend"))
+        B::of_mut(&mut self.0.kind)
+            .unwrap_or_else(|| panic!("the tensors are on different backends"))
     }
 }
 
@@ -129,7 +131,9 @@ macro_rules! on_backend_of {
                 type $name = burn::backend::Cube;
                 $body
             }
-            _ => unreachable!("tensors of parameters and batches are on one of these backends"),
+            _ => panic!(
+                "an operation that writes into tensors has none for autodiff or for this backend"
+            ),
         }
     };
 }

@@ -88,22 +88,22 @@ impl Descent {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn tell_reports(
-        networks: &mut [Descent],
+    pub fn tell_reports<'a>(
+        teams: &[Team],
+        networks: impl Iterator<Item = &'a mut Descent>,
         gradients: &mut [Gradient],
         device: &Device,
     ) -> Result<(), AgentError> {
-        if networks.iter().all(|network| network.team.is_own()) {
+        if teams.iter().all(Team::is_own) {
             return Ok(());
         }
-        let own = |(network, gradient): (&Descent, &Gradient)| {
+        let own = |(team, gradient): (&Team, &Gradient)| {
             let report = || Ok(read([gradient.report.tensor()])?.concat());
-            network.team.is_own().then(report).transpose()
+            team.is_own().then(report).transpose()
         };
-        let own = networks.iter().zip(&*gradients).map(own).collect::<Result<_, AgentError>>()?;
-        let teams: Vec<Team> = networks.iter().map(|network| network.team.clone()).collect();
-        let told: Vec<Vec<f32>> = Team::tell(&teams, own);
-        for ((network, gradient), report) in networks.iter_mut().zip(gradients).zip(told) {
+        let own = teams.iter().zip(&*gradients).map(own).collect::<Result<_, AgentError>>()?;
+        let told: Vec<Vec<f32>> = Team::tell(teams, own);
+        for ((network, gradient), report) in networks.zip(gradients).zip(told) {
             if !network.team.is_own() {
                 gradient.report = Handle::vector(&report, device);
                 network.reports.add(&gradient.report);
