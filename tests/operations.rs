@@ -7,7 +7,7 @@ use agents::distribution::Distribution;
 use agents::minibatch::Target;
 use agents::network::Mlp;
 use agents::ops::{
-    AdamStep, Bounds, Family, Gradient, Handle, LossTerms, PolicyGradients, Reports, Surrogate,
+    AdamStep, Bounds, Family, Handle, LossTerms, PolicyGradients, Reports, Surrogate,
     SurrogateLoss, ValueGradients, adam, clip_scale, standardized, sum_of_squares, surrogate_loss,
     value_loss,
 };
@@ -352,9 +352,8 @@ fn a_minibatchs_gradient_is_that_of_its_rows() {
 
                     let gradients =
                         PolicyGradients::new(&network, &old_params, &samples, terms, standardize);
-                    let mut found = Gradient::new(&device);
-                    gradients.at(&params.clone().into(), &indices, &mut found);
-                    let Gradient { gradient, report: found } = found;
+                    let [mut gradient, mut found] = [(); 2].map(|()| Handle::empty(&device));
+                    gradients.at(&params.clone().into(), &indices, &mut gradient, &mut found);
                     assert_match(
                         &numbers(gradient.tensor::<1>()),
                         &expected,
@@ -394,14 +393,14 @@ fn a_critics_gradient_is_that_of_its_rows() {
 
         let gradients = ValueGradients::new(&network, &observations, &target, Some(0.3), 0.5);
         // The second is written over the first, and not over what somebody else holds of it.
-        let mut found = Gradient::new(&device);
-        gradients.at(&params.clone().into(), &indices[..3], &mut found);
-        let held = found.clone();
-        let before = [&held.gradient, &held.report].map(|held| numbers(held.tensor::<1>()));
-        gradients.at(&params.into(), &indices, &mut found);
-        assert_match(&numbers(found.gradient.tensor::<1>()), &expected, 1e-5, place("gradient"));
-        assert_match(&numbers(found.report.tensor::<1>()), &report, 1e-5, place("report"));
-        let after = [held.gradient, held.report].map(|held| numbers(held.tensor::<1>()));
+        let [mut gradient, mut found] = [(); 2].map(|()| Handle::empty(&device));
+        gradients.at(&params.clone().into(), &indices[..3], &mut gradient, &mut found);
+        let held = [gradient.clone(), found.clone()];
+        let before = held.each_ref().map(|held| numbers(held.tensor::<1>()));
+        gradients.at(&params.into(), &indices, &mut gradient, &mut found);
+        assert_match(&numbers(gradient.tensor::<1>()), &expected, 1e-5, place("gradient"));
+        assert_match(&numbers(found.tensor::<1>()), &report, 1e-5, place("report"));
+        let after = held.map(|held| numbers(held.tensor::<1>()));
         assert_eq!(after, before, "{backend}");
     }
 }

@@ -26,7 +26,7 @@ mod value;
 mod vector;
 
 pub use fisher::Fisher;
-pub use gradient::{Gradient, PolicyGradients, ValueGradients};
+pub use gradient::{PolicyGradients, ValueGradients};
 pub use kernel::{AdamStep, Bounds};
 pub use network::{backward, forward, jvp};
 pub use reports::Reports;

@@ -25,7 +25,7 @@ use crate::lagrangian::{Lagrangian, mean_losses};
 use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::Minibatch;
-use crate::ops::{Gradient, PolicyGradients, Surrogate, ValueGradients};
+use crate::ops::{Handle, PolicyGradients, Surrogate, ValueGradients};
 use crate::ranks::Team;
 use crate::stakes::Stakes;
 use burn::tensor::Tensor;
@@ -174,9 +174,9 @@ impl Algorithm for Ppo {
                 })
                 .collect();
         let mut shuffling = self.state.shuffling.clone();
-        // What a minibatch writes, and what the one before has written, in memory that is used again.
-        let gradients = || teams.iter().map(|_| Gradient::new(device)).collect::<Vec<_>>();
-        let (mut gradients, mut last) = (gradients(), gradients());
+        // What a minibatch's gradients report, and what those of the one before did.
+        let empty = || teams.iter().map(|_| Handle::empty(device)).collect::<Vec<_>>();
+        let (mut reports, mut last) = (empty(), empty());
         let mut is_step_due = false;
         let mut order = Vec::new();
         let (mut epochs, mut last_epoch) = (0_u32, 0);
@@ -186,24 +186,24 @@ impl Algorithm for Ppo {
             let order = samples.shuffled(&mut shuffling, &mut order);
             for indices in order.chunks(config.minibatch_size) {
                 let due = is_step_due.then_some(&last[..]);
-                let (of_actor, of_critics) = gradients.split_at_mut(1);
+                let (of_actor, of_critics) = reports.split_at_mut(1);
                 ranks.join(
                     || {
-                        actor.next(due, &mut of_actor[0], |params, into| {
-                            policy_gradients.at(params, indices, into);
+                        actor.next(due, &mut of_actor[0], |params, gradient, report| {
+                            policy_gradients.at(params, indices, gradient, report);
                         });
                     },
                     || {
                         let critics = critics.iter_mut().zip(of_critics).zip(&value_gradients);
-                        for ((critic, into), value_gradients) in critics {
-                            critic.next(due, into, |params, into| {
-                                value_gradients.at(params, indices, into);
+                        for ((critic, report), value_gradients) in critics {
+                            critic.next(due, report, |params, gradient, report| {
+                                value_gradients.at(params, indices, gradient, report);
                             });
                         }
                     },
                 );
                 let networks = [&mut actor].into_iter().chain(&mut critics);
-                Descent::tell_reports(&teams, networks, &mut gradients, device)?;
+                Descent::tell_reports(&teams, networks, &mut reports, device)?;
                 is_step_due = false;
                 if let Some(target) = config.target_kl
                     && PolicyMetrics::from_row(actor.reports.last()?.map(f64::from)).approx_kl
@@ -211,7 +211,7 @@ impl Algorithm for Ppo {
                 {
                     break 'epochs;
                 }
-                std::mem::swap(&mut gradients, &mut last);
+                std::mem::swap(&mut reports, &mut last);
                 is_step_due = true;
             }
         }

@@ -26,8 +26,7 @@ use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::minibatch::{Minibatch, indices_of, parts};
 use crate::ops::{
-    Fisher, Gradient, Handle, PolicyGradients, Reports, Surrogate, ValueGradients, copy,
-    standardized,
+    Fisher, Handle, PolicyGradients, Reports, Surrogate, ValueGradients, copy, standardized,
 };
 use crate::policy::{Actor, LOG_STD_METRIC, Policy};
 use crate::ranks::{Ranks, Team};
@@ -111,11 +110,12 @@ impl<'a> TrustRegion<'a> {
         let old_params = self.old_params.clone().into();
         for part in parts(self.len()) {
             let share = part.len() as f64 / self.len() as f64;
-            let mut found = Gradient::new(&self.old_params.device());
-            self.loss.at(&old_params, &indices_of(part), &mut found);
+            let [mut slopes, mut report] =
+                [(); 2].map(|()| Handle::empty(&self.old_params.device()));
+            self.loss.at(&old_params, &indices_of(part), &mut slopes, &mut report);
             // The surrogate is the loss's negative.
-            surrogate += share * self.surrogate(PolicyMetrics::read(found.report.tensor())?);
-            let slopes = read([found.gradient.into_tensor()])?.concat();
+            surrogate += share * self.surrogate(PolicyMetrics::read(report.into_tensor())?);
+            let slopes = read([slopes.into_tensor()])?.concat();
             for (sum, slope) in gradient.iter_mut().zip(slopes) {
                 *sum -= share * f64::from(slope);
             }
@@ -436,18 +436,21 @@ pub(crate) fn fit(
         .collect();
     let whole = Tensor::<1>::ones([1], device).into();
     // What a minibatch writes, in memory that the next one uses again.
-    let mut found: Vec<Gradient> = critics.iter().map(|_| Gradient::new(device)).collect();
+    let empty = || critics.iter().map(|_| Handle::empty(device)).collect::<Vec<_>>();
+    let (mut slopes, mut told) = (empty(), empty());
     let reports = critics.iter().map(|_| Reports::new(ValueGradients::REPORTED, device));
     let mut reports: Vec<Reports> = reports.collect();
     let mut order = Vec::new();
     for _ in 0..config.critic_epochs {
         let order = samples.shuffled(&mut shuffling, &mut order);
         for indices in order.chunks(config.critic_minibatch_size) {
-            let networks = gradients.iter().zip(&mut adams).zip(&mut found).zip(&mut reports);
-            for (((gradients, adam), found), reports) in networks {
-                gradients.at(adam.params(), indices, found);
-                adam.step(&found.gradient, &whole, learning_rate);
-                reports.add(&found.report);
+            let written = slopes.iter_mut().zip(&mut told).zip(&mut reports);
+            for ((gradients, adam), ((slope, told), reports)) in
+                gradients.iter().zip(&mut adams).zip(written)
+            {
+                gradients.at(adam.params(), indices, slope, told);
+                adam.step(slope, &whole, learning_rate);
+                reports.add(told);
             }
         }
     }

@@ -16,28 +16,10 @@ use crate::network::Mlp;
 use crate::ranks::{Sums, Team};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Flex, TensorMetadata};
-use burn::tensor::{Device, Slice, Tensor, TensorData};
+use burn::tensor::{Slice, Tensor, TensorData};
 pub(super) use flex::with_buffers;
 use flex::{Buffers, PolicyLoss, gather, write_report};
 use std::ops::Range;
-
-/// The gradient of a loss on a minibatch.
-#[derive(Clone, Debug)]
-pub struct Gradient {
-    /// The gradient itself, `[params]`.
-    pub gradient: Handle,
-    /// What the loss reports: of a policy [`crate::PolicyMetrics`], of a critic the mean squared error. Behind it
-    /// stands the sum of the gradient's squares.
-    pub report: Handle,
-}
-
-impl Gradient {
-    /// Of nothing yet; `at` of [`PolicyGradients`] and [`ValueGradients`] fills it in.
-    #[must_use]
-    pub fn new(device: &Device) -> Gradient {
-        Gradient { gradient: Handle::empty(device), report: Handle::empty(device) }
-    }
-}
 
 /// A policy's loss over a batch, for gradients on some of its samples.
 #[derive(Clone, Debug)]
@@ -52,7 +34,7 @@ pub struct PolicyGradients {
 }
 
 impl PolicyGradients {
-    /// How many numbers a gradient reports.
+    /// How many numbers a report has.
     pub const REPORTED: usize = PolicyMetrics::COUNT + 1;
 
     /// The loss of a network with these terms. `old_params` are those of the policy that acted: the
@@ -84,9 +66,9 @@ impl PolicyGradients {
         PolicyGradients { team: team.clone(), ..self }
     }
 
-    /// Writes the gradient at `params` on the samples with these indices.
-    pub fn at(&self, params: &Handle, indices: &[i32], into: &mut Gradient) {
-        let Gradient { gradient, report } = into;
+    /// Writes the gradient at `params` on the samples with these indices, `[params]`, and its report: [`PolicyMetrics`],
+    /// and behind them the sum of the gradient's squares.
+    pub fn at(&self, params: &Handle, indices: &[i32], gradient: &mut Handle, report: &mut Handle) {
         on_backend_of!(params, B => {
             let [observations, actions, log_probs, outputs, advantages] =
                 self.columns.each_ref().map(Handle::read::<B>);
@@ -164,7 +146,7 @@ pub struct ValueGradients {
 }
 
 impl ValueGradients {
-    /// How many numbers a gradient reports.
+    /// How many numbers a report has.
     pub const REPORTED: usize = 2;
 
     /// `coef` times the loss of a network's values of `observations [batch, in]`.
@@ -188,9 +170,9 @@ impl ValueGradients {
         ValueGradients { team: team.clone(), ..self }
     }
 
-    /// Writes the gradient at `params` on the samples with these indices.
-    pub fn at(&self, params: &Handle, indices: &[i32], into: &mut Gradient) {
-        let Gradient { gradient, report } = into;
+    /// Writes the gradient at `params` on the samples with these indices, `[params]`, and its report: the mean squared
+    /// error, and behind it the sum of the gradient's squares.
+    pub fn at(&self, params: &Handle, indices: &[i32], gradient: &mut Handle, report: &mut Handle) {
         on_backend_of!(params, B => {
             let [observations, returns, values] = self.columns.each_ref().map(Handle::read::<B>);
             B::value_gradient(

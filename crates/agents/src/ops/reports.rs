@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 /// Minibatches that there is room for at first.
 const ROWS: usize = 512;
 
-/// What a network's gradients of an update's minibatches report ([`super::Gradient::report`]): a row for each minibatch.
+/// What a network's gradients of an update's minibatches report ([`super::PolicyGradients::at`]): a row for each minibatch.
 #[derive(Debug)]
 pub struct Reports {
     /// The rows, and room for more.

@@ -36,7 +36,7 @@ pub fn sum_of_squares(vector: &Tensor<1>) -> Tensor<1> {
 }
 
 /// Writes into `scale [1]` the factor that shortens two gradients, which are one vector together, to `max_norm` where that
-/// is longer. Their reports end in the sum of a gradient's squares ([`super::Gradient::report`]); of a gradient
+/// is longer. Their reports end in the sum of a gradient's squares ([`super::PolicyGradients::at`]); of a gradient
 /// alone the other report is [`Handle::empty`]. Where the sum is not finite the factor is NaN.
 ///
 /// ```

@@ -2,7 +2,7 @@
 
 use crate::adam::Adam;
 use crate::error::AgentError;
-use crate::ops::{Gradient, Handle, Reports, clip_scale};
+use crate::ops::{Handle, Reports, clip_scale};
 use crate::ranks::Team;
 use crate::transfer::read;
 use burn::tensor::Device;
@@ -18,7 +18,9 @@ pub struct Descent {
     pub adam: Adam,
     rate: f64,
     max_norm: f64,
-    /// The factor that shortens a gradient.
+    /// The last minibatch's gradient.
+    gradient: Handle,
+    /// The factor that shortens it.
     scale: Handle,
     /// The report of no gradient.
     nothing: Handle,
@@ -43,45 +45,45 @@ impl Descent {
             adam,
             rate,
             max_norm,
+            gradient: Handle::empty(device),
             scale: Handle::empty(device),
             nothing: Handle::empty(device),
             reports: Reports::new(reported, device),
         }
     }
 
-    /// Makes the step against the last minibatch's gradients, if one is due, and writes the gradient of the next one,
-    /// which `at` computes.
+    /// Makes the step against the last minibatch's gradient, if one is due ([`Descent::step`]), and lets `at` write that of
+    /// the next one, and its report.
     pub fn next(
         &mut self,
-        due: Option<&[Gradient]>,
-        into: &mut Gradient,
-        at: impl FnOnce(&Handle, &mut Gradient),
+        due: Option<&[Handle]>,
+        report: &mut Handle,
+        at: impl FnOnce(&Handle, &mut Handle, &mut Handle),
     ) {
         if !self.team.is_own() {
             return;
         }
-        if let Some(gradients) = due {
-            self.step(gradients);
+        if let Some(reports) = due {
+            self.step(reports);
         }
-        at(self.adam.params(), into);
-        self.reports.add(&into.report);
+        at(self.adam.params(), &mut self.gradient, report);
+        self.reports.add(report);
     }
 
-    /// Makes the step against a minibatch's gradients, those of all networks.
-    pub fn step(&mut self, gradients: &[Gradient]) {
+    /// Makes the step against the last minibatch's gradient, in which all networks reported this.
+    pub fn step(&mut self, reports: &[Handle]) {
         if !self.team.is_own() {
             return;
         }
-        let Gradient { gradient, report } = &gradients[self.network];
         // All parameters of actor and critic are clipped together, and a cost has a unit of its own, so its critic is
         // clipped by itself.
         let other = match self.network {
-            0 => &gradients[1].report,
-            1 => &gradients[0].report,
+            0 => &reports[1],
+            1 => &reports[0],
             _ => &self.nothing,
         };
-        clip_scale(&mut self.scale, [report, other], self.max_norm);
-        self.adam.step(gradient, &self.scale, self.rate);
+        clip_scale(&mut self.scale, [&reports[self.network], other], self.max_norm);
+        self.adam.step(&self.gradient, &self.scale, self.rate);
     }
 
     /// Tells the ranks that do not compute a network's gradients what the last ones report.
@@ -91,22 +93,22 @@ impl Descent {
     pub fn tell_reports<'a>(
         teams: &[Team],
         networks: impl Iterator<Item = &'a mut Descent>,
-        gradients: &mut [Gradient],
+        reports: &mut [Handle],
         device: &Device,
     ) -> Result<(), AgentError> {
         if teams.iter().all(Team::is_own) {
             return Ok(());
         }
-        let own = |(team, gradient): (&Team, &Gradient)| {
-            let report = || Ok(read([gradient.report.tensor()])?.concat());
-            team.is_own().then(report).transpose()
+        let own = |(team, report): (&Team, &Handle)| {
+            let numbers = || Ok(read([report.tensor()])?.concat());
+            team.is_own().then(numbers).transpose()
         };
-        let own = teams.iter().zip(&*gradients).map(own).collect::<Result<_, AgentError>>()?;
+        let own = teams.iter().zip(&*reports).map(own).collect::<Result<_, AgentError>>()?;
         let told: Vec<Vec<f32>> = Team::tell(teams, own);
-        for ((network, gradient), report) in networks.zip(gradients).zip(told) {
+        for ((network, report), told) in networks.zip(reports).zip(told) {
             if !network.team.is_own() {
-                gradient.report = Handle::vector(&report, device);
-                network.reports.add(&gradient.report);
+                *report = Handle::vector(&told, device);
+                network.reports.add(report);
             }
         }
         Ok(())
