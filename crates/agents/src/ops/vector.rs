@@ -126,7 +126,8 @@ pub trait StepOps: Backend {
     /// See [`write`].
     fn write(vector: &mut FloatTensor<Self>, numbers: &FloatTensor<Self>, at: usize) {
         let place = Slice::from(at..at + numbers.shape()[0]);
-        *vector = Self::float_slice_assign(vector.clone(), &[place], numbers.clone());
+        let earlier = taken::<Self>(vector, numbers);
+        *vector = Self::float_slice_assign(earlier, &[place], numbers.clone());
     }
 
     /// See [`copy`].
@@ -144,18 +145,22 @@ pub trait StepOps: Backend {
         step: AdamStep,
     ) {
         let AdamStep { betas: [beta_1, beta_2], epsilon, rate, bounds } = step;
-        let [params, m, v] = vectors;
+        let mut places = vectors;
+        let [params, m, v] =
+            places.each_mut().map(|place| Expr::<Self>(taken::<Self>(place, gradient)));
         let gradient = Expr::<Self>(gradient.clone()) * Expr(scale.clone());
-        let new_m = Expr::<Self>(m.clone()) * beta_1 + gradient.clone() * (1.0 - beta_1);
-        let new_v = Expr::<Self>(v.clone()) * beta_2 + gradient.square() * (1.0 - beta_2);
-        let change = new_m.clone() * (new_v.clone().sqrt() + epsilon).recip() * rate;
-        let mut moved = Expr::<Self>(params.clone()) - change;
+        let m = m * beta_1 + gradient.clone() * (1.0 - beta_1);
+        let v = v * beta_2 + gradient.square() * (1.0 - beta_2);
+        let change = m.clone() * (v.clone().sqrt() + epsilon).recip() * rate;
+        let mut params = params - change;
         if let Some(Bounds { first, low, high }) = bounds {
-            let length = moved.0.shape()[0];
-            let kept = moved.clone().range(first, length).clamp(low, high);
-            moved = Expr(Self::float_cat(vec![moved.range(0, first).0, kept.0], 0));
+            let length = params.0.shape()[0];
+            let kept = params.clone().range(first, length).clamp(low, high);
+            params = Expr(Self::float_cat(vec![params.range(0, first).0, kept.0], 0));
         }
-        (*params, *m, *v) = (moved.0, new_m.0, new_v.0);
+        for (place, vector) in places.into_iter().zip([params, m, v]) {
+            *place = vector.0;
+        }
     }
 }
 
@@ -216,6 +221,11 @@ impl StepOps for Flex {
         let [params, m, v] = vectors.map(numbers_mut);
         kernel::adam(params, m, v, &numbers_of(gradient), numbers_of(scale)[0], step);
     }
+}
+
+/// The tensor in a place, which Burn's operations write over if nobody else holds it; another one lies there meanwhile.
+fn taken<B: Backend>(place: &mut FloatTensor<B>, other: &FloatTensor<B>) -> FloatTensor<B> {
+    std::mem::replace(place, other.clone())
 }
 
 /// Writes a column into `scaled`, shifted to mean 0 and scaled to deviation 1.
