@@ -411,6 +411,33 @@ fn a_single_step_steers_the_kl_coefficient_by_where_it_led_to() {
     assert_eq!(coefs[..2], [4.0, 8.0], "the first step went far: {coefs:?}");
 }
 
+/// The first step moves the policy far, which the second minibatch sees before its own step.
+#[test]
+fn an_early_stop_leaves_out_the_step_of_the_minibatch_that_it_looked_at() {
+    let updated = |epochs, target_kl| {
+        let config = TrainingConfig::new(PpoConfig {
+            rollout_steps: 64,
+            epochs,
+            minibatch_size: 128,
+            learning_rate: Schedule::constant(0.1),
+            target_kl,
+            ..PpoConfig::default()
+        });
+        let entry = Environments::default().get("cartpole").unwrap();
+        let envs = VectorEnv::new(&entry.task(&TaskConfig::default()).unwrap(), 1, 0, 2);
+        let mut agent = config.agent(envs.spec()).unwrap();
+        let mut collector = Collector::new(envs, &mut agent, false, 1).unwrap();
+        collector.collect(&mut agent).unwrap();
+        let batch = collector.batch(&agent).unwrap().clone();
+        let metrics = agent.update(&batch, 0.0).unwrap();
+        let state = agent.state().unwrap();
+        (metrics.get("train/epochs").unwrap(), state.policy, state.critics)
+    };
+    let (epochs, policy, critics) = updated(10, Some(0.01));
+    assert_eq!(epochs, 2.0, "stopped in the second epoch");
+    assert!((1.0, policy, critics) == updated(1, None), "one step was made");
+}
+
 #[test]
 fn the_value_loss_is_a_mean_square_and_may_be_clipped() {
     // V = 1 everywhere, and was 0; the returns are 0 and 3.
