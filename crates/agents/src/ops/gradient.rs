@@ -66,28 +66,25 @@ impl PolicyGradients {
         PolicyGradients { team: team.clone(), ..self }
     }
 
+    fn on_slices<'a>(&'a self, params: [&'a Array; 2], columns: [&'a Array; 5]) -> PolicyLoss<'a> {
+        let [observations, actions, log_probs, outputs, advantages] = columns;
+        PolicyLoss {
+            params: params.map(numbers_of),
+            columns: [observations, actions, log_probs, outputs],
+            advantages,
+            network: &self.network,
+            terms: self.terms,
+        }
+    }
+
     /// Writes the gradient at `params` on the samples with these indices, `[params]`, and its report: [`PolicyMetrics`],
     /// and behind them the sum of the gradient's squares.
     pub fn at(&self, params: &Handle, indices: &[i32], gradient: &mut Handle, report: &mut Handle) {
         on_backend_of!(params, B => {
-            let [observations, actions, log_probs, outputs, advantages] =
-                self.columns.each_ref().map(Handle::read::<B>);
-            B::policy_gradient(
-                gradient.write::<B>(),
-                report.write::<B>(),
-                params.read::<B>(),
-                self.old_params.read::<B>(),
-                observations,
-                actions,
-                log_probs,
-                outputs,
-                advantages,
-                indices,
-                &self.network,
-                self.terms,
-                self.standardize,
-                &self.team,
-            );
+            let params = [params, &self.old_params].map(Handle::read::<B>);
+            let columns = self.columns.each_ref().map(Handle::read::<B>);
+            let into = [gradient.write::<B>(), report.write::<B>()];
+            B::policy_gradient(into, params, columns, indices, self);
         });
     }
 
@@ -98,22 +95,9 @@ impl PolicyGradients {
     pub fn metrics(&self, params: &Handle, indices: &[i32]) -> Result<PolicyMetrics, AgentError> {
         let mut metrics = self.old_params.clone();
         on_backend_of!(params, B => {
-            let [observations, actions, log_probs, outputs, advantages] =
-                self.columns.each_ref().map(Handle::read::<B>);
-            B::policy_metrics(
-                metrics.write::<B>(),
-                params.read::<B>(),
-                self.old_params.read::<B>(),
-                observations,
-                actions,
-                log_probs,
-                outputs,
-                advantages,
-                indices,
-                &self.network,
-                self.terms,
-                &self.team,
-            );
+            let params = [params, &self.old_params].map(Handle::read::<B>);
+            let columns = self.columns.each_ref().map(Handle::read::<B>);
+            B::policy_metrics(metrics.write::<B>(), params, columns, indices, self);
         });
         PolicyMetrics::read(metrics.into_tensor())
     }
@@ -174,46 +158,26 @@ impl ValueGradients {
     /// error, and behind it the sum of the gradient's squares.
     pub fn at(&self, params: &Handle, indices: &[i32], gradient: &mut Handle, report: &mut Handle) {
         on_backend_of!(params, B => {
-            let [observations, returns, values] = self.columns.each_ref().map(Handle::read::<B>);
-            B::value_gradient(
-                gradient.write::<B>(),
-                report.write::<B>(),
-                params.read::<B>(),
-                observations,
-                returns,
-                values,
-                indices,
-                &self.network,
-                self.clip_range,
-                self.coef,
-                &self.team,
-            );
+            let columns = self.columns.each_ref().map(Handle::read::<B>);
+            let into = [gradient.write::<B>(), report.write::<B>()];
+            B::value_gradient(into, params.read::<B>(), columns, indices, self);
         });
     }
 }
 
-/// Gradients of minibatches, written into `gradient` and `report`. The default bodies serve every backend.
+/// Gradients of minibatches, written with their reports into two tensors. The default bodies serve every backend.
 pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
-    /// See [`PolicyGradients::at`].
-    #[allow(clippy::too_many_arguments)]
+    /// See [`PolicyGradients::at`]. The parameters are the new ones and the old, the columns those of the loss.
     fn policy_gradient(
-        gradient: &mut FloatTensor<Self>,
-        report: &mut FloatTensor<Self>,
-        params: &FloatTensor<Self>,
-        old_params: &FloatTensor<Self>,
-        observations: &FloatTensor<Self>,
-        actions: &FloatTensor<Self>,
-        log_probs: &FloatTensor<Self>,
-        old_outputs: &FloatTensor<Self>,
-        advantages: &FloatTensor<Self>,
+        [gradient, report]: [&mut FloatTensor<Self>; 2],
+        [params, old_params]: [&FloatTensor<Self>; 2],
+        [observations, actions, log_probs, old_outputs, advantages]: [&FloatTensor<Self>; 5],
         indices: &[i32],
-        network: &Mlp,
-        terms: LossTerms,
-        standardize: bool,
-        team: &Team,
+        loss: &PolicyGradients,
     ) {
+        let PolicyGradients { network, terms, team, .. } = loss;
         let [mut advantages] = rows_of::<Self, 1>([advantages], indices);
-        if standardize && indices.len() > 1 {
+        if loss.standardize && indices.len() > 1 {
             advantages = Self::standardized(advantages);
         }
         let (found, metrics) = by_team::<Self>(team, indices.len(), &params.device(), |rows| {
@@ -231,7 +195,7 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
                 actions,
                 log_probs,
                 advantages,
-                terms,
+                *terms,
             );
             let (params, network) = (params.clone(), network.clone());
             let gradient = Self::mlp_backward(observations, params, hidden, derivative, network);
@@ -248,24 +212,16 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
     }
 
     /// See [`PolicyGradients::metrics`].
-    #[allow(clippy::too_many_arguments)]
     fn policy_metrics(
         metrics: &mut FloatTensor<Self>,
-        params: &FloatTensor<Self>,
-        old_params: &FloatTensor<Self>,
-        observations: &FloatTensor<Self>,
-        actions: &FloatTensor<Self>,
-        log_probs: &FloatTensor<Self>,
-        old_outputs: &FloatTensor<Self>,
-        advantages: &FloatTensor<Self>,
+        [params, old_params]: [&FloatTensor<Self>; 2],
+        columns: [&FloatTensor<Self>; 5],
         indices: &[i32],
-        network: &Mlp,
-        terms: LossTerms,
-        team: &Team,
+        loss: &PolicyGradients,
     ) {
+        let PolicyGradients { network, terms, team, .. } = loss;
         let device = params.device();
         let (_, found) = by_team::<Self>(team, indices.len(), &device, |rows| {
-            let columns = [observations, actions, log_probs, old_outputs, advantages];
             let [observations, actions, log_probs, old_outputs, advantages] =
                 rows_of::<Self, 5>(columns, &indices[rows]);
             let (outputs, _) = Self::mlp_forward(observations, params.clone(), network.clone());
@@ -277,41 +233,34 @@ pub trait GradientOps: NetworkOps + SurrogateOps + ValueOps + VectorOps {
                 actions,
                 log_probs,
                 advantages,
-                terms,
+                *terms,
             );
             (unused, metrics)
         });
         *metrics = found;
     }
 
-    /// See [`ValueGradients`].
-    #[allow(clippy::too_many_arguments)]
+    /// See [`ValueGradients::at`].
     fn value_gradient(
-        gradient: &mut FloatTensor<Self>,
-        report: &mut FloatTensor<Self>,
+        [gradient, report]: [&mut FloatTensor<Self>; 2],
         params: &FloatTensor<Self>,
-        observations: &FloatTensor<Self>,
-        returns: &FloatTensor<Self>,
-        old_values: &FloatTensor<Self>,
+        columns: [&FloatTensor<Self>; 3],
         indices: &[i32],
-        network: &Mlp,
-        clip_range: Option<f64>,
-        coef: f64,
-        team: &Team,
+        loss: &ValueGradients,
     ) {
+        let ValueGradients { network, clip_range, coef, team, .. } = loss;
         let device = params.device();
-        let (found, loss) = by_team::<Self>(team, indices.len(), &device, |rows| {
-            let columns = [observations, returns, old_values];
+        let (found, error) = by_team::<Self>(team, indices.len(), &device, |rows| {
             let [observations, returns, old_values] = rows_of::<Self, 3>(columns, &indices[rows]);
             let (values, hidden) =
                 Self::mlp_forward(observations.clone(), params.clone(), network.clone());
             let (loss, derivative) =
-                Self::value_loss(values, returns, old_values, clip_range, coef);
+                Self::value_loss(values, returns, old_values, *clip_range, *coef);
             let (params, network) = (params.clone(), network.clone());
             (Self::mlp_backward(observations, params, hidden, derivative, network), loss)
         });
         let squares = Self::sum_of_squares(found.clone());
-        (*gradient, *report) = (found, Self::float_cat(vec![loss, squares], 0));
+        (*gradient, *report) = (found, Self::float_cat(vec![error, squares], 0));
     }
 }
 
@@ -364,85 +313,50 @@ impl GradientOps for burn::backend::Cube {}
 
 impl GradientOps for Flex {
     fn policy_gradient(
-        gradient: &mut Array,
-        report: &mut Array,
-        params: &Array,
-        old_params: &Array,
-        observations: &Array,
-        actions: &Array,
-        log_probs: &Array,
-        old_outputs: &Array,
-        advantages: &Array,
+        [gradient, report]: [&mut Array; 2],
+        params: [&Array; 2],
+        columns: [&Array; 5],
         indices: &[i32],
-        network: &Mlp,
-        terms: LossTerms,
-        standardized: bool,
-        team: &Team,
+        loss: &PolicyGradients,
     ) {
         flex_body!("policy_gradient");
-        let loss = PolicyLoss {
-            params: [params, old_params].map(numbers_of),
-            columns: [observations, actions, log_probs, old_outputs],
-            advantages,
-            network,
-            terms,
-        };
-        let gradient = room(gradient, loss.num_params());
-        let metrics = loss.at(indices, standardized, gradient, team);
+        let on_slices = loss.on_slices(params, columns);
+        let gradient = room(gradient, on_slices.num_params());
+        let metrics = on_slices.at(indices, loss.standardize, gradient, &loss.team);
         write_report(report, gradient, metrics);
     }
 
     fn policy_metrics(
         metrics: &mut Array,
-        params: &Array,
-        old_params: &Array,
-        observations: &Array,
-        actions: &Array,
-        log_probs: &Array,
-        old_outputs: &Array,
-        advantages: &Array,
+        params: [&Array; 2],
+        columns: [&Array; 5],
         indices: &[i32],
-        network: &Mlp,
-        terms: LossTerms,
-        team: &Team,
+        loss: &PolicyGradients,
     ) {
         flex_body!("policy_metrics");
-        let loss = PolicyLoss {
-            params: [params, old_params].map(numbers_of),
-            columns: [observations, actions, log_probs, old_outputs],
-            advantages,
-            network,
-            terms,
-        };
-        let found = loss.at(indices, false, &mut [], team);
+        let found = loss.on_slices(params, columns).at(indices, false, &mut [], &loss.team);
         room(metrics, found.len()).copy_from_slice(&found);
     }
 
     fn value_gradient(
-        gradient: &mut Array,
-        report: &mut Array,
+        [gradient, report]: [&mut Array; 2],
         params: &Array,
-        observations: &Array,
-        returns: &Array,
-        old_values: &Array,
+        columns: [&Array; 3],
         indices: &[i32],
-        network: &Mlp,
-        clip_range: Option<f64>,
-        coef: f64,
-        team: &Team,
+        loss: &ValueGradients,
     ) {
         flex_body!("value_gradient");
+        let ValueGradients { network, clip_range, coef, team, .. } = loss;
         let (params, of) = (numbers_of(params), indices.len());
         let gradient = room(gradient, network.num_params());
         let mut total = [0.0];
         team.sum_into(of, gradient, &mut total, |rows, gradient, total| {
-            with_buffers(|Buffers { columns, pass, .. }| {
-                let [observations, returns, old_values] =
-                    gather([observations, returns, old_values], &indices[rows], columns);
+            with_buffers(|Buffers { columns: room_for, pass, .. }| {
+                let [observations, returns, old_values] = gather(columns, &indices[rows], room_for);
                 pass.forward(network, &params, observations);
                 let (values, targets) = (&pass.outputs, [returns, old_values]);
                 let derivative = &mut pass.derivative;
-                total[0] = value::total(values, targets, clip_range, coef, of, derivative);
+                total[0] = value::total(values, targets, *clip_range, *coef, of, derivative);
                 pass.backward(network, &params, observations, gradient);
             });
         });
