@@ -1,6 +1,7 @@
 //! Learner and algorithm together.
 
 use crate::algorithm::{Algorithm, AlgorithmState, Rollout};
+use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::config::Check;
 use crate::constraint::cost_indices;
@@ -9,7 +10,7 @@ use crate::learner::{Critic, CriticState, Learner};
 use crate::metrics::Metrics;
 use crate::policy::{Actor, Policy};
 use crate::ranks::Ranks;
-use crate::threads::Threads;
+use crate::threads::{Threads, alone};
 use crate::training::TrainingConfig;
 use envs::{ObservationNormalizer, Spec, Stream, stream};
 use serde::{Deserialize, Serialize};
@@ -160,6 +161,10 @@ impl Agent {
     pub fn update(&mut self, batch: &Batch, progress: f64) -> Result<Metrics, AgentError> {
         let threads = self.threads();
         let Agent { learner, algorithm, .. } = self;
+        if !Backend::is_host(&learner.device) {
+            // A GPU takes what two threads tell it as two streams, and one may read what the other has yet to write.
+            return alone(|| algorithm.update(learner, batch, progress));
+        }
         threads.keep_awake(|| algorithm.update(learner, batch, progress))
     }
 

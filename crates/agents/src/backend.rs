@@ -97,6 +97,13 @@ impl Backend {
         let reason = format!("{reason}; available here: {}", available.join(", "));
         Err(BackendError { backend: self, reason })
     }
+
+    /// Whether a device is the CPU that the program runs on.
+    pub(crate) fn is_host(device: &Device) -> bool {
+        [Backend::Flex, Backend::NdArray]
+            .iter()
+            .any(|own| own.open().is_ok_and(|own| own == *device))
+    }
 }
 
 /// What a GPU calls itself.

@@ -68,6 +68,8 @@ thread_local! {
     static IS_HELPING: Cell<bool> = const { Cell::new(false) };
     /// Whether it has something to finish, so that it must not become a helper on the way.
     static IS_WORKING: Cell<bool> = const { Cell::new(false) };
+    /// Whether it shares nothing for now.
+    static IS_ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Threads {
@@ -205,7 +207,15 @@ impl Crew {
 /// Whether another thread waits for what this one could share with it.
 #[must_use]
 pub fn is_helped() -> bool {
-    CREW.with(|crew| crew.get().is_some_and(|crew| crew.helpers.load(Ordering::Relaxed) > 0))
+    let is_helped = |crew: &Arc<Crew>| crew.helpers.load(Ordering::Relaxed) > 0;
+    !IS_ALONE.get() && CREW.with(|crew| crew.get().is_some_and(is_helped))
+}
+
+/// Does work in which [`join`] does everything on this thread.
+pub fn alone<T>(work: impl FnOnce() -> T) -> T {
+    let before = IS_ALONE.replace(true);
+    defer! { IS_ALONE.set(before); }
+    work()
 }
 
 /// Does two independent pieces of work, on two threads where another one of [`Threads::keep_awake`] is
