@@ -149,7 +149,7 @@ pub fn clip(gradients: &[&Tensor<1>], max_norm: f64) -> (Tensor<1>, Handle) {
     let squares = gradients.iter().map(|gradient| sum_of_squares(gradient));
     let squares = squares.reduce(|sum, square| sum + square);
     let squares = squares.unwrap_or_else(|| unreachable!("an actor has a gradient"));
-    let [mut scale, none] = [0, 1].map(|_| Handle::empty(&squares.device()));
+    let [mut scale, none] = [(); 2].map(|()| Handle::empty(&squares.device()));
     clip_scale(&mut scale, [&squares.clone().into(), &none], max_norm);
     (squares.sqrt(), scale)
 }

@@ -436,21 +436,17 @@ pub(crate) fn fit(
         .collect();
     let whole = Tensor::<1>::ones([1], device).into();
     // What a minibatch writes, in memory that the next one uses again.
-    let empty = || critics.iter().map(|_| Handle::empty(device)).collect::<Vec<_>>();
-    let (mut slopes, mut told) = (empty(), empty());
+    let [mut gradient, mut report] = [(); 2].map(|()| Handle::empty(device));
     let reports = critics.iter().map(|_| Reports::new(ValueGradients::REPORTED, device));
     let mut reports: Vec<Reports> = reports.collect();
     let mut order = Vec::new();
     for _ in 0..config.critic_epochs {
         let order = samples.shuffled(&mut shuffling, &mut order);
         for indices in order.chunks(config.critic_minibatch_size) {
-            let written = slopes.iter_mut().zip(&mut told).zip(&mut reports);
-            for ((gradients, adam), ((slope, told), reports)) in
-                gradients.iter().zip(&mut adams).zip(written)
-            {
-                gradients.at(adam.params(), indices, slope, told);
-                adam.step(slope, &whole, learning_rate);
-                reports.add(told);
+            for ((gradients, adam), reports) in gradients.iter().zip(&mut adams).zip(&mut reports) {
+                gradients.at(adam.params(), indices, &mut gradient, &mut report);
+                adam.step(&gradient, &whole, learning_rate);
+                reports.add(&report);
             }
         }
     }

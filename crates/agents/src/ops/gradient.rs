@@ -66,6 +66,7 @@ impl PolicyGradients {
         PolicyGradients { team: team.clone(), ..self }
     }
 
+    /// The same loss over columns on `flex`.
     fn on_slices<'a>(&'a self, params: [&'a Array; 2], columns: [&'a Array; 5]) -> PolicyLoss<'a> {
         let [observations, actions, log_probs, outputs, advantages] = columns;
         PolicyLoss {

@@ -12,8 +12,8 @@ use burn::tensor::Device;
 pub struct Descent {
     /// Which network it is: 0 is the actor, 1 the critic of rewards, and behind them are those of costs.
     network: usize,
-    /// Who computes its gradients.
-    team: Team,
+    /// Whether this rank computes its gradients.
+    is_own: bool,
     /// The parameters.
     pub adam: Adam,
     rate: f64,
@@ -41,7 +41,7 @@ impl Descent {
     ) -> Descent {
         Descent {
             network,
-            team: team.clone(),
+            is_own: team.is_own(),
             adam,
             rate,
             max_norm,
@@ -60,7 +60,7 @@ impl Descent {
         report: &mut Handle,
         at: impl FnOnce(&Handle, &mut Handle, &mut Handle),
     ) {
-        if !self.team.is_own() {
+        if !self.is_own {
             return;
         }
         if let Some(reports) = due {
@@ -72,7 +72,7 @@ impl Descent {
 
     /// Makes the step against the last minibatch's gradient, in which all networks reported this.
     pub fn step(&mut self, reports: &[Handle]) {
-        if !self.team.is_own() {
+        if !self.is_own {
             return;
         }
         // All parameters of actor and critic are clipped together, and a cost has a unit of its own, so its critic is
@@ -106,7 +106,7 @@ impl Descent {
         let own = teams.iter().zip(&*reports).map(own).collect::<Result<_, AgentError>>()?;
         let told: Vec<Vec<f32>> = Team::tell(teams, own);
         for ((network, report), told) in networks.zip(reports).zip(told) {
-            if !network.team.is_own() {
+            if !network.is_own {
                 *report = Handle::vector(&told, device);
                 network.reports.add(report);
             }
