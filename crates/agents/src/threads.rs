@@ -294,6 +294,21 @@ mod tests {
     }
 
     #[test]
+    fn who_works_alone_shares_nothing() {
+        let threads = Threads::new(NonZeroUsize::new(2).unwrap());
+        let own = || std::thread::current().id();
+        threads.keep_awake(|| {
+            let begun = Instant::now();
+            while !is_helped() && !threads.crew.is_busy() {
+                assert!(begun.elapsed() < Duration::from_secs(30), "nobody helps");
+            }
+            for _ in 0..1000 {
+                assert_eq!(alone(|| join(own, own)), (own(), own()));
+            }
+        });
+    }
+
+    #[test]
     fn a_panic_ends_the_work_and_not_the_threads() {
         let threads = Threads::new(NonZeroUsize::new(2).unwrap());
         for side in [false, true] {
