@@ -54,15 +54,12 @@ fn cases() -> impl Iterator<Item = Case> {
     })
 }
 
-/// What a kernel reads and writes.
+/// What a kernel reads.
 struct Buffers {
     layers: Vec<Layer>,
     params: Vec<f32>,
     observations: Vec<f32>,
     derivative: Vec<f32>,
-    hidden: Vec<f32>,
-    outputs: Vec<f32>,
-    gradient: Vec<f32>,
     level: Level,
 }
 
@@ -84,9 +81,6 @@ impl Case {
             params: numbers(weights),
             observations: numbers(self.rows * inputs),
             derivative: numbers(self.rows * outputs),
-            hidden: vec![0.0; kernel::hidden_len(&layers, self.rows)],
-            outputs: vec![0.0; self.rows * outputs],
-            gradient: vec![0.0; weights],
             level: self.level,
             layers,
         }
@@ -106,36 +100,8 @@ impl Case {
 }
 
 impl Buffers {
-    fn forward(&mut self, activation: Activation) {
-        kernel::forward(
-            Network { layers: &self.layers, activation, level: self.level },
-            &self.params,
-            black_box(&self.observations),
-            &mut self.hidden,
-            &mut self.outputs,
-        );
-    }
-
-    fn backward(&mut self, activation: Activation) {
-        kernel::backward(
-            Network { layers: &self.layers, activation, level: self.level },
-            &self.params,
-            black_box(&self.observations),
-            &self.hidden,
-            &self.derivative,
-            &mut self.gradient,
-        );
-    }
-
-    fn jvp(&mut self, activation: Activation) {
-        kernel::jvp(
-            Network { layers: &self.layers, activation, level: self.level },
-            &self.params,
-            black_box(&self.observations),
-            &self.hidden,
-            &self.params,
-            &mut self.outputs,
-        );
+    fn network(&self, activation: Activation) -> Network<'_> {
+        Network { layers: &self.layers, activation, level: self.level }
     }
 }
 
@@ -191,23 +157,39 @@ fn peak(bencher: Bencher<'_, '_>) {
 /// A minibatch. Items are floating-point operations.
 #[divan::bench(args = cases())]
 fn forward_and_backward(bencher: Bencher<'_, '_>, case: Case) {
-    let mut buffers = case.buffers();
+    let buffers = case.buffers();
+    let (network, width) = (buffers.network(case.activation), case.sizes[3]);
+    let indices: Vec<i32> = (0..case.rows as i32).collect();
+    let mut gradient = vec![0.0; buffers.params.len()];
     let flop = case.forward_flop() + case.backward_flop();
     bencher.counter(ItemsCount::new(flop)).bench_local(|| {
-        buffers.forward(case.activation);
-        buffers.backward(case.activation);
+        let (params, gradient) = (&buffers.params, &mut gradient);
+        kernel::gradient(network, params, 0..case.rows, gradient, &mut [], &|rows, chunk, _| {
+            let observations = black_box(&buffers.observations);
+            let (_, derivative) = chunk.forward(observations, &indices[rows.clone()]);
+            let rows = rows.start * width..rows.end * width;
+            derivative.copy_from_slice(&buffers.derivative[rows]);
+            chunk.backward();
+        });
     });
 }
 
-/// TRPO's product with the Jacobian. Items are floating-point operations.
+/// TRPO's product with the Fisher matrix, without the metric. Items are floating-point operations.
 #[divan::bench(args = Level::all())]
-fn jvp_of_2048(bencher: Bencher<'_, '_>, level: Level) {
+fn curvature_of_2048(bencher: Bencher<'_, '_>, level: Level) {
     let (sizes, activation) = ([4, 64, 64, 2], Activation::Tanh);
     let case = Case { level, sizes, activation, rows: 2048 };
-    let mut buffers = case.buffers();
-    buffers.forward(activation);
-    let flop = case.backward_flop();
-    bencher.counter(ItemsCount::new(flop)).bench_local(|| buffers.jvp(activation));
+    let buffers = case.buffers();
+    let Buffers { params, observations, .. } = &buffers;
+    let network = buffers.network(activation);
+    let mut hidden = vec![0.0; kernel::hidden_len(&buffers.layers, case.rows)];
+    let mut outputs = vec![0.0; case.rows * sizes[3]];
+    let mut product = vec![0.0; params.len()];
+    kernel::forward(network, params, observations, &mut hidden, &mut outputs);
+    bencher.counter(ItemsCount::new(2 * case.backward_flop())).bench_local(|| {
+        let (observations, product) = (black_box(observations), &mut product);
+        kernel::curvature(network, params, observations, &hidden, params, &|_, _| {}, product);
+    });
 }
 
 /// Acting: outputs for the observations of so many environments. Items are samples.

@@ -8,6 +8,7 @@
 //! whatever order, can complete the tree with the same bits, because `x + y` is `y + x`.
 
 use crate::threads::{is_helped, join};
+use smallvec::{SmallVec, smallvec};
 
 /// Samples of a chunk.
 pub const CHUNK: usize = 128;
@@ -67,10 +68,14 @@ impl<'a, const R: usize, const W: usize> Samples<'a, R, W> {
         (first, rest)
     }
 
-    /// Whether the two halves are worth two threads.
-    pub fn is_worth_sharing(&self) -> bool {
-        self.len / 2 * self.cost >= WORTH && is_helped()
+    fn is_worth_sharing(&self) -> bool {
+        is_worth_sharing(self.len, self.cost)
     }
+}
+
+/// Whether the halves of so many samples, of which each takes about so many nanoseconds, are worth two threads.
+pub fn is_worth_sharing(samples: usize, cost: usize) -> bool {
+    samples / 2 * cost >= WORTH && is_helped()
 }
 
 /// How many of a sum's chunks, where there are several, the first half of the tree has.
@@ -114,18 +119,14 @@ pub fn sum<const R: usize, const W: usize>(
     }
     let is_shared = samples.is_worth_sharing();
     let (first, rest) = samples.halves();
-    // Few sums, as of most losses, need no memory of their own.
-    let mut few = [0.0; 32];
-    let mut many = Vec::new();
-    let others = match few.get_mut(..sums.len()) {
-        Some(few) => few,
-        None => {
-            many.resize(sums.len(), 0.0);
-            &mut many[..]
-        }
-    };
-    both(is_shared, || sum(first, sums, work), || sum(rest, others, work));
-    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += *other);
+    let mut others = zeros(sums.len());
+    both(is_shared, || sum(first, sums, work), || sum(rest, &mut others, work));
+    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+}
+
+/// So many zeros. Few sums, as of most losses, need no memory of their own.
+pub fn zeros(count: usize) -> SmallVec<[f64; 32]> {
+    smallvec![0.0; count]
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! Products with a policy's Fisher matrix: forward-mode derivative, the metric of the distribution, and back. That is
 //! one operation, as a minibatch's gradient is.
 
-use super::chunks::{Samples, for_each};
-use super::gradient::with_buffers;
 use super::kernel;
 use super::network::NetworkOps;
 use super::surrogate::Family;
 use super::tensors::{Array, Expr, Handle, flex_body, numbers_of, tensor_of};
 use crate::network::Mlp;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
+use std::ops::Range;
 
 /// The Fisher matrix `F = J' M J / N` of a policy's network on some of `N` samples, equal there to the Hessian of the
 /// mean KL (Schulman et al. 2015, appendix C): `J` is the Jacobian of the network's outputs, `M` the metric of the
@@ -112,41 +111,38 @@ impl FisherOps for Flex {
         of: usize,
     ) -> Array {
         flex_body!("fisher_product");
-        let rows = observations.shape()[0];
         let [direction, params, observations, hidden, weights] =
             [direction, params, observations, hidden, weights].map(numbers_of);
         let (kernels, width) = (network.for_kernels(), network.outputs());
         let mut product = vec![0.0; network.num_params()];
-        with_buffers(|buffers| {
-            let change = &mut buffers.pass.derivative;
-            change.resize(rows * width, 0.0);
-            kernel::jvp(kernels, &params, &observations, &hidden, &direction, change);
-            let of = of as f32;
+        let of = of as f32;
+        let metric = |samples: Range<usize>, change: &mut [f32]| {
             if family == Family::Categorical {
-                let samples = Samples::new(rows, 2 * width, [(&weights, width)], [(change, width)]);
-                for_each(samples, &|samples| {
-                    let ([(p, _)], [(change, _)]) = (samples.read, samples.written);
-                    for (change, p) in change.chunks_exact_mut(width).zip(p.chunks_exact(width)) {
-                        change.iter_mut().zip(p).for_each(|(change, p)| *change *= p);
-                        let total = change.iter().fold(0.0, |total, change| total + change);
-                        for (change, p) in change.iter_mut().zip(p) {
-                            *change = (*change - p * total) / of;
-                        }
+                let p = &weights[samples.start * width..samples.end * width];
+                for (change, p) in change.chunks_exact_mut(width).zip(p.chunks_exact(width)) {
+                    change.iter_mut().zip(p).for_each(|(change, p)| *change *= p);
+                    let total = change.iter().fold(0.0, |total, change| total + change);
+                    for (change, p) in change.iter_mut().zip(p) {
+                        *change = (*change - p * total) / of;
                     }
-                });
+                }
             } else {
-                for_each(Samples::new(rows, width, [], [(change, width)]), &|samples| {
-                    let [(change, _)] = samples.written;
-                    for change in change.chunks_exact_mut(width) {
-                        for (change, weight) in change.iter_mut().zip(&*weights) {
-                            *change = *change * weight / of;
-                        }
+                for change in change.chunks_exact_mut(width) {
+                    for (change, weight) in change.iter_mut().zip(&*weights) {
+                        *change = *change * weight / of;
                     }
-                });
+                }
             }
-            let change = &buffers.pass.derivative;
-            kernel::backward(kernels, &params, &observations, &hidden, change, &mut product);
-        });
+        };
+        kernel::curvature(
+            kernels,
+            &params,
+            &observations,
+            &hidden,
+            &direction,
+            &metric,
+            &mut product,
+        );
         let length = product.len();
         tensor_of(product, [length])
     }

@@ -4,6 +4,7 @@
 
 mod flex;
 
+use super::kernel;
 use super::network::NetworkOps;
 use super::surrogate::{Family, LossTerms, SurrogateOps};
 use super::tensors::{Array, Handle, flex_body, host, numbers_of, on_backend_of, room};
@@ -17,8 +18,7 @@ use crate::ranks::{Sums, Team};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Flex, TensorMetadata};
 use burn::tensor::{Slice, Tensor, TensorData};
-pub(super) use flex::with_buffers;
-use flex::{Buffers, PolicyLoss, gather, write_report};
+use flex::{Buffers, PolicyLoss, gather, with_buffers, write_report};
 use std::ops::Range;
 
 /// A policy's loss over a batch, for gradients on some of its samples.
@@ -71,7 +71,8 @@ impl PolicyGradients {
         let [observations, actions, log_probs, outputs, advantages] = columns;
         PolicyLoss {
             params: params.map(numbers_of),
-            columns: [observations, actions, log_probs, outputs],
+            observations: numbers_of(observations),
+            columns: [actions, log_probs, outputs],
             advantages,
             network: &self.network,
             terms: self.terms,
@@ -342,23 +343,26 @@ impl GradientOps for Flex {
     fn value_gradient(
         [gradient, report]: [&mut Array; 2],
         params: &Array,
-        columns: [&Array; 3],
+        [observations, targets @ ..]: [&Array; 3],
         indices: &[i32],
         loss: &ValueGradients,
     ) {
         flex_body!("value_gradient");
         let ValueGradients { network, clip_range, coef, team, .. } = loss;
-        let (params, of) = (numbers_of(params), indices.len());
+        let (params, observations) = (numbers_of(params), numbers_of(observations));
+        let of = indices.len();
         let gradient = room(gradient, network.num_params());
         let mut total = [0.0];
         team.sum_into(of, gradient, &mut total, |rows, gradient, total| {
-            with_buffers(|Buffers { columns: room_for, pass, .. }| {
-                let [observations, returns, old_values] = gather(columns, &indices[rows], room_for);
-                pass.forward(network, &params, observations);
-                let (values, targets) = (&pass.outputs, [returns, old_values]);
-                let derivative = &mut pass.derivative;
-                total[0] = value::total(values, targets, *clip_range, *coef, of, derivative);
-                pass.backward(network, &params, observations, gradient);
+            let network = network.for_kernels();
+            kernel::gradient(network, &params, rows, gradient, total, &|rows, chunk, total| {
+                with_buffers(|Buffers { columns: room_for, .. }| {
+                    let indices = &indices[rows];
+                    let targets = gather(targets, indices, room_for);
+                    let (values, derivative) = chunk.forward(&observations, indices);
+                    total[0] = value::total(values, targets, *clip_range, *coef, of, derivative);
+                    chunk.backward();
+                });
             });
         });
         write_report(report, gradient, [value::mean(total[0], of)]);

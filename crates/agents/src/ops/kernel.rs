@@ -15,7 +15,7 @@ mod products;
 mod tests;
 mod vector;
 
-use super::chunks::{self, Samples};
+use super::chunks::{self, CHUNK, Samples, halves_at, is_worth_sharing, zeros};
 use crate::config::Activation;
 use buffers::{Buffers, ChunkBuffers, with_buffers};
 use few::forward_few;
@@ -27,6 +27,7 @@ use panels::{
     turned_rows, unpack, unpack_columns,
 };
 use products::{Finish, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs};
+use std::ops::Range;
 pub use vector::Level;
 use vector::{NARROW, PANEL, Row, Vector, ZERO, dispatched};
 
@@ -53,6 +54,26 @@ impl Network<'_> {
     /// Numbers of a sample's results of all hidden layers.
     fn hidden_width(self) -> usize {
         hidden_panels(self.layers) * PANEL
+    }
+
+    /// A chunk's observations, of all, in panels.
+    fn observations_of<'r>(
+        self,
+        samples: &Range<usize>,
+        observations: &[f32],
+        room: &'r mut Vec<[f32; NARROW]>,
+    ) -> &'r [[f32; NARROW]] {
+        let [inputs, _] = self.ends();
+        let rows = samples.len().next_multiple_of(ROWS);
+        let observations = &observations[samples.start * inputs..samples.end * inputs];
+        pack_observations(observations.chunks_exact(inputs), inputs, rows, room)
+    }
+
+    /// What [`forward`] wrote for the samples of a chunk, of all that it wrote.
+    fn hidden_of<'h>(self, samples: &Range<usize>, hidden: &'h [f32]) -> &'h [Row] {
+        let panels = hidden_panels(self.layers);
+        let rows = samples.len().next_multiple_of(ROWS);
+        &hidden.as_chunks().0[samples.start * panels..][..rows * panels]
     }
 
     /// About how many nanoseconds a sample takes on its way forward: 100 products and sums each.
@@ -93,8 +114,10 @@ pub fn forward(
         chunks::for_each(samples, &|samples| {
             let ([(observations, _)], [(outputs, _), (hidden, _)]) =
                 (samples.read, samples.written);
-            with_buffers(|Buffers { chunk, hidden: own, .. }| {
+            with_buffers(|Buffers { observations: room, chunk, hidden: own, .. }| {
                 let rows = (observations.len() / inputs).next_multiple_of(ROWS);
+                let observations =
+                    pack_observations(observations.chunks_exact(inputs), inputs, rows, room);
                 let hidden = match hidden.as_chunks_mut().0 {
                     [] => own.get(rows * hidden_panels(layers)),
                     hidden => hidden,
@@ -119,11 +142,106 @@ pub fn outputs(network: Network<'_>, params: &[f32], observations: &[f32], outpu
     let Network { layers, activation, level } = network;
     match observations.len() / layers[0].inputs {
         0 => {}
-        1..=FEW => with_buffers(|Buffers { chunk, .. }| {
+        rows @ 1..=FEW => with_buffers(|Buffers { observations: room, chunk, .. }| {
+            let inputs = layers[0].inputs;
+            let observations =
+                pack_observations(observations.chunks_exact(inputs), inputs, rows, room);
             forward_few(level, layers, activation, params, observations, outputs, chunk);
         }),
         _ => forward(network, params, observations, &mut [], outputs),
     }
+}
+
+/// A chunk of samples on its way through a network and back.
+pub struct Chunk<'a> {
+    network: Network<'a>,
+    /// Parameters, and weights for the way back.
+    packed: [&'a [Row]; 2],
+    /// The sum that its gradient becomes, or is added to.
+    gradient: &'a mut [Row],
+    add: bool,
+    buffers: &'a mut Buffers,
+}
+
+impl Chunk<'_> {
+    /// The outputs `[rows][out]` for these rows of the observations `[..][in]`, and room for the loss's derivative with
+    /// respect to them.
+    pub fn forward(&mut self, observations: &[f32], rows: &[i32]) -> (&[f32], &mut [f32]) {
+        let Network { layers, activation, level } = self.network;
+        let [inputs, width] = self.network.ends();
+        let Buffers { observations: room, hidden, outputs, derivative, chunk, .. } =
+            &mut *self.buffers;
+        outputs.resize(rows.len() * width, 0.0);
+        derivative.resize(rows.len() * width, 0.0);
+        let samples = rows.iter().map(|&row| &observations[row as usize * inputs..][..inputs]);
+        let padded = rows.len().next_multiple_of(ROWS);
+        let observations = pack_observations(samples, inputs, padded, room);
+        let hidden = hidden.get(padded * hidden_panels(layers));
+        let [packed, _] = self.packed;
+        forward_chunk(level, layers, activation, packed, observations, hidden, outputs, chunk);
+        (outputs, derivative)
+    }
+
+    /// Adds the gradient that the derivative leads to, where one is wanted.
+    pub fn backward(&mut self) {
+        if self.gradient.is_empty() {
+            return;
+        }
+        let Network { layers, activation, level } = self.network;
+        let [inputs, width] = self.network.ends();
+        let Buffers { observations, hidden, derivative, chunk, .. } = &mut *self.buffers;
+        let rows = (derivative.len() / width).next_multiple_of(ROWS);
+        let observations = &observations[..rows * inputs.div_ceil(NARROW)];
+        let hidden = hidden.get(rows * hidden_panels(layers));
+        let ([_, turned], gradient) = (self.packed, &mut *self.gradient);
+        backward_chunk(
+            level,
+            layers,
+            activation,
+            turned,
+            observations,
+            hidden,
+            derivative,
+            gradient,
+            self.add,
+            chunk,
+        );
+    }
+}
+
+/// Writes the gradient `[params]` of a loss on these samples, unless there is no room for it, and what else is summed
+/// over them. `pass` sends a chunk of them through the network and back, and writes the chunk's sums.
+pub fn gradient(
+    network: Network<'_>,
+    params: &[f32],
+    samples: Range<usize>,
+    gradient: &mut [f32],
+    sums: &mut [f64],
+    pass: &(impl Fn(Range<usize>, &mut Chunk<'_>, &mut [f64]) + Sync),
+) {
+    let Network { layers, level, .. } = network;
+    with_buffers(|buffers| {
+        let rows = parameter_rows(layers);
+        let packed = buffers.packed.get(rows);
+        pack(level, layers, params, packed);
+        let (turned, sum) = if gradient.is_empty() {
+            (&mut [][..], &mut [][..])
+        } else {
+            (buffers.turned.get(turned_rows(layers)), buffers.sum.get(rows))
+        };
+        if !gradient.is_empty() {
+            pack_turned(level, layers, params, turned);
+        }
+        let packed = [&*packed, &*turned];
+        tree(network, 3 * network.cost(), samples, sum, sums, &|samples, gradient, sums, add| {
+            with_buffers(|buffers| {
+                pass(samples, &mut Chunk { network, packed, gradient, add, buffers }, sums);
+            });
+        });
+        if !gradient.is_empty() {
+            unpack(level, layers, sum, gradient);
+        }
+    });
 }
 
 /// Gradient `[params]` of a loss whose derivative with respect to the outputs `[rows][out]` is
@@ -136,71 +254,131 @@ pub fn backward(
     derivative: &[f32],
     gradient: &mut [f32],
 ) {
-    let Network { layers, level, .. } = network;
+    let Network { layers, activation, level } = network;
     let [inputs, width] = network.ends();
     with_buffers(|buffers| {
         let turned = buffers.turned.get(turned_rows(layers));
         pack_turned(level, layers, params, turned);
+        let turned = &*turned;
         let sum = buffers.sum.get(parameter_rows(layers));
-        let samples = Samples::new(
-            observations.len() / inputs,
-            2 * network.cost(),
-            [(observations, inputs), (hidden, network.hidden_width()), (derivative, width)],
-            [],
-        );
-        sum_of_gradients(network, turned, samples, sum);
+        let samples = 0..observations.len() / inputs;
+        tree(network, 2 * network.cost(), samples, sum, &mut [], &|samples, gradient, _, add| {
+            let Range { start, end } = samples;
+            with_buffers(|Buffers { observations: room, chunk, .. }| {
+                backward_chunk(
+                    level,
+                    layers,
+                    activation,
+                    turned,
+                    network.observations_of(&samples, observations, room),
+                    network.hidden_of(&samples, hidden),
+                    &derivative[start * width..end * width],
+                    gradient,
+                    add,
+                    chunk,
+                );
+            });
+        });
         unpack(level, layers, sum, gradient);
     });
 }
 
-/// Writes the sum of the samples' gradients, in panels, into `sum`: the tree of [`chunks::sum`].
-fn sum_of_gradients(
+/// `J' M J v` on samples, where [`forward`] gave `hidden` and `v [params]` is a direction. `metric` multiplies a chunk's
+/// changes `[rows][out]` of the outputs by `M`.
+pub fn curvature(
     network: Network<'_>,
-    turned: &[Row],
-    samples: Samples<'_, 3, 0>,
-    sum: &mut [Row],
+    params: &[f32],
+    observations: &[f32],
+    hidden: &[f32],
+    direction: &[f32],
+    metric: &(impl Fn(Range<usize>, &mut [f32]) + Sync),
+    product: &mut [f32],
 ) {
-    let chunk = |samples: Samples<'_, 3, 0>, sum: &mut [Row], add: bool| {
-        let Network { layers, activation, level } = network;
-        let [(observations, _), (hidden, _), (derivative, _)] = samples.read;
-        let hidden = hidden.as_chunks().0;
-        with_buffers(|Buffers { chunk, .. }| {
-            backward_chunk(
-                level,
-                layers,
-                activation,
-                turned,
-                observations,
-                hidden,
-                derivative,
-                sum,
-                add,
-                chunk,
-            );
+    let Network { layers, activation, level } = network;
+    let [inputs, width] = network.ends();
+    with_buffers(|Buffers { packed, turned, moved, sum, .. }| {
+        let rows = parameter_rows(layers);
+        let (packed, moved) = (packed.get(rows), moved.get(rows));
+        let turned = turned.get(turned_rows(layers));
+        pack(level, layers, params, packed);
+        pack(level, layers, direction, moved);
+        pack_turned(level, layers, params, turned);
+        let (packed, moved, turned) = (&*packed, &*moved, &*turned);
+        let sum = sum.get(rows);
+        let samples = 0..observations.len() / inputs;
+        tree(network, 4 * network.cost(), samples, sum, &mut [], &|samples, gradient, _, add| {
+            let hidden = network.hidden_of(&samples, hidden);
+            with_buffers(|Buffers { observations: room, chunk, derivative: change, .. }| {
+                let observations = network.observations_of(&samples, observations, room);
+                change.resize(samples.len() * width, 0.0);
+                jvp_chunk(
+                    level,
+                    layers,
+                    activation,
+                    packed,
+                    moved,
+                    observations,
+                    hidden,
+                    change,
+                    chunk,
+                );
+                metric(samples, change);
+                backward_chunk(
+                    level,
+                    layers,
+                    activation,
+                    turned,
+                    observations,
+                    hidden,
+                    change,
+                    gradient,
+                    add,
+                    chunk,
+                );
+            });
         });
-    };
-    let chunks = samples.chunks();
-    match chunks {
-        0 => return sum.fill(ZERO),
-        1 => return chunk(samples, sum, false),
-        _ => {}
+        unpack(level, layers, sum, product);
+    });
+}
+
+/// Writes a gradient, in panels, and other sums over samples: the tree of [`chunks::sum`]. `chunk` writes those of a
+/// chunk, or adds its gradient to what is there.
+fn tree(
+    network: Network<'_>,
+    cost: usize,
+    samples: Range<usize>,
+    gradient: &mut [Row],
+    sums: &mut [f64],
+    chunk: &(impl Fn(Range<usize>, &mut [Row], &mut [f64], bool) + Sync),
+) {
+    let chunks = samples.len().div_ceil(CHUNK);
+    if chunks == 0 {
+        gradient.fill(ZERO);
+        return sums.fill(0.0);
     }
-    let is_shared = samples.is_worth_sharing();
-    let (first, rest) = samples.halves();
+    if chunks == 1 {
+        return chunk(samples, gradient, sums, false);
+    }
+    let is_shared = is_worth_sharing(samples.len(), cost);
+    let middle = samples.start + halves_at(chunks) * CHUNK;
+    let (first, rest) = (samples.start..middle, middle..samples.end);
+    let mut others = zeros(sums.len());
     if chunks == 2 && !is_shared {
         // The sum is made on the way.
-        chunk(first, sum, false);
-        return chunk(rest, sum, true);
+        chunk(first, gradient, sums, false);
+        chunk(rest, gradient, &mut others, true);
+    } else {
+        with_buffers(|buffers| {
+            let other = buffers.sum.get(gradient.len());
+            chunks::both(
+                is_shared,
+                || tree(network, cost, first, gradient, sums, chunk),
+                || tree(network, cost, rest, other, &mut others, chunk),
+            );
+            add_rows(network.level, other, gradient);
+        });
     }
-    with_buffers(|buffers| {
-        let others = buffers.sum.get(sum.len());
-        chunks::both(
-            is_shared,
-            || sum_of_gradients(network, turned, first, sum),
-            || sum_of_gradients(network, turned, rest, others),
-        );
-        add_rows(network.level, others, sum);
-    });
+    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
 }
 
 /// Change `J v` of the outputs, `[rows][out]`, when the parameters move along `direction`.
@@ -217,7 +395,7 @@ pub fn jvp(
     let [inputs, width] = network.ends();
     with_buffers(|buffers| {
         let rows = parameter_rows(layers);
-        let (packed, moved) = (buffers.packed.get(rows), buffers.turned.get(rows));
+        let (packed, moved) = (buffers.packed.get(rows), buffers.moved.get(rows));
         pack(level, layers, params, packed);
         pack(level, layers, direction, moved);
         let (packed, moved) = (&*packed, &*moved);
@@ -230,7 +408,10 @@ pub fn jvp(
         chunks::for_each(samples, &|samples| {
             let ([(observations, _), (hidden, _)], [(change, _)]) = (samples.read, samples.written);
             let hidden = hidden.as_chunks().0;
-            with_buffers(|Buffers { chunk, .. }| {
+            with_buffers(|Buffers { observations: room, chunk, .. }| {
+                let rows = (observations.len() / inputs).next_multiple_of(ROWS);
+                let observations =
+                    pack_observations(observations.chunks_exact(inputs), inputs, rows, room);
                 jvp_chunk(
                     level,
                     layers,
@@ -260,28 +441,28 @@ fn add_rows_body<V: Vector, const R: usize>(from: &[Row], to: &mut [Row]) {
 }
 
 dispatched! {
-    /// [`forward`] for one chunk, with the parameters in panels.
+    /// [`forward`] for one chunk, with observations and parameters in panels.
     forward_chunk = forward_body(
-        layers: &[Layer], activation: Activation, packed: &[Row], observations: &[f32],
+        layers: &[Layer], activation: Activation, packed: &[Row], observations: &[[f32; NARROW]],
         hidden: &mut [Row], outputs: &mut [f32], buffers: &mut ChunkBuffers,
     )
 }
 
 dispatched! {
-    /// [`backward`] for one chunk, with weights and gradient in panels; with `add` it is added to what
+    /// [`backward`] for one chunk, with observations, weights and gradient in panels; with `add` it is added to what
     /// is there.
     backward_chunk = backward_body(
-        layers: &[Layer], activation: Activation, turned: &[Row], observations: &[f32],
+        layers: &[Layer], activation: Activation, turned: &[Row], observations: &[[f32; NARROW]],
         hidden: &[Row], derivative: &[f32], gradient: &mut [Row], add: bool,
         buffers: &mut ChunkBuffers,
     )
 }
 
 dispatched! {
-    /// [`jvp`] for one chunk, with parameters and direction in panels.
+    /// [`jvp`] for one chunk, with observations, parameters and direction in panels.
     jvp_chunk = jvp_body(
         layers: &[Layer], activation: Activation, packed: &[Row], direction: &[Row],
-        observations: &[f32], hidden: &[Row], change: &mut [f32], buffers: &mut ChunkBuffers,
+        observations: &[[f32; NARROW]], hidden: &[Row], change: &mut [f32], buffers: &mut ChunkBuffers,
     )
 }
 
@@ -291,14 +472,12 @@ fn forward_body<V: Vector, const R: usize>(
     layers: &[Layer],
     activation: Activation,
     packed: &[Row],
-    observations: &[f32],
+    observations: &[[f32; NARROW]],
     hidden: &mut [Row],
     outputs: &mut [f32],
     buffers: &mut ChunkBuffers,
 ) {
-    let inputs = layers[0].inputs;
-    let rows = (observations.len() / inputs).next_multiple_of(ROWS);
-    let observations = pack_observations(observations, inputs, rows, &mut buffers.observations);
+    let rows = observations.len() / layers[0].inputs.div_ceil(NARROW);
     let last_outputs = layers[layers.len() - 1].outputs;
     let mut last_results = buffers.current.get(rows * last_outputs.div_ceil(PANEL));
     let (mut packed, mut hidden, mut before): (_, _, &[Row]) = (packed, hidden, &[]);
@@ -339,16 +518,14 @@ fn backward_body<V: Vector, const R: usize>(
     layers: &[Layer],
     activation: Activation,
     turned: &[Row],
-    observations: &[f32],
+    observations: &[[f32; NARROW]],
     hidden: &[Row],
     derivative: &[f32],
     gradient: &mut [Row],
     add: bool,
     buffers: &mut ChunkBuffers,
 ) {
-    let inputs = layers[0].inputs;
-    let rows = (observations.len() / inputs).next_multiple_of(ROWS);
-    let observations = pack_observations(observations, inputs, rows, &mut buffers.observations);
+    let rows = observations.len() / layers[0].inputs.div_ceil(NARROW);
     let widest = layers.iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(0);
     let size = rows * widest.div_ceil(PANEL);
     let mut current = buffers.current.get(size);
@@ -421,14 +598,12 @@ fn jvp_body<V: Vector, const R: usize>(
     activation: Activation,
     packed: &[Row],
     direction: &[Row],
-    observations: &[f32],
+    observations: &[[f32; NARROW]],
     hidden: &[Row],
     change: &mut [f32],
     buffers: &mut ChunkBuffers,
 ) {
-    let inputs = layers[0].inputs;
-    let rows = (observations.len() / inputs).next_multiple_of(ROWS);
-    let observations = pack_observations(observations, inputs, rows, &mut buffers.observations);
+    let rows = observations.len() / layers[0].inputs.div_ceil(NARROW);
     let widest = layers.iter().map(|layer| layer.outputs).max().unwrap_or(0);
     let size = rows * widest.div_ceil(PANEL);
     let mut current = buffers.current.get(size);

@@ -15,8 +15,9 @@ use std::borrow::Cow;
 pub struct PolicyLoss<'a> {
     /// New ones, and those of the policy that acted.
     pub params: [Cow<'a, [f32]>; 2],
-    /// Observations, actions, log-probabilities, old outputs.
-    pub columns: [&'a Array; 4],
+    pub observations: Cow<'a, [f32]>,
+    /// Actions, log-probabilities, old outputs.
+    pub columns: [&'a Array; 3],
     pub advantages: &'a Array,
     pub network: &'a Mlp,
     pub terms: LossTerms,
@@ -41,11 +42,12 @@ impl PolicyLoss<'_> {
         gradient: &mut [f32],
         team: &Team,
     ) -> [f32; PolicyMetrics::COUNT] {
-        let PolicyLoss { params: [params, _], columns, advantages, network, terms } = self;
+        let PolicyLoss { params: [params, _], observations, columns, advantages, network, terms } =
+            self;
         let (of, log_stds) = (indices.len(), self.log_stds());
         let (along_network, along_log_std) =
             gradient.split_at_mut(network.num_params().min(gradient.len()));
-        with_buffers(|Buffers { columns: room_for, advantages: [raw, scaled], sums, pass }| {
+        with_buffers(|Buffers { advantages: [raw, scaled], sums, .. }| {
             let [mut advantages] = gather([*advantages], indices, std::slice::from_mut(raw));
             if standardized && of > 1 {
                 standardize(advantages, scaled);
@@ -53,16 +55,17 @@ impl PolicyLoss<'_> {
             }
             sums.resize(flex::COUNT + log_stds[0].len(), 0.0);
             team.sum_into(of, along_network, sums, |rows, gradient, sums| {
-                let advantages = &advantages[rows.clone()];
-                let [observations, actions, log_probs, old_outputs] =
-                    gather(*columns, &indices[rows], room_for);
-                pass.forward(network, params, observations);
-                let columns = flex::Columns { actions, log_probs, advantages, old_outputs };
-                let (outputs, derivative) = (&pass.outputs, &mut pass.derivative);
-                flex::sums(*terms, log_stds, outputs, &columns, of, derivative, sums);
-                if !gradient.is_empty() {
-                    pass.backward(network, params, observations, gradient);
-                }
+                let network = network.for_kernels();
+                kernel::gradient(network, params, rows, gradient, sums, &|rows, chunk, sums| {
+                    with_buffers(|Buffers { columns: room_for, .. }| {
+                        let (indices, advantages) = (&indices[rows.clone()], &advantages[rows]);
+                        let [actions, log_probs, old_outputs] = gather(*columns, indices, room_for);
+                        let (outputs, derivative) = chunk.forward(observations, indices);
+                        let columns = flex::Columns { actions, log_probs, advantages, old_outputs };
+                        flex::sums(*terms, log_stds, outputs, &columns, of, derivative, sums);
+                        chunk.backward();
+                    });
+                });
             });
             let (metrics, along) = flex::means(sums, of, *terms);
             along_log_std.iter_mut().zip(along).for_each(|(slope, along)| *slope = along);
@@ -82,45 +85,11 @@ pub fn write_report<const N: usize>(report: &mut Array, gradient: &[f32], metric
 #[derive(Default)]
 pub struct Buffers {
     /// The samples' numbers, a column of the batch in each.
-    pub columns: [Vec<f32>; 4],
+    pub columns: [Vec<f32>; 3],
     /// Those of a policy's samples, and the same standardised.
     advantages: [Vec<f32>; 2],
     /// Sums over the samples.
     sums: Vec<f64>,
-    pub pass: Pass,
-}
-
-/// A minibatch on its way through a network and back.
-#[derive(Default)]
-pub struct Pass {
-    hidden: Vec<f32>,
-    pub outputs: Vec<f32>,
-    /// Derivative of the loss with respect to the outputs.
-    pub derivative: Vec<f32>,
-}
-
-impl Pass {
-    /// Computes the outputs; makes room for the derivative.
-    pub fn forward(&mut self, network: &Mlp, params: &[f32], observations: &[f32]) {
-        let rows = observations.len() / network.inputs();
-        self.hidden.resize(kernel::hidden_len(&network.layers, rows), 0.0);
-        self.outputs.resize(rows * network.outputs(), 0.0);
-        self.derivative.resize(rows * network.outputs(), 0.0);
-        let (hidden, outputs) = (&mut self.hidden, &mut self.outputs);
-        kernel::forward(network.for_kernels(), params, observations, hidden, outputs);
-    }
-
-    /// Writes the gradient that the derivative leads to.
-    pub fn backward(
-        &self,
-        network: &Mlp,
-        params: &[f32],
-        observations: &[f32],
-        gradient: &mut [f32],
-    ) {
-        let Pass { hidden, derivative, .. } = self;
-        kernel::backward(network.for_kernels(), params, observations, hidden, derivative, gradient);
-    }
 }
 
 /// Work on buffers that are kept between calls.

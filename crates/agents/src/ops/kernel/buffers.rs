@@ -7,12 +7,19 @@ use crate::ops::spare::{Spare, with_spare};
 /// Buffers of a kernel.
 #[derive(Default)]
 pub(super) struct Buffers {
+    /// A chunk's observations in panels.
+    pub(super) observations: Vec<[f32; NARROW]>,
     /// Parameters in panels.
     pub(super) packed: Rows,
-    /// A direction in panels, or weights for the way back.
+    /// Weights for the way back in panels.
     pub(super) turned: Rows,
+    /// A direction in panels.
+    pub(super) moved: Rows,
     /// Results of a chunk's hidden layers where nobody else wants them.
     pub(super) hidden: Rows,
+    /// A chunk's outputs, and the derivative of the loss with respect to them.
+    pub(super) outputs: Vec<f32>,
+    pub(super) derivative: Vec<f32>,
     /// A sum over samples.
     pub(super) sum: Rows,
     pub(super) chunk: ChunkBuffers,
@@ -21,7 +28,6 @@ pub(super) struct Buffers {
 /// Buffers for one chunk of samples.
 #[derive(Default)]
 pub(super) struct ChunkBuffers {
-    pub(super) observations: Vec<[f32; NARROW]>,
     /// Derivatives, or changes, of a layer's results and its neighbour's.
     pub(super) current: Rows,
     pub(super) next: Rows,

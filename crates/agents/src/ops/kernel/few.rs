@@ -5,16 +5,16 @@
 
 use super::activation::activate;
 use super::buffers::ChunkBuffers;
-use super::panels::{Layer, Place, Rows, pack_observations, padded, turn_narrow, unpack_columns};
+use super::panels::{Layer, Place, Rows, padded, turn_narrow, unpack_columns};
 use super::products::{narrow, with_outputs};
 use super::vector::{NARROW, PANEL, Row, Vector, dispatched};
 use crate::config::Activation;
 
 dispatched! {
-    /// Outputs of a network for few samples.
+    /// Outputs of a network for few samples, whose observations are in panels.
     pub(super) forward_few = forward_few_body(
-        layers: &[Layer], activation: Activation, params: &[f32], observations: &[f32],
-        outputs: &mut [f32], buffers: &mut ChunkBuffers,
+        layers: &[Layer], activation: Activation, params: &[f32],
+        observations: &[[f32; NARROW]], outputs: &mut [f32], buffers: &mut ChunkBuffers,
     )
 }
 
@@ -23,13 +23,11 @@ fn forward_few_body<V: Vector, const R: usize>(
     layers: &[Layer],
     activation: Activation,
     params: &[f32],
-    observations: &[f32],
+    observations: &[[f32; NARROW]],
     outputs: &mut [f32],
     buffers: &mut ChunkBuffers,
 ) {
-    let inputs = layers[0].inputs;
-    let rows = observations.len() / inputs;
-    let observations = pack_observations(observations, inputs, rows, &mut buffers.observations);
+    let rows = observations.len() / layers[0].inputs.div_ceil(NARROW);
     let widest = layers.iter().map(|layer| layer.outputs).max().unwrap_or(0);
     let size = rows * widest.div_ceil(PANEL);
     let (mut read, mut results) = (buffers.current.get(size), buffers.next.get(size));

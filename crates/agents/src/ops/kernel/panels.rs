@@ -325,14 +325,13 @@ pub(super) fn unpack_columns<V: Vector>(
     }
 }
 
-/// Writes observations `[..][width]` into panels of 4 columns and `rows` rows.
-#[inline(always)]
+/// Writes observations, `width` numbers of each sample, into panels of 4 columns and `rows` rows.
 pub(super) fn pack_observations<'a>(
-    observations: &[f32],
+    samples: impl ExactSizeIterator<Item = &'a [f32]> + Clone,
     width: usize,
     rows: usize,
-    packed: &'a mut Vec<[f32; NARROW]>,
-) -> &'a [[f32; NARROW]] {
+    packed: &mut Vec<[f32; NARROW]>,
+) -> &[[f32; NARROW]] {
     let length = rows * width.div_ceil(NARROW);
     if packed.len() < length {
         packed.resize(length, [0.0; NARROW]);
@@ -340,19 +339,29 @@ pub(super) fn pack_observations<'a>(
     let packed = &mut packed[..length];
     for (panel, packed) in packed.chunks_exact_mut(rows).enumerate() {
         let first = panel * NARROW;
-        let samples = observations.chunks_exact(width);
-        let (used, padding) = packed.split_at_mut(samples.len().min(rows));
-        for (to, from) in used.iter_mut().zip(samples) {
-            // A copy of a length that is not known here would be a call for each sample.
-            *to = match from[first..] {
-                [] => [0.0; NARROW],
-                [a] => [a, 0.0, 0.0, 0.0],
-                [a, b] => [a, b, 0.0, 0.0],
-                [a, b, c] => [a, b, c, 0.0],
-                [a, b, c, d, ..] => [a, b, c, d],
-            };
+        let (used, padding) = packed.split_at_mut(samples.len());
+        let samples = samples.clone().map(|sample| &sample[first..]);
+        match width - first {
+            1 => pack_columns_of::<1>(samples, used),
+            2 => pack_columns_of::<2>(samples, used),
+            3 => pack_columns_of::<3>(samples, used),
+            _ => pack_columns_of::<4>(samples, used),
         }
         padding.fill([0.0; NARROW]);
     }
     packed
+}
+
+/// Writes the first `W` numbers of rows, as many as there are in a panel, or the last ones. A copy of a length that is
+/// not known here would be a call for each row.
+fn pack_columns_of<'a, const W: usize>(
+    rows: impl Iterator<Item = &'a [f32]>,
+    packed: &mut [[f32; NARROW]],
+) {
+    for (to, from) in packed.iter_mut().zip(rows) {
+        if let Some(from) = from.first_chunk::<W>() {
+            *to = [0.0; NARROW];
+            to[..W].copy_from_slice(from);
+        }
+    }
 }

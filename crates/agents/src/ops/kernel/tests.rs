@@ -150,6 +150,28 @@ impl Case {
         backward(network, params, observations, &hidden, d, g);
         let (v, c) = (&self.direction, &mut found.change);
         jvp(network, params, observations, &hidden, v, c);
+
+        // The same, a chunk at a time.
+        let mut again = vec![f32::NAN; params.len()];
+        let mut sums = [f64::NAN];
+        gradient(network, params, 0..*rows, &mut again, &mut sums, &|samples, chunk, sums| {
+            let Range { start, end } = samples.clone();
+            let width = outputs / rows;
+            let indices: Vec<i32> = (start as i32..end as i32).collect();
+            let (outputs, derivative) = chunk.forward(observations, &indices);
+            assert_eq!(bits(outputs), bits(&found.outputs[start * width..end * width]));
+            derivative.copy_from_slice(&self.derivative[start * width..end * width]);
+            chunk.backward();
+            sums[0] = samples.len() as f64;
+        });
+        assert_eq!(bits(&again), bits(&found.gradient));
+        assert_eq!(sums[0], *rows as f64);
+        let mut product = vec![f32::NAN; params.len()];
+        let (v, c) = (&self.direction, &found.change);
+        backward(network, params, observations, &hidden, c, &mut product);
+        let twice = |_: Range<usize>, change: &mut [f32]| change.iter_mut().for_each(|x| *x *= 2.0);
+        curvature(network, params, observations, &hidden, v, &twice, &mut again);
+        assert_eq!(bits(&again), bits(&product.iter().map(|x| 2.0 * x).collect::<Vec<_>>()));
         found
     }
 }
