@@ -26,7 +26,9 @@ use panels::{
     Place, ROWS, hidden_panels, pack, pack_columns, pack_observations, pack_turned, parameter_rows,
     turned_rows, unpack, unpack_columns,
 };
-use products::{Finish, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs};
+use products::{
+    Finish, OfBiases, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs,
+};
 use std::ops::Range;
 pub use vector::Level;
 use vector::{NARROW, PANEL, Row, Vector, ZERO, dispatched};
@@ -501,9 +503,18 @@ fn forward_body<V: Vector, const R: usize>(
         };
         let (depth, start) = (place.depth(), Start::Biases(biases));
         if place.is_first {
-            product::<V, R, NARROW>(observations, rows, weights, depth, start, results, finish);
+            product::<V, R, NARROW>(
+                observations,
+                rows,
+                weights,
+                depth,
+                start,
+                results,
+                finish,
+                None,
+            );
         } else {
-            product::<V, R, PANEL>(before, rows, weights, depth, start, results, finish);
+            product::<V, R, PANEL>(before, rows, weights, depth, start, results, finish, None);
         }
         if place.is_last {
             unpack_columns::<V>(results, rows, outputs, columns);
@@ -543,19 +554,22 @@ fn backward_body<V: Vector, const R: usize>(
         let read = if place.is_first { 0 } else { rows * inputs.div_ceil(PANEL) };
         let (hidden_before, left) = hidden.split_at(hidden.len() - read);
         hidden = hidden_before;
+        // The biases of the layer before, whose gradient is found with its slopes.
+        let biases_before = gradient.len() - read / rows;
+        let of_biases = OfBiases { gradient: &mut gradient[biases_before..], add };
         if let Some(few) = place.few_outputs() {
             let derivative = padded(derivative, outputs, few, rows, &mut buffers.derivative);
             with_outputs!(few, O => narrow_back::<V, O>(
                 left, rows, activation, weights, derivative, &mut current[..read],
-                weight_gradient, to, add
+                weight_gradient, to, of_biases
             ));
             continue;
         }
         let slopes = &mut current[..rows * place.panels()];
         if place.is_last {
             pack_columns::<V>(derivative, outputs, slopes, rows);
+            sum_rows::<V>(slopes, rows, OfBiases { gradient: to, add });
         }
-        sum_rows::<V>(slopes, rows, to, add);
         let depth = place.depth();
         if place.is_first {
             outer::<V, NARROW, NARROW>(observations, slopes, rows, weight_gradient, depth, add);
@@ -565,7 +579,16 @@ fn backward_body<V: Vector, const R: usize>(
         let height = place.panels() * PANEL;
         let finish = Finish::Slope(activation, left);
         let results = &mut next[..read];
-        product::<V, R, PANEL>(slopes, rows, weights, height, Start::Zero, results, finish);
+        product::<V, R, PANEL>(
+            slopes,
+            rows,
+            weights,
+            height,
+            Start::Zero,
+            results,
+            finish,
+            Some(of_biases),
+        );
         std::mem::swap(&mut current, &mut next);
     }
 }
@@ -637,11 +660,20 @@ fn jvp_body<V: Vector, const R: usize>(
             (y, Finish::Slope(activation, y))
         };
         if place.is_first {
-            product::<V, R, NARROW>(observations, rows, moved, depth, start, results, finish);
+            product::<V, R, NARROW>(observations, rows, moved, depth, start, results, finish, None);
         } else {
             let carried = &current[..read];
-            product::<V, R, PANEL>(left, rows, moved, depth, start, results, Finish::Keep);
-            product::<V, R, PANEL>(carried, rows, weights, depth, Start::Results, results, finish);
+            product::<V, R, PANEL>(left, rows, moved, depth, start, results, Finish::Keep, None);
+            product::<V, R, PANEL>(
+                carried,
+                rows,
+                weights,
+                depth,
+                Start::Results,
+                results,
+                finish,
+                None,
+            );
         }
         if place.is_last {
             unpack_columns::<V>(results, rows, change, outputs);

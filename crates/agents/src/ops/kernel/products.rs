@@ -32,9 +32,17 @@ pub(super) enum Finish<'a> {
     Slope(Activation, &'a [Row]),
 }
 
+/// The gradient of biases, a sum of slopes over samples; with `add` it is added to what is there.
+pub(super) struct OfBiases<'a> {
+    pub(super) gradient: &'a mut [Row],
+    pub(super) add: bool,
+}
+
 /// `results = finish(start + left right)`, for `rows` samples, a multiple of `R`. Right has panels of
-/// `depth` rows; `G` is how many columns a panel of left has.
+/// `depth` rows; `G` is how many columns a panel of left has. Where the results are slopes, they may be summed on the
+/// way.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn product<V: Vector, const R: usize, const G: usize>(
     left: &[[f32; G]],
     rows: usize,
@@ -43,6 +51,7 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
     start: Start<'_>,
     results: &mut [Row],
     finish: Finish<'_>,
+    mut of_biases: Option<OfBiases<'_>>,
 ) {
     for first in (0..depth).step_by(DEPTH) {
         let end = depth.min(first + DEPTH);
@@ -56,13 +65,13 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
             let results = &mut results[panel * rows..];
             let shared = V::PANELS.min(panels - panel);
             panel += if shared >= 4 && panels >= 8 {
-                factors.panels::<V, 4, 4>(panel, results);
+                factors.panels::<V, 4, 4>(panel, results, &mut of_biases);
                 4
             } else if shared >= 2 {
-                factors.panels::<V, R, 2>(panel, results);
+                factors.panels::<V, R, 2>(panel, results, &mut of_biases);
                 2
             } else {
-                factors.panels::<V, R, 1>(panel, results);
+                factors.panels::<V, R, 1>(panel, results, &mut of_biases);
                 1
             };
         }
@@ -84,7 +93,12 @@ struct Factors<'a, const G: usize> {
 impl<const G: usize> Factors<'_, G> {
     /// `C` panels of results, from number `panel` on.
     #[inline(always)]
-    fn panels<V: Vector, const R: usize, const C: usize>(&self, panel: usize, results: &mut [Row]) {
+    fn panels<V: Vector, const R: usize, const C: usize>(
+        &self,
+        panel: usize,
+        results: &mut [Row],
+        of_biases: &mut Option<OfBiases<'_>>,
+    ) {
         let Factors { left, rows, right, depth, first, end, start, finish } = *self;
         let right: [&[[Row; G]]; C] = from_fn(|c| {
             let start = (panel + c) * depth;
@@ -93,6 +107,7 @@ impl<const G: usize> Factors<'_, G> {
         let mut panels = results.chunks_exact_mut(rows);
         let results: [&mut [[Row; R]]; C] =
             from_fn(|_| panels.next().map(|panel| panel.as_chunks_mut().0).unwrap_or_default());
+        let mut totals = [ColumnSum::<V>::new(); C];
         for group in 0..rows / R {
             let mut sums = [[V::splat(0.0); R]; C];
             match start {
@@ -127,13 +142,41 @@ impl<const G: usize> Factors<'_, G> {
                     Finish::Slope(activation, y) => {
                         let y = &y[(panel + c) * rows + group * R..][..R];
                         for r in 0..R {
-                            multiply_by_slope(activation, sums[c][r], V::load(&y[r]))
-                                .store(&mut results[r]);
+                            let slope = multiply_by_slope(activation, sums[c][r], V::load(&y[r]));
+                            slope.store(&mut results[r]);
+                            totals[c].add(group * R + r, slope);
                         }
                     }
                 }
             }
         }
+        if let (Finish::Slope(..), Some(OfBiases { gradient, add })) = (finish, of_biases) {
+            for c in 0..C {
+                put(totals[c].total(), &mut gradient[panel + c], *add);
+            }
+        }
+    }
+}
+
+/// A sum over samples, in four parts since an addition takes some cycles.
+#[derive(Clone, Copy)]
+struct ColumnSum<V>([V; 4]);
+
+impl<V: Vector> ColumnSum<V> {
+    #[inline(always)]
+    fn new() -> Self {
+        ColumnSum([V::splat(0.0); 4])
+    }
+
+    #[inline(always)]
+    fn add(&mut self, sample: usize, x: V) {
+        self.0[sample % 4] = self.0[sample % 4].add(x);
+    }
+
+    #[inline(always)]
+    fn total(self) -> V {
+        let [a, b, c, d] = self.0;
+        a.add(b).add(c.add(d))
     }
 }
 
@@ -249,19 +292,18 @@ fn put<V: Vector>(sum: V, to: &mut Row, add: bool) {
     if add { V::load(to).add(sum) } else { sum }.store(to);
 }
 
-/// The gradient of biases: sums of the columns over `rows` samples, four at a time since an addition
-/// takes some cycles.
+/// The gradient of biases from their slopes, for `rows` samples.
 #[inline(always)]
-pub(super) fn sum_rows<V: Vector>(slopes: &[Row], rows: usize, gradient: &mut [Row], add: bool) {
+pub(super) fn sum_rows<V: Vector>(slopes: &[Row], rows: usize, of_biases: OfBiases<'_>) {
+    let OfBiases { gradient, add } = of_biases;
     for (slopes, gradient) in slopes.chunks_exact(rows).zip(gradient) {
-        let mut sums = [V::splat(0.0); 4];
+        let mut total = ColumnSum::<V>::new();
         for four in slopes.as_chunks::<4>().0 {
             for r in 0..4 {
-                sums[r] = sums[r].add(V::load(&four[r]));
+                total.add(r, V::load(&four[r]));
             }
         }
-        let [a, b, c, d] = sums;
-        put(a.add(b).add(c.add(d)), gradient, add);
+        put(total.total(), gradient, add);
     }
 }
 
@@ -300,8 +342,8 @@ pub(super) fn narrow<V: Vector, const O: usize>(
     }
 }
 
-/// The way back through a last layer of at most `O` outputs: its gradient, and the derivatives before
-/// the activation of what it read, from those with respect to the outputs, `[rows][O]`.
+/// The way back through a last layer of at most `O` outputs: its gradient, the derivatives before the activation of what
+/// it read, and the gradient of the biases there, from the derivatives with respect to the outputs, `[rows][O]`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn narrow_back<V: Vector, const O: usize>(
@@ -313,8 +355,9 @@ pub(super) fn narrow_back<V: Vector, const O: usize>(
     slopes: &mut [Row],
     weight_gradient: &mut [Row],
     bias_gradient: &mut [Row],
-    add: bool,
+    of_biases: OfBiases<'_>,
 ) {
+    let OfBiases { gradient: of_biases, add } = of_biases;
     let derivative = derivative.as_chunks::<O>().0;
     let mut sums = [0.0; PANEL];
     for d in derivative {
@@ -325,22 +368,29 @@ pub(super) fn narrow_back<V: Vector, const O: usize>(
     put(V::load(&sums), &mut bias_gradient[0], add);
     let weights = weights.as_chunks::<O>().0.iter();
     let weights = weights.zip(weight_gradient.as_chunks_mut::<O>().0);
-    let panels = hidden.chunks_exact(rows).zip(slopes.chunks_exact_mut(rows));
-    for ((hidden, slopes), (weights, gradient)) in panels.zip(weights) {
+    let panels = hidden.chunks_exact(rows).zip(slopes.chunks_exact_mut(rows)).zip(of_biases);
+    for (((hidden, slopes), of_biases), (weights, gradient)) in panels.zip(weights) {
         let mut sums = [V::splat(0.0); O];
-        for ((hidden, slopes), d) in hidden.iter().zip(slopes).zip(derivative) {
-            let y = V::load(hidden);
-            let mut slope = V::splat(0.0);
-            for o in 0..O {
-                let d = V::splat(d[o]);
-                slope = d.fma(V::load(&weights[o]), slope);
-                sums[o] = d.fma(y, sums[o]);
+        let mut total = ColumnSum::<V>::new();
+        let (hidden, slopes) = (hidden.as_chunks::<4>().0, slopes.as_chunks_mut::<4>().0);
+        for ((hidden, slopes), d) in hidden.iter().zip(slopes).zip(derivative.as_chunks::<4>().0) {
+            for r in 0..4 {
+                let y = V::load(&hidden[r]);
+                let mut slope = V::splat(0.0);
+                for o in 0..O {
+                    let d = V::splat(d[r][o]);
+                    slope = d.fma(V::load(&weights[o]), slope);
+                    sums[o] = d.fma(y, sums[o]);
+                }
+                let slope = multiply_by_slope(activation, slope, y);
+                slope.store(&mut slopes[r]);
+                total.add(r, slope);
             }
-            multiply_by_slope(activation, slope, y).store(slopes);
         }
         for o in 0..O {
             put(sums[o], &mut gradient[o], add);
         }
+        put(total.total(), of_biases, add);
     }
 }
 
