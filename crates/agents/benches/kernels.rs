@@ -163,14 +163,19 @@ fn forward_and_backward(bencher: Bencher<'_, '_>, case: Case) {
     let mut gradient = vec![0.0; buffers.params.len()];
     let flop = case.forward_flop() + case.backward_flop();
     bencher.counter(ItemsCount::new(flop)).bench_local(|| {
-        let (params, gradient) = (&buffers.params, &mut gradient);
-        kernel::gradient(network, params, 0..case.rows, gradient, &mut [], &|rows, chunk, _| {
-            let observations = black_box(&buffers.observations);
-            let (_, derivative) = chunk.forward(observations, &indices[rows.clone()]);
-            let rows = rows.start * width..rows.end * width;
-            derivative.copy_from_slice(&buffers.derivative[rows]);
-            chunk.backward();
-        });
+        let Buffers { params, observations, derivative, .. } = &buffers;
+        let (observations, gradient) = (black_box(observations), &mut gradient);
+        kernel::gradient(
+            network,
+            params,
+            observations,
+            &indices,
+            gradient,
+            &mut [],
+            &|some, _, to, _| {
+                to.copy_from_slice(&derivative[some.start * width..some.end * width]);
+            },
+        );
     });
 }
 

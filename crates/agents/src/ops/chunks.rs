@@ -99,8 +99,10 @@ pub fn for_each<const R: usize, const W: usize>(
     samples: Samples<'_, R, W>,
     work: &(impl Fn(Samples<'_, R, W>) + Sync),
 ) {
-    if samples.chunks() <= 1 {
-        return work(samples);
+    match samples.chunks() {
+        0 => return,
+        1 => return work(samples),
+        _ => {}
     }
     let is_shared = samples.is_worth_sharing();
     let (first, rest) = samples.halves();

@@ -18,7 +18,7 @@ use crate::ranks::{Sums, Team};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Flex, TensorMetadata};
 use burn::tensor::{Slice, Tensor, TensorData};
-use flex::{Buffers, PolicyLoss, gather, with_buffers, write_report};
+use flex::{Buffers, Column, PolicyLoss, gather, with_buffers, write_report};
 use std::ops::Range;
 
 /// A policy's loss over a batch, for gradients on some of its samples.
@@ -72,8 +72,8 @@ impl PolicyGradients {
         PolicyLoss {
             params: params.map(numbers_of),
             observations: numbers_of(observations),
-            columns: [actions, log_probs, outputs],
-            advantages,
+            columns: [actions, log_probs, outputs].map(Column::of),
+            advantages: Column::of(advantages),
             network: &self.network,
             terms: self.terms,
         }
@@ -350,20 +350,21 @@ impl GradientOps for Flex {
         flex_body!("value_gradient");
         let ValueGradients { network, clip_range, coef, team, .. } = loss;
         let (params, observations) = (numbers_of(params), numbers_of(observations));
-        let of = indices.len();
+        let (targets, of) = (targets.map(Column::of), indices.len());
         let gradient = room(gradient, network.num_params());
         let mut total = [0.0];
         team.sum_into(of, gradient, &mut total, |rows, gradient, total| {
+            let indices = &indices[rows];
+            let loss =
+                |some: Range<usize>, values: &[f32], derivative: &mut [f32], total: &mut [f64]| {
+                    with_buffers(|Buffers { columns, .. }| {
+                        let targets = gather(targets.each_ref(), &indices[some], columns);
+                        total[0] =
+                            value::total(values, targets, *clip_range, *coef, of, derivative);
+                    });
+                };
             let network = network.for_kernels();
-            kernel::gradient(network, &params, rows, gradient, total, &|rows, chunk, total| {
-                with_buffers(|Buffers { columns: room_for, .. }| {
-                    let indices = &indices[rows];
-                    let targets = gather(targets, indices, room_for);
-                    let (values, derivative) = chunk.forward(&observations, indices);
-                    total[0] = value::total(values, targets, *clip_range, *coef, of, derivative);
-                    chunk.backward();
-                });
-            });
+            kernel::gradient(network, &params, &observations, indices, gradient, total, &loss);
         });
         write_report(report, gradient, [value::mean(total[0], of)]);
     }

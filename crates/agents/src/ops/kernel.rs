@@ -10,6 +10,7 @@ mod buffers;
 mod few;
 mod flat;
 mod panels;
+mod passes;
 mod products;
 #[cfg(test)]
 mod tests;
@@ -17,18 +18,15 @@ mod vector;
 
 use super::chunks::{self, CHUNK, Samples, halves_at, is_worth_sharing, zeros};
 use crate::config::Activation;
-use buffers::{Buffers, ChunkBuffers, with_buffers};
+use buffers::{Buffers, with_buffers};
 use few::forward_few;
 pub(crate) use flat::vectorized;
 pub use flat::{AdamStep, Bounds, adam, moments, shift_and_scale, sum_of_squares};
 pub use panels::Layer;
 use panels::{
-    Place, ROWS, hidden_panels, pack, pack_columns, pack_observations, pack_turned, parameter_rows,
-    turned_rows, unpack, unpack_columns,
+    ROWS, hidden_panels, pack, pack_observations, pack_turned, parameter_rows, turned_rows, unpack,
 };
-use products::{
-    Finish, OfBiases, Start, narrow, narrow_back, outer, product, sum_rows, with_outputs,
-};
+use passes::{backward_chunk, forward_chunk, jvp_chunk};
 use std::ops::Range;
 pub use vector::Level;
 use vector::{NARROW, PANEL, Row, Vector, ZERO, dispatched};
@@ -58,6 +56,17 @@ impl Network<'_> {
         hidden_panels(self.layers) * PANEL
     }
 
+    /// Observations in panels of so many rows.
+    fn packed<'r>(
+        self,
+        observations: &[f32],
+        rows: usize,
+        room: &'r mut Vec<[f32; NARROW]>,
+    ) -> &'r [[f32; NARROW]] {
+        let [inputs, _] = self.ends();
+        pack_observations(observations.chunks_exact(inputs), inputs, rows, room)
+    }
+
     /// A chunk's observations, of all, in panels.
     fn observations_of<'r>(
         self,
@@ -66,9 +75,8 @@ impl Network<'_> {
         room: &'r mut Vec<[f32; NARROW]>,
     ) -> &'r [[f32; NARROW]] {
         let [inputs, _] = self.ends();
-        let rows = samples.len().next_multiple_of(ROWS);
         let observations = &observations[samples.start * inputs..samples.end * inputs];
-        pack_observations(observations.chunks_exact(inputs), inputs, rows, room)
+        self.packed(observations, samples.len().next_multiple_of(ROWS), room)
     }
 
     /// What [`forward`] wrote for the samples of a chunk, of all that it wrote.
@@ -92,7 +100,7 @@ pub fn hidden_len(layers: &[Layer], rows: usize) -> usize {
 }
 
 /// Outputs `[rows][out]` of a network for observations `[rows][in]`. `hidden`, [`hidden_len`] numbers,
-/// receives the results of the hidden layers for [`backward`] and [`jvp`]: chunk by chunk, layer by
+/// receives the results of the hidden layers for [`backward`], [`jvp`] and [`curvature`]: chunk by chunk, layer by
 /// layer, in panels. It may be empty where nobody wants them.
 pub fn forward(
     network: Network<'_>,
@@ -118,8 +126,7 @@ pub fn forward(
                 (samples.read, samples.written);
             with_buffers(|Buffers { observations: room, chunk, hidden: own, .. }| {
                 let rows = (observations.len() / inputs).next_multiple_of(ROWS);
-                let observations =
-                    pack_observations(observations.chunks_exact(inputs), inputs, rows, room);
+                let observations = network.packed(observations, rows, room);
                 let hidden = match hidden.as_chunks_mut().0 {
                     [] => own.get(rows * hidden_panels(layers)),
                     hidden => hidden,
@@ -145,99 +152,75 @@ pub fn outputs(network: Network<'_>, params: &[f32], observations: &[f32], outpu
     match observations.len() / layers[0].inputs {
         0 => {}
         rows @ 1..=FEW => with_buffers(|Buffers { observations: room, chunk, .. }| {
-            let inputs = layers[0].inputs;
-            let observations =
-                pack_observations(observations.chunks_exact(inputs), inputs, rows, room);
+            let observations = network.packed(observations, rows, room);
             forward_few(level, layers, activation, params, observations, outputs, chunk);
         }),
         _ => forward(network, params, observations, &mut [], outputs),
     }
 }
 
-/// A chunk of samples on its way through a network and back.
-pub struct Chunk<'a> {
-    network: Network<'a>,
-    /// Parameters, and weights for the way back.
-    packed: [&'a [Row]; 2],
-    /// The sum that its gradient becomes, or is added to.
-    gradient: &'a mut [Row],
-    add: bool,
-    buffers: &'a mut Buffers,
-}
-
-impl Chunk<'_> {
-    /// The outputs `[rows][out]` for these rows of the observations `[..][in]`, and room for the loss's derivative with
-    /// respect to them.
-    pub fn forward(&mut self, observations: &[f32], rows: &[i32]) -> (&[f32], &mut [f32]) {
-        let Network { layers, activation, level } = self.network;
-        let [inputs, width] = self.network.ends();
-        let Buffers { observations: room, hidden, outputs, derivative, chunk, .. } =
-            &mut *self.buffers;
-        outputs.resize(rows.len() * width, 0.0);
-        derivative.resize(rows.len() * width, 0.0);
-        let samples = rows.iter().map(|&row| &observations[row as usize * inputs..][..inputs]);
-        let padded = rows.len().next_multiple_of(ROWS);
-        let observations = pack_observations(samples, inputs, padded, room);
-        let hidden = hidden.get(padded * hidden_panels(layers));
-        let [packed, _] = self.packed;
-        forward_chunk(level, layers, activation, packed, observations, hidden, outputs, chunk);
-        (outputs, derivative)
-    }
-
-    /// Adds the gradient that the derivative leads to, where one is wanted.
-    pub fn backward(&mut self) {
-        if self.gradient.is_empty() {
-            return;
-        }
-        let Network { layers, activation, level } = self.network;
-        let [inputs, width] = self.network.ends();
-        let Buffers { observations, hidden, derivative, chunk, .. } = &mut *self.buffers;
-        let rows = (derivative.len() / width).next_multiple_of(ROWS);
-        let observations = &observations[..rows * inputs.div_ceil(NARROW)];
-        let hidden = hidden.get(rows * hidden_panels(layers));
-        let ([_, turned], gradient) = (self.packed, &mut *self.gradient);
-        backward_chunk(
-            level,
-            layers,
-            activation,
-            turned,
-            observations,
-            hidden,
-            derivative,
-            gradient,
-            self.add,
-            chunk,
-        );
-    }
-}
-
-/// Writes the gradient `[params]` of a loss on these samples, unless there is no room for it, and what else is summed
-/// over them. `pass` sends a chunk of them through the network and back, and writes the chunk's sums.
+/// Writes the gradient `[params]` of a loss on these rows of the observations `[..][in]`, unless there is no room for
+/// it, and what else is summed over them. For some of them `loss` writes its derivative with respect to the outputs
+/// `[samples][out]`, and the sums.
 pub fn gradient(
     network: Network<'_>,
     params: &[f32],
-    samples: Range<usize>,
+    observations: &[f32],
+    rows: &[i32],
     gradient: &mut [f32],
     sums: &mut [f64],
-    pass: &(impl Fn(Range<usize>, &mut Chunk<'_>, &mut [f64]) + Sync),
+    loss: &(impl Fn(Range<usize>, &[f32], &mut [f32], &mut [f64]) + Sync),
 ) {
-    let Network { layers, level, .. } = network;
-    with_buffers(|buffers| {
-        let rows = parameter_rows(layers);
-        let packed = buffers.packed.get(rows);
+    let Network { layers, activation, level } = network;
+    let [inputs, width] = network.ends();
+    with_buffers(|Buffers { packed, turned, sum, .. }| {
+        let packed = packed.get(parameter_rows(layers));
         pack(level, layers, params, packed);
-        let (turned, sum) = if gradient.is_empty() {
-            (&mut [][..], &mut [][..])
+        let packed = &*packed;
+        let (turned, sum, passes) = if gradient.is_empty() {
+            (&[][..], &mut [][..], 1)
         } else {
-            (buffers.turned.get(turned_rows(layers)), buffers.sum.get(rows))
-        };
-        if !gradient.is_empty() {
+            let turned = turned.get(turned_rows(layers));
             pack_turned(level, layers, params, turned);
-        }
-        let packed = [&*packed, &*turned];
-        tree(network, 3 * network.cost(), samples, sum, sums, &|samples, gradient, sums, add| {
+            (&*turned, sum.get(parameter_rows(layers)), 3)
+        };
+        let (all, cost) = (0..rows.len(), passes * network.cost());
+        tree(network, cost, all, sum, sums, &|samples, sum, sums, add| {
             with_buffers(|buffers| {
-                pass(samples, &mut Chunk { network, packed, gradient, add, buffers }, sums);
+                let Buffers { observations: room, hidden, outputs, derivative, chunk, .. } =
+                    buffers;
+                outputs.resize(samples.len() * width, 0.0);
+                derivative.resize(samples.len() * width, 0.0);
+                let padded = samples.len().next_multiple_of(ROWS);
+                let hidden = hidden.get(padded * hidden_panels(layers));
+                let of_row = |&row: &i32| &observations[row as usize * inputs..][..inputs];
+                let observations = rows[samples.clone()].iter().map(of_row);
+                let observations = pack_observations(observations, inputs, padded, room);
+                forward_chunk(
+                    level,
+                    layers,
+                    activation,
+                    packed,
+                    observations,
+                    hidden,
+                    outputs,
+                    chunk,
+                );
+                loss(samples, outputs, derivative, sums);
+                if !sum.is_empty() {
+                    backward_chunk(
+                        level,
+                        layers,
+                        activation,
+                        turned,
+                        observations,
+                        hidden,
+                        derivative,
+                        sum,
+                        add,
+                        chunk,
+                    );
+                }
             });
         });
         if !gradient.is_empty() {
@@ -412,8 +395,7 @@ pub fn jvp(
             let hidden = hidden.as_chunks().0;
             with_buffers(|Buffers { observations: room, chunk, .. }| {
                 let rows = (observations.len() / inputs).next_multiple_of(ROWS);
-                let observations =
-                    pack_observations(observations.chunks_exact(inputs), inputs, rows, room);
+                let observations = network.packed(observations, rows, room);
                 jvp_chunk(
                     level,
                     layers,
@@ -439,246 +421,5 @@ dispatched! {
 fn add_rows_body<V: Vector, const R: usize>(from: &[Row], to: &mut [Row]) {
     for (to, from) in to.iter_mut().zip(from) {
         V::load(from).add(V::load(to)).store(to);
-    }
-}
-
-dispatched! {
-    /// [`forward`] for one chunk, with observations and parameters in panels.
-    forward_chunk = forward_body(
-        layers: &[Layer], activation: Activation, packed: &[Row], observations: &[[f32; NARROW]],
-        hidden: &mut [Row], outputs: &mut [f32], buffers: &mut ChunkBuffers,
-    )
-}
-
-dispatched! {
-    /// [`backward`] for one chunk, with observations, weights and gradient in panels; with `add` it is added to what
-    /// is there.
-    backward_chunk = backward_body(
-        layers: &[Layer], activation: Activation, turned: &[Row], observations: &[[f32; NARROW]],
-        hidden: &[Row], derivative: &[f32], gradient: &mut [Row], add: bool,
-        buffers: &mut ChunkBuffers,
-    )
-}
-
-dispatched! {
-    /// [`jvp`] for one chunk, with observations, parameters and direction in panels.
-    jvp_chunk = jvp_body(
-        layers: &[Layer], activation: Activation, packed: &[Row], direction: &[Row],
-        observations: &[[f32; NARROW]], hidden: &[Row], change: &mut [f32], buffers: &mut ChunkBuffers,
-    )
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn forward_body<V: Vector, const R: usize>(
-    layers: &[Layer],
-    activation: Activation,
-    packed: &[Row],
-    observations: &[[f32; NARROW]],
-    hidden: &mut [Row],
-    outputs: &mut [f32],
-    buffers: &mut ChunkBuffers,
-) {
-    let rows = observations.len() / layers[0].inputs.div_ceil(NARROW);
-    let last_outputs = layers[layers.len() - 1].outputs;
-    let mut last_results = buffers.current.get(rows * last_outputs.div_ceil(PANEL));
-    let (mut packed, mut hidden, mut before): (_, _, &[Row]) = (packed, hidden, &[]);
-    for place in Place::all(layers) {
-        let (weights, after) = packed.split_at(place.weight_rows());
-        let (biases, after) = after.split_at(place.panels());
-        packed = after;
-        let columns = place.layer.outputs;
-        if let Some(few) = place.few_outputs() {
-            with_outputs!(few, O => narrow::<V, O>(
-                before, rows, weights, Some(biases), outputs, columns, false
-            ));
-            return;
-        }
-        let (results, finish) = if place.is_last {
-            (std::mem::take(&mut last_results), Finish::Keep)
-        } else {
-            let (results, after) = hidden.split_at_mut(rows * place.panels());
-            hidden = after;
-            (results, Finish::Activate(activation))
-        };
-        let (depth, start) = (place.depth(), Start::Biases(biases));
-        if place.is_first {
-            product::<V, R, NARROW>(
-                observations,
-                rows,
-                weights,
-                depth,
-                start,
-                results,
-                finish,
-                None,
-            );
-        } else {
-            product::<V, R, PANEL>(before, rows, weights, depth, start, results, finish, None);
-        }
-        if place.is_last {
-            unpack_columns::<V>(results, rows, outputs, columns);
-        }
-        before = results;
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn backward_body<V: Vector, const R: usize>(
-    layers: &[Layer],
-    activation: Activation,
-    turned: &[Row],
-    observations: &[[f32; NARROW]],
-    hidden: &[Row],
-    derivative: &[f32],
-    gradient: &mut [Row],
-    add: bool,
-    buffers: &mut ChunkBuffers,
-) {
-    let rows = observations.len() / layers[0].inputs.div_ceil(NARROW);
-    let widest = layers.iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(0);
-    let size = rows * widest.div_ceil(PANEL);
-    let mut current = buffers.current.get(size);
-    let mut next = buffers.next.get(size);
-    let (mut turned, mut hidden, mut gradient) = (turned, hidden, gradient);
-    for place in Place::all(layers).rev() {
-        let Layer { inputs, outputs, .. } = place.layer;
-        let (before, to) = gradient.split_at_mut(gradient.len() - place.panels());
-        let (gradient_before, weight_gradient) =
-            before.split_at_mut(before.len() - place.weight_rows());
-        gradient = gradient_before;
-        let (turned_before, weights) = turned.split_at(turned.len() - place.turned_rows());
-        turned = turned_before;
-        // What the layer read.
-        let read = if place.is_first { 0 } else { rows * inputs.div_ceil(PANEL) };
-        let (hidden_before, left) = hidden.split_at(hidden.len() - read);
-        hidden = hidden_before;
-        // The biases of the layer before, whose gradient is found with its slopes.
-        let biases_before = gradient.len() - read / rows;
-        let of_biases = OfBiases { gradient: &mut gradient[biases_before..], add };
-        if let Some(few) = place.few_outputs() {
-            let derivative = padded(derivative, outputs, few, rows, &mut buffers.derivative);
-            with_outputs!(few, O => narrow_back::<V, O>(
-                left, rows, activation, weights, derivative, &mut current[..read],
-                weight_gradient, to, of_biases
-            ));
-            continue;
-        }
-        let slopes = &mut current[..rows * place.panels()];
-        if place.is_last {
-            pack_columns::<V>(derivative, outputs, slopes, rows);
-            sum_rows::<V>(slopes, rows, OfBiases { gradient: to, add });
-        }
-        let depth = place.depth();
-        if place.is_first {
-            outer::<V, NARROW, NARROW>(observations, slopes, rows, weight_gradient, depth, add);
-            return;
-        }
-        outer::<V, R, PANEL>(left, slopes, rows, weight_gradient, depth, add);
-        let height = place.panels() * PANEL;
-        let finish = Finish::Slope(activation, left);
-        let results = &mut next[..read];
-        product::<V, R, PANEL>(
-            slopes,
-            rows,
-            weights,
-            height,
-            Start::Zero,
-            results,
-            finish,
-            Some(of_biases),
-        );
-        std::mem::swap(&mut current, &mut next);
-    }
-}
-
-/// Writes `derivative [..][columns]` as `[rows][padded columns]`.
-#[inline(always)]
-fn padded<'a>(
-    derivative: &[f32],
-    columns: usize,
-    padded: usize,
-    rows: usize,
-    buffer: &'a mut Vec<f32>,
-) -> &'a [f32] {
-    buffer.clear();
-    buffer.resize(rows * padded, 0.0);
-    if columns == padded {
-        buffer[..derivative.len()].copy_from_slice(derivative);
-    } else {
-        for (to, from) in buffer.chunks_exact_mut(padded).zip(derivative.chunks_exact(columns)) {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        }
-    }
-    buffer
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn jvp_body<V: Vector, const R: usize>(
-    layers: &[Layer],
-    activation: Activation,
-    packed: &[Row],
-    direction: &[Row],
-    observations: &[[f32; NARROW]],
-    hidden: &[Row],
-    change: &mut [f32],
-    buffers: &mut ChunkBuffers,
-) {
-    let rows = observations.len() / layers[0].inputs.div_ceil(NARROW);
-    let widest = layers.iter().map(|layer| layer.outputs).max().unwrap_or(0);
-    let size = rows * widest.div_ceil(PANEL);
-    let mut current = buffers.current.get(size);
-    let mut next = buffers.next.get(size);
-    let (mut packed, mut direction, mut hidden) = (packed, direction, hidden);
-    // What the layer reads, and where its change begins.
-    let mut left: &[Row] = &[];
-    for place in Place::all(layers) {
-        let Layer { inputs, outputs, .. } = place.layer;
-        let (weights, after) = packed.split_at(place.weight_rows());
-        packed = &after[place.panels()..];
-        let (moved, after) = direction.split_at(place.weight_rows());
-        let (biases, after) = after.split_at(place.panels());
-        direction = after;
-        let read = rows * inputs.div_ceil(PANEL);
-        if let Some(few) = place.few_outputs() {
-            with_outputs!(few, O => {
-                narrow::<V, O>(left, rows, moved, Some(biases), change, outputs, false);
-                let carried = &current[..read];
-                narrow::<V, O>(carried, rows, weights, None, change, outputs, true);
-            });
-            return;
-        }
-        let (depth, start) = (place.depth(), Start::Biases(biases));
-        let results = &mut next[..rows * place.panels()];
-        let (y, finish): (&[Row], _) = if place.is_last {
-            (&[], Finish::Keep)
-        } else {
-            let (y, after) = hidden.split_at(rows * place.panels());
-            hidden = after;
-            (y, Finish::Slope(activation, y))
-        };
-        if place.is_first {
-            product::<V, R, NARROW>(observations, rows, moved, depth, start, results, finish, None);
-        } else {
-            let carried = &current[..read];
-            product::<V, R, PANEL>(left, rows, moved, depth, start, results, Finish::Keep, None);
-            product::<V, R, PANEL>(
-                carried,
-                rows,
-                weights,
-                depth,
-                Start::Results,
-                results,
-                finish,
-                None,
-            );
-        }
-        if place.is_last {
-            unpack_columns::<V>(results, rows, change, outputs);
-        }
-        left = y;
-        std::mem::swap(&mut current, &mut next);
     }
 }

@@ -10,6 +10,7 @@ use crate::ops::vector::standardize;
 use crate::ranks::Team;
 use burn::backend::TensorMetadata;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The loss of a policy's minibatches, on plain slices.
 pub struct PolicyLoss<'a> {
@@ -17,8 +18,8 @@ pub struct PolicyLoss<'a> {
     pub params: [Cow<'a, [f32]>; 2],
     pub observations: Cow<'a, [f32]>,
     /// Actions, log-probabilities, old outputs.
-    pub columns: [&'a Array; 3],
-    pub advantages: &'a Array,
+    pub columns: [Column<'a>; 3],
+    pub advantages: Column<'a>,
     pub network: &'a Mlp,
     pub terms: LossTerms,
 }
@@ -48,24 +49,28 @@ impl PolicyLoss<'_> {
         let (along_network, along_log_std) =
             gradient.split_at_mut(network.num_params().min(gradient.len()));
         with_buffers(|Buffers { advantages: [raw, scaled], sums, .. }| {
-            let [mut advantages] = gather([*advantages], indices, std::slice::from_mut(raw));
+            let [mut advantages] = gather([advantages], indices, std::slice::from_mut(raw));
             if standardized && of > 1 {
                 standardize(advantages, scaled);
                 advantages = scaled;
             }
             sums.resize(flex::COUNT + log_stds[0].len(), 0.0);
             team.sum_into(of, along_network, sums, |rows, gradient, sums| {
-                let network = network.for_kernels();
-                kernel::gradient(network, params, rows, gradient, sums, &|rows, chunk, sums| {
+                let (indices, advantages) = (&indices[rows.clone()], &advantages[rows]);
+                let loss = |some: Range<usize>,
+                            outputs: &[f32],
+                            derivative: &mut [f32],
+                            sums: &mut [f64]| {
                     with_buffers(|Buffers { columns: room_for, .. }| {
-                        let (indices, advantages) = (&indices[rows.clone()], &advantages[rows]);
-                        let [actions, log_probs, old_outputs] = gather(*columns, indices, room_for);
-                        let (outputs, derivative) = chunk.forward(observations, indices);
+                        let [actions, log_probs, old_outputs] =
+                            gather(columns.each_ref(), &indices[some.clone()], room_for);
+                        let advantages = &advantages[some];
                         let columns = flex::Columns { actions, log_probs, advantages, old_outputs };
                         flex::sums(*terms, log_stds, outputs, &columns, of, derivative, sums);
-                        chunk.backward();
                     });
-                });
+                };
+                let network = network.for_kernels();
+                kernel::gradient(network, params, observations, indices, gradient, sums, &loss);
             });
             let (metrics, along) = flex::means(sums, of, *terms);
             along_log_std.iter_mut().zip(along).for_each(|(slope, along)| *slope = along);
@@ -81,14 +86,14 @@ pub fn write_report<const N: usize>(report: &mut Array, gradient: &[f32], metric
     numbers[N] = kernel::sum_of_squares(gradient) as f32;
 }
 
-/// A minibatch's memory.
+/// Memory of a loss.
 #[derive(Default)]
 pub struct Buffers {
-    /// The samples' numbers, a column of the batch in each.
+    /// What a chunk's samples have in columns of the batch.
     pub columns: [Vec<f32>; 3],
-    /// Those of a policy's samples, and the same standardised.
+    /// Advantages of a minibatch, and the same standardised.
     advantages: [Vec<f32>; 2],
-    /// Sums over the samples.
+    /// Sums over a minibatch.
     sums: Vec<f64>,
 }
 
@@ -100,24 +105,35 @@ pub fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
     with_spare(&SPARE, work)
 }
 
-/// The rows of columns `[batch, width]` with these indices, in buffers.
+/// A column of a batch, `[batch, width]`.
+pub struct Column<'a> {
+    numbers: Cow<'a, [f32]>,
+    width: usize,
+}
+
+impl<'a> Column<'a> {
+    pub fn of(column: &'a Array) -> Column<'a> {
+        Column { numbers: numbers_of(column), width: column.shape()[1] }
+    }
+}
+
+/// The rows of columns with these indices, in buffers.
 pub fn gather<'a, const N: usize>(
-    columns: [&Array; N],
+    columns: [&Column<'_>; N],
     indices: &[i32],
     buffers: &'a mut [Vec<f32>],
 ) -> [&'a [f32]; N] {
     let mut buffers = buffers.iter_mut();
-    columns.map(|column| {
+    columns.map(|Column { numbers, width }| {
         let Some(rows) = buffers.next() else { unreachable!("a buffer for each column") };
-        let numbers = numbers_of(column);
-        match column.shape()[1] {
+        match *width {
             1 => {
                 rows.clear();
                 rows.extend(indices.iter().map(|&index| numbers[index as usize]));
             }
-            2 => narrow_rows::<2>(&numbers, indices, rows),
-            3 => narrow_rows::<3>(&numbers, indices, rows),
-            4 => narrow_rows::<4>(&numbers, indices, rows),
+            2 => narrow_rows::<2>(numbers, indices, rows),
+            3 => narrow_rows::<3>(numbers, indices, rows),
+            4 => narrow_rows::<4>(numbers, indices, rows),
             width => {
                 rows.resize(indices.len() * width, 0.0);
                 for (row, &index) in rows.chunks_exact_mut(width).zip(indices) {

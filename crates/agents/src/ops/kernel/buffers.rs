@@ -17,7 +17,7 @@ pub(super) struct Buffers {
     pub(super) moved: Rows,
     /// Results of a chunk's hidden layers where nobody else wants them.
     pub(super) hidden: Rows,
-    /// A chunk's outputs, and the derivative of the loss with respect to them.
+    /// A chunk's outputs, and the derivative of the loss with respect to them, or their change.
     pub(super) outputs: Vec<f32>,
     pub(super) derivative: Vec<f32>,
     /// A sum over samples.

@@ -326,12 +326,12 @@ pub(super) fn unpack_columns<V: Vector>(
 }
 
 /// Writes observations, `width` numbers of each sample, into panels of 4 columns and `rows` rows.
-pub(super) fn pack_observations<'a>(
+pub(super) fn pack_observations<'a, 'p>(
     samples: impl ExactSizeIterator<Item = &'a [f32]> + Clone,
     width: usize,
     rows: usize,
-    packed: &mut Vec<[f32; NARROW]>,
-) -> &[[f32; NARROW]] {
+    packed: &'p mut Vec<[f32; NARROW]>,
+) -> &'p [[f32; NARROW]] {
     let length = rows * width.div_ceil(NARROW);
     if packed.len() < length {
         packed.resize(length, [0.0; NARROW]);
@@ -352,8 +352,8 @@ pub(super) fn pack_observations<'a>(
     packed
 }
 
-/// Writes the first `W` numbers of rows, as many as there are in a panel, or the last ones. A copy of a length that is
-/// not known here would be a call for each row.
+/// Writes the first `W` numbers of each row, 4 or what is left for the last panel, and zeros behind them. A copy of a
+/// length that is not known here would be a call for each row.
 fn pack_columns_of<'a, const W: usize>(
     rows: impl Iterator<Item = &'a [f32]>,
     packed: &mut [[f32; NARROW]],

@@ -23,26 +23,24 @@ pub(super) enum Start<'a> {
 }
 
 /// What happens to the sums.
-#[derive(Clone, Copy)]
 pub(super) enum Finish<'a> {
     Keep,
     Activate(Activation),
     /// They are derivatives with respect to these results of an activation, and are multiplied by its
     /// slope.
-    Slope(Activation, &'a [Row]),
+    Slope(Activation, &'a [Row], Option<OfBiases<'a>>),
 }
 
-/// The gradient of biases, a sum of slopes over samples; with `add` it is added to what is there.
+/// The gradient of biases, a sum over samples of the derivatives before an activation; with `add` it is added to what
+/// is there.
 pub(super) struct OfBiases<'a> {
     pub(super) gradient: &'a mut [Row],
     pub(super) add: bool,
 }
 
 /// `results = finish(start + left right)`, for `rows` samples, a multiple of `R`. Right has panels of
-/// `depth` rows; `G` is how many columns a panel of left has. Where the results are slopes, they may be summed on the
-/// way.
+/// `depth` rows; `G` is how many columns a panel of left has.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub(super) fn product<V: Vector, const R: usize, const G: usize>(
     left: &[[f32; G]],
     rows: usize,
@@ -50,28 +48,28 @@ pub(super) fn product<V: Vector, const R: usize, const G: usize>(
     depth: usize,
     start: Start<'_>,
     results: &mut [Row],
-    finish: Finish<'_>,
-    mut of_biases: Option<OfBiases<'_>>,
+    mut finish: Finish<'_>,
 ) {
     for first in (0..depth).step_by(DEPTH) {
         let end = depth.min(first + DEPTH);
         let start = if first == 0 { start } else { Start::Results };
-        let finish = if end == depth { finish } else { Finish::Keep };
+        let mut keep = Finish::Keep;
+        let finish = if end == depth { &mut finish } else { &mut keep };
         let left = &left[first / G * rows..end.div_ceil(G) * rows];
-        let factors = Factors { left, rows, right, depth, first, end, start, finish };
+        let factors = Factors { left, rows, right, depth, first, end, start };
         let panels = right.len() / depth;
         let mut panel = 0;
         while panel < panels {
             let results = &mut results[panel * rows..];
             let shared = V::PANELS.min(panels - panel);
             panel += if shared >= 4 && panels >= 8 {
-                factors.panels::<V, 4, 4>(panel, results, &mut of_biases);
+                factors.panels::<V, 4, 4>(panel, results, finish);
                 4
             } else if shared >= 2 {
-                factors.panels::<V, R, 2>(panel, results, &mut of_biases);
+                factors.panels::<V, R, 2>(panel, results, finish);
                 2
             } else {
-                factors.panels::<V, R, 1>(panel, results, &mut of_biases);
+                factors.panels::<V, R, 1>(panel, results, finish);
                 1
             };
         }
@@ -87,7 +85,6 @@ struct Factors<'a, const G: usize> {
     first: usize,
     end: usize,
     start: Start<'a>,
-    finish: Finish<'a>,
 }
 
 impl<const G: usize> Factors<'_, G> {
@@ -97,9 +94,9 @@ impl<const G: usize> Factors<'_, G> {
         &self,
         panel: usize,
         results: &mut [Row],
-        of_biases: &mut Option<OfBiases<'_>>,
+        finish: &mut Finish<'_>,
     ) {
-        let Factors { left, rows, right, depth, first, end, start, finish } = *self;
+        let Factors { left, rows, right, depth, first, end, start } = *self;
         let right: [&[[Row; G]]; C] = from_fn(|c| {
             let start = (panel + c) * depth;
             right[start + first..start + end].as_chunks().0
@@ -136,13 +133,13 @@ impl<const G: usize> Factors<'_, G> {
                     }
                     Finish::Activate(activation) => {
                         for r in 0..R {
-                            activate(activation, sums[c][r]).store(&mut results[r]);
+                            activate(*activation, sums[c][r]).store(&mut results[r]);
                         }
                     }
-                    Finish::Slope(activation, y) => {
+                    Finish::Slope(activation, y, _) => {
                         let y = &y[(panel + c) * rows + group * R..][..R];
                         for r in 0..R {
-                            let slope = multiply_by_slope(activation, sums[c][r], V::load(&y[r]));
+                            let slope = multiply_by_slope(*activation, sums[c][r], V::load(&y[r]));
                             slope.store(&mut results[r]);
                             totals[c].add(group * R + r, slope);
                         }
@@ -150,7 +147,7 @@ impl<const G: usize> Factors<'_, G> {
                 }
             }
         }
-        if let (Finish::Slope(..), Some(OfBiases { gradient, add })) = (finish, of_biases) {
+        if let Finish::Slope(_, _, Some(OfBiases { gradient, add })) = finish {
             for c in 0..C {
                 put(totals[c].total(), &mut gradient[panel + c], *add);
             }
@@ -294,8 +291,7 @@ fn put<V: Vector>(sum: V, to: &mut Row, add: bool) {
 
 /// The gradient of biases from their slopes, for `rows` samples.
 #[inline(always)]
-pub(super) fn sum_rows<V: Vector>(slopes: &[Row], rows: usize, of_biases: OfBiases<'_>) {
-    let OfBiases { gradient, add } = of_biases;
+pub(super) fn sum_rows<V: Vector>(slopes: &[Row], rows: usize, gradient: &mut [Row], add: bool) {
     for (slopes, gradient) in slopes.chunks_exact(rows).zip(gradient) {
         let mut total = ColumnSum::<V>::new();
         for four in slopes.as_chunks::<4>().0 {
@@ -355,9 +351,9 @@ pub(super) fn narrow_back<V: Vector, const O: usize>(
     slopes: &mut [Row],
     weight_gradient: &mut [Row],
     bias_gradient: &mut [Row],
-    of_biases: OfBiases<'_>,
+    biases_before: &mut [Row],
+    add: bool,
 ) {
-    let OfBiases { gradient: of_biases, add } = of_biases;
     let derivative = derivative.as_chunks::<O>().0;
     let mut sums = [0.0; PANEL];
     for d in derivative {
@@ -368,8 +364,8 @@ pub(super) fn narrow_back<V: Vector, const O: usize>(
     put(V::load(&sums), &mut bias_gradient[0], add);
     let weights = weights.as_chunks::<O>().0.iter();
     let weights = weights.zip(weight_gradient.as_chunks_mut::<O>().0);
-    let panels = hidden.chunks_exact(rows).zip(slopes.chunks_exact_mut(rows)).zip(of_biases);
-    for (((hidden, slopes), of_biases), (weights, gradient)) in panels.zip(weights) {
+    let panels = hidden.chunks_exact(rows).zip(slopes.chunks_exact_mut(rows)).zip(biases_before);
+    for (((hidden, slopes), biases_before), (weights, gradient)) in panels.zip(weights) {
         let mut sums = [V::splat(0.0); O];
         let mut total = ColumnSum::<V>::new();
         let (hidden, slopes) = (hidden.as_chunks::<4>().0, slopes.as_chunks_mut::<4>().0);
@@ -390,7 +386,7 @@ pub(super) fn narrow_back<V: Vector, const O: usize>(
         for o in 0..O {
             put(sums[o], &mut gradient[o], add);
         }
-        put(total.total(), of_biases, add);
+        put(total.total(), biases_before, add);
     }
 }
 

@@ -152,20 +152,15 @@ impl Case {
         jvp(network, params, observations, &hidden, v, c);
 
         // The same, a chunk at a time.
+        let (indices, width) = ((0..*rows as i32).collect::<Vec<_>>(), outputs / rows);
         let mut again = vec![f32::NAN; params.len()];
-        let mut sums = [f64::NAN];
-        gradient(network, params, 0..*rows, &mut again, &mut sums, &|samples, chunk, sums| {
-            let Range { start, end } = samples.clone();
-            let width = outputs / rows;
-            let indices: Vec<i32> = (start as i32..end as i32).collect();
-            let (outputs, derivative) = chunk.forward(observations, &indices);
-            assert_eq!(bits(outputs), bits(&found.outputs[start * width..end * width]));
-            derivative.copy_from_slice(&self.derivative[start * width..end * width]);
-            chunk.backward();
-            sums[0] = samples.len() as f64;
+        let (g, o) = (&mut again, &found.outputs);
+        gradient(network, params, observations, &indices, g, &mut [], &|some, outputs, to, _| {
+            let some = some.start * width..some.end * width;
+            assert_eq!(bits(outputs), bits(&o[some.clone()]));
+            to.copy_from_slice(&self.derivative[some]);
         });
         assert_eq!(bits(&again), bits(&found.gradient));
-        assert_eq!(sums[0], *rows as f64);
         let mut product = vec![f32::NAN; params.len()];
         let (v, c) = (&self.direction, &found.change);
         backward(network, params, observations, &hidden, c, &mut product);
@@ -316,6 +311,53 @@ fn a_gradient_is_the_tree_of_its_chunks() {
                 let found = threads.keep_awake(|| case.run(level).gradient);
                 assert_eq!(found, parts[0], "{chunks} chunks, {level:?}, {count} threads");
             }
+        }
+    }
+}
+
+#[test]
+fn a_loss_on_some_rows_is_summed_as_its_gradient() {
+    let (rows, width) = (5 * CHUNK - 37, 2);
+    let case = Case::new(&[4, 20, 17, width], Activation::Tanh, rows);
+    let Case { layers, activation, params, observations, derivative, .. } = &case;
+    // In no order, and some of them twice.
+    let indices: Vec<i32> = (0..rows).map(|i| (i * i * 7919 % rows) as i32).collect();
+    let chosen = indices.iter().flat_map(|&i| &observations[4 * i as usize..][..4]);
+    let chosen = Case {
+        observations: chosen.copied().collect(),
+        ..Case::new(&[4, 20, 17, width], Activation::Tanh, rows)
+    };
+    // One after the other they would be 0, and as the tree of chunks they are 4.
+    let of_chunks = [2.0_f64.powi(54), 1.0, 1.0, 2.0, -2.0_f64.powi(54)];
+    for level in Level::all() {
+        let network = Network { layers, activation: *activation, level };
+        let expected = chosen.run(level).gradient;
+        for threads in [1, 3] {
+            let threads = Threads::new(NonZeroUsize::new(threads).unwrap());
+            let at = |gradient: &mut [f32]| {
+                let mut sums = [f64::NAN];
+                let loss = |some: Range<usize>, _: &[f32], to: &mut [f32], sums: &mut [f64]| {
+                    to.copy_from_slice(&derivative[some.start * width..some.end * width]);
+                    sums[0] = of_chunks[some.start / CHUNK];
+                };
+                threads.keep_awake(|| {
+                    super::gradient(
+                        network,
+                        params,
+                        observations,
+                        &indices,
+                        gradient,
+                        &mut sums,
+                        &loss,
+                    );
+                });
+                assert_eq!(sums, [4.0], "{level:?}");
+            };
+            let mut found = vec![f32::NAN; params.len()];
+            at(&mut found);
+            assert_eq!(found, expected, "{level:?}");
+            // The sums alone.
+            at(&mut []);
         }
     }
 }
