@@ -23,7 +23,8 @@ pub struct Minibatch {
     pub targets: Vec<Target>,
 }
 
-/// Ranges of so many samples, each of a size that leaves room for the results of all layers.
+/// Ranges of so many samples, each of a size that leaves room for the results of all layers, which Fisher products and
+/// most backends keep.
 pub(crate) fn parts(samples: usize) -> impl Iterator<Item = Range<usize>> {
     const PART: usize = 1 << 16;
     (0..samples).step_by(PART).map(move |start| start..samples.min(start + PART))
