@@ -67,10 +67,6 @@ impl<'a, const R: usize, const W: usize> Samples<'a, R, W> {
         };
         (first, rest)
     }
-
-    fn is_worth_sharing(&self) -> bool {
-        is_worth_sharing(self.len, self.cost)
-    }
 }
 
 /// Whether the halves of so many samples, of which each takes about so many nanoseconds, are worth two threads.
@@ -104,7 +100,7 @@ pub fn for_each<const R: usize, const W: usize>(
         1 => return work(samples),
         _ => {}
     }
-    let is_shared = samples.is_worth_sharing();
+    let is_shared = is_worth_sharing(samples.len, samples.cost);
     let (first, rest) = samples.halves();
     both(is_shared, || for_each(first, work), || for_each(rest, work));
 }
@@ -119,7 +115,7 @@ pub fn sum<const R: usize, const W: usize>(
         sums.fill(0.0);
         return work(samples, sums);
     }
-    let is_shared = samples.is_worth_sharing();
+    let is_shared = is_worth_sharing(samples.len, samples.cost);
     let (first, rest) = samples.halves();
     let mut others = zeros(sums.len());
     both(is_shared, || sum(first, sums, work), || sum(rest, &mut others, work));

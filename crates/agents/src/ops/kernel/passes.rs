@@ -17,8 +17,8 @@ dispatched! {
 }
 
 dispatched! {
-    /// [`backward`](super::backward) of one chunk, with observations, weights and gradient in panels; with `add` it is added to what
-    /// is there.
+    /// [`backward`](super::backward) of one chunk, with observations, weights and gradient in panels; with `add` it is
+    /// added to what is there.
     pub(super) backward_chunk = backward_body(
         layers: &[Layer], activation: Activation, turned: &[Row], observations: &[[f32; NARROW]],
         hidden: &[Row], derivative: &[f32], gradient: &mut [Row], add: bool,
